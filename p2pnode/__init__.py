@@ -1,0 +1,1 @@
+"""p2pnode: a libp2p-style overlay node on trio, where peers help each other through NATs."""

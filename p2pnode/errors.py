@@ -1,0 +1,147 @@
+"""Every exception that p2pnode raises on purpose.
+
+    P2PNodeError
+    +-- LocalProtocolError         the caller asked for what the state forbids
+    +-- RemoteProtocolError        the peer broke a spec
+    |   +-- DecodeError            malformed bytes; all that an *_untrusted function raises
+    |   +-- TransportError         .code, .frame_type, .reason: closes the connection
+    |   +-- HandshakeError         the peer could not be authenticated
+    |       +-- PeerIdMismatch     .expected, .actual
+    +-- ConnectionLost             what the users of a lost connection get
+    |   +-- IdleTimeout
+    |   +-- ClosedByPeer           .code, .reason
+    |   +-- ResetByPeer            the peer has forgotten the connection (stateless reset)
+    |   +-- ClosedLocally
+    +-- StreamReset                .code: the peer gave up sending
+    +-- StreamStopped              .code: the peer gave up receiving
+    +-- DialError                  .attempts: one (address, reason) for each address tried
+    +-- ProtocolNotSupported       .protocols: none of them is spoken by the peer
+    +-- AddressError               a multiaddr or peer id that does not parse or cannot be used
+    +-- KeyFileError               a key file that cannot be read, written or trusted
+    +-- DataFolderError            a data folder that is in use, or cannot be used
+    +-- ListenError                an address that cannot be listened on
+
+`Closed...` means that we closed it; `...ByPeer` that the other side did.
+"""
+
+
+class P2PNodeError(Exception):
+    """Root of the tree; its text is one sentence for a person."""
+
+
+class LocalProtocolError(P2PNodeError):
+    """The caller asked for what the state forbids: a bug on our side of the wire."""
+
+
+class RemoteProtocolError(P2PNodeError):
+    """The peer broke a spec."""
+
+
+class DecodeError(RemoteProtocolError):
+    """Malformed bytes."""
+
+
+class TransportError(RemoteProtocolError):
+    """A violation that closes the connection (specs/transport.md, Errors)."""
+
+    def __init__(self, code: int, reason: str, frame_type: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.frame_type = frame_type
+
+
+class HandshakeError(RemoteProtocolError):
+    """The peer could not be authenticated."""
+
+
+class PeerIdMismatch(HandshakeError):
+    """Somebody else answered at the dialled address."""
+
+    def __init__(self, expected: object, actual: object) -> None:
+        super().__init__(f"expected peer {expected}, but {actual} answered")
+        self.expected = expected
+        self.actual = actual
+
+
+class ConnectionLost(P2PNodeError):
+    """The connection is gone."""
+
+
+class IdleTimeout(ConnectionLost):
+    """Nothing was heard from the peer for the idle timeout."""
+
+    def __init__(self) -> None:
+        super().__init__("the peer has not answered for too long")
+
+
+class ClosedByPeer(ConnectionLost):
+    """The peer closed the connection."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the peer closed the connection (code {code:#x}): {reason!r}")
+        self.code = code
+        self.reason = reason
+
+
+class ResetByPeer(ConnectionLost):
+    """The peer has forgotten the connection, for instance because it restarted."""
+
+    def __init__(self) -> None:
+        super().__init__("the peer has forgotten this connection (it may have restarted)")
+
+
+class ClosedLocally(ConnectionLost):
+    """We closed the connection ourselves."""
+
+    def __init__(self, reason: str = "the connection was closed on this side") -> None:
+        super().__init__(reason)
+
+
+class StreamReset(P2PNodeError):
+    """The peer gave up sending on a stream; what was not read is lost."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the peer reset the stream (code {code:#x})")
+        self.code = code
+
+
+class StreamStopped(P2PNodeError):
+    """The peer gave up receiving on a stream."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the peer stopped reading the stream (code {code:#x})")
+        self.code = code
+
+
+class DialError(P2PNodeError):
+    """No address led to the peer."""
+
+    def __init__(self, message: str, attempts: tuple[tuple[str, str], ...] = ()) -> None:
+        tried = "".join(f"; {address}: {reason}" for address, reason in attempts)
+        super().__init__(message + tried)
+        self.attempts = attempts
+
+
+class ProtocolNotSupported(P2PNodeError):
+    """The peer speaks none of the offered protocols."""
+
+    def __init__(self, protocols: tuple[str, ...]) -> None:
+        super().__init__(f"the peer does not speak {' or '.join(protocols)}")
+        self.protocols = protocols
+
+
+class AddressError(P2PNodeError):
+    """A multiaddr or peer id that does not parse or cannot be used."""
+
+
+class KeyFileError(P2PNodeError):
+    """A key file that cannot be read, written or trusted."""
+
+
+class DataFolderError(P2PNodeError):
+    """A data folder that is in use by another node, or cannot be used."""
+
+
+class ListenError(P2PNodeError):
+    """An address that cannot be listened on."""

@@ -1,0 +1,165 @@
+"""The contract between synchronous protocol machines and whatever drives them.
+
+A machine does no I/O, reads no clock and rolls no dice of its own.  Its driver is the trio shell
+(`p2pnode.io`), the simulator (`p2pnode.netsim`) or a test that steps it by hand.
+
+    put in     handle_received / handle_data ..., handle_timeout, and commands
+    take out   poll_transmits / poll_output, poll_events, poll_timeout
+
+Rules of the contract:
+
+- `now` never decreases.  `handle_timeout` before the deadline does nothing; at or after it,
+  everything that is due is done.
+- Any number of `handle_*` calls may come before a drain (batched receive needs that).  A drain is
+  synchronous and complete; only then may a shell `await`.
+- `poll_timeout` changes only through `handle_*`, a command or a drain.
+- A machine never calls back, never logs secrets and never holds a machine that is not its part.
+  A parent drains its parts inside its own `handle_*`.
+- Nothing from the network raises.
+- Everything is bounded; each bound is a named constant.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, NewType, Protocol, TypeAlias, TypeVar
+
+from p2pnode.clock import Deadline, Instant
+
+SocketId = NewType("SocketId", int)
+"""Names one of the driver's sockets.  A node may own several."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class UdpAddr(NamedTuple):
+    """An IP address and a UDP port.  `ip` is in canonical text form, IPv6 without brackets."""
+
+    ip: str
+    port: int
+    scope_id: int = 0
+    """Interface index of a link-local IPv6 address; never leaves the link."""
+
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.ip
+
+    def __str__(self) -> str:
+        if not self.is_ipv6:
+            return f"{self.ip}:{self.port}"
+        zone = f"%{self.scope_id}" if self.scope_id else ""
+        return f"[{self.ip}{zone}]:{self.port}"
+
+
+class Ecn:
+    """ECN codepoints of RFC 3168, the two low bits of the traffic class."""
+
+    NOT_ECT = 0
+    ECT_1 = 1
+    ECT_0 = 2
+    CE = 3
+
+
+class Received(NamedTuple):
+    """One read from a socket: one datagram, or several of equal size joined by the kernel (GRO)."""
+
+    socket: SocketId
+    local_ip: str | None
+    """The address that the datagrams were sent to, where the driver knows it (PKTINFO)."""
+    remote: UdpAddr
+    ecn: int
+    segment_size: int
+    """Datagrams start at multiples of this; the last one may be shorter."""
+    buffer: Buffer
+
+
+class Transmit(NamedTuple):
+    """One write to a socket: one datagram, or several of equal size for the kernel to cut (GSO)."""
+
+    socket: SocketId
+    local_ip: str | None
+    """The source address to send from, or None for the kernel's choice."""
+    remote: UdpAddr
+    ecn: int
+    ttl: int | None
+    """Time to live, or None for the default.  Low values open NATs without arriving."""
+    segment_size: int
+    """Datagrams start at multiples of this; the last one may be shorter."""
+    buffer: Buffer
+
+
+EventT_co = TypeVar("EventT_co", covariant=True)
+
+
+class DatagramMachine(Protocol[EventT_co]):
+    """A machine whose outside is datagrams.  Everything in `p2pnode.netsim` drives these."""
+
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        """Takes what one or more socket reads brought.  Untrusted; never raises."""
+        ...
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Does everything that is due at `now`."""
+        ...
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        """Returns what to send, in order; empty when there is nothing (more) to send at `now`."""
+        ...
+
+    def poll_events(self) -> list[EventT_co]:
+        """Returns the facts since the last call, oldest first."""
+        ...
+
+    def poll_timeout(self) -> Deadline | None:
+        """Returns when to call `handle_timeout` next, or None while only input changes anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SendData:
+    """Bytes for the stream."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendEof:
+    """Nothing more will be sent: finish our direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetStream:
+    """Give the stream up in both directions (RESET_STREAM and STOP_SENDING)."""
+
+    code: int
+
+
+StreamOutput: TypeAlias = SendData | SendEof | ResetStream
+
+
+class StreamMachine(Protocol):
+    """One dialogue on one stream.  It sees a stream, never a connection or a transport."""
+
+    def handle_data(self, data: bytes, now: Instant) -> None:
+        """Takes bytes in order, cut anywhere.  Untrusted; never raises."""
+        ...
+
+    def handle_eof(self, now: Instant) -> None:
+        """The peer finished its direction."""
+        ...
+
+    def handle_reset(self, code: int, now: Instant) -> None:
+        """The stream is gone: the peer reset it, or the connection was lost."""
+        ...
+
+    def handle_timeout(self, now: Instant) -> None: ...
+
+    def poll_output(self) -> list[StreamOutput]:
+        """Returns what to do to the stream, in order."""
+        ...
+
+    def poll_timeout(self) -> Deadline | None: ...
+
+    @property
+    def is_done(self) -> bool:
+        """True once the dialogue has its outcome and wants no further input."""
+        ...

@@ -1,0 +1,515 @@
+"""Frames: what packets carry (specs/transport.md, Frames).  RFC 9000's numbers where they are its.
+
+One class a frame, `encode` to write it, one table from type to decoder to read it.  STREAM has no
+class: it is the hot path, written by `stream_header` and read by `decode_stream_untrusted`.
+"""
+
+import enum
+import ipaddress
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from p2pnode.errors import DecodeError
+from p2pnode.machine import UdpAddr
+from p2pnode.transport.varint import decode_varint_untrusted as varint
+from p2pnode.transport.varint import encode_varint
+
+CONNECTION_ID_SIZE: Final = 8
+"""bytes; wire.md: fixed, so that the header has a fixed size"""
+RESET_TOKEN_SIZE: Final = 16
+"""bytes; RFC 9000 section 10.3"""
+CHALLENGE_SIZE: Final = 8
+"""bytes; RFC 9000 section 19.17"""
+MAX_REASON_SIZE: Final = 256
+"""bytes of a close reason that are sent, and that are kept of a longer one; chosen: one sentence"""
+MAX_TOKEN_SIZE: Final = 128
+"""bytes; chosen: our own tokens are below 64, others may want to encrypt more"""
+MAX_ACK_RANGES: Final = 64
+"""ranges in one ACK that are looked at; chosen: more means a hostile or broken peer"""
+
+
+class FrameType(enum.IntEnum):
+    """All fit one byte; STREAM takes eight values, its low bits say which fields follow."""
+
+    PADDING = 0x00
+    PING = 0x01
+    ACK = 0x02
+    ACK_ECN = 0x03
+    RESET_STREAM = 0x04
+    STOP_SENDING = 0x05
+    NEW_TOKEN = 0x07
+    STREAM = 0x08
+    MAX_DATA = 0x10
+    MAX_STREAM_DATA = 0x11
+    MAX_STREAMS = 0x12
+    DATA_BLOCKED = 0x14
+    STREAM_DATA_BLOCKED = 0x15
+    STREAMS_BLOCKED = 0x16
+    NEW_CONNECTION_ID = 0x18
+    RETIRE_CONNECTION_ID = 0x19
+    PATH_CHALLENGE = 0x1A
+    PATH_RESPONSE = 0x1B
+    CONNECTION_CLOSE = 0x1C
+    APPLICATION_CLOSE = 0x1D
+    HANDSHAKE_DONE = 0x1E
+    IMMEDIATE_ACK = 0x1F
+    PATH_ABANDON = 0x20
+    PATH_STATUS = 0x21
+    MAX_PATH_ID = 0x22
+    OBSERVED_ADDRESS = 0x23
+    ACK_FREQUENCY = 0x24
+    DATAGRAM = 0x31
+
+
+STREAM_OFF: Final = 0x04
+STREAM_LEN: Final = 0x02
+STREAM_FIN: Final = 0x01
+STREAM_TYPES: Final = range(0x08, 0x10)
+
+
+def stream_header(stream_id: int, offset: int, fin: bool, length: int | None) -> bytes:
+    """Returns what precedes a STREAM frame's data.
+
+    With `length` None the data must run to the end of the packet.
+    """
+    kind = FrameType.STREAM | fin
+    body = encode_varint(stream_id)
+    if offset:
+        kind |= STREAM_OFF
+        body += encode_varint(offset)
+    if length is not None:
+        kind |= STREAM_LEN
+        body += encode_varint(length)
+    return bytes((kind,)) + body
+
+
+def decode_stream_untrusted(buffer: bytes, position: int) -> tuple[int, int, bytes, bool, int]:
+    """Returns (stream id, offset, data, fin, next position); `position` is at the type byte."""
+    kind = buffer[position]
+    stream_id, position = varint(buffer, position + 1)
+    offset = 0
+    if kind & STREAM_OFF:
+        offset, position = varint(buffer, position)
+    if kind & STREAM_LEN:
+        length, position = varint(buffer, position)
+        end = position + length
+        if end > len(buffer):
+            raise DecodeError("stream frame runs past its packet")
+    else:
+        end = len(buffer)
+    return stream_id, offset, buffer[position:end], bool(kind & STREAM_FIN), end
+
+
+class Ping(NamedTuple):
+    def encode(self) -> bytes:
+        return b"\x01"
+
+
+class Ack(NamedTuple):
+    """Acknowledges packets of one path; `ranges` are half-open, highest first, never empty."""
+
+    path_id: int
+    delay_us: int
+    ranges: tuple[tuple[int, int], ...]
+    ecn: tuple[int, int, int] | None = None
+    """Cumulative counts of ECT(0), ECT(1) and CE."""
+
+    @property
+    def largest(self) -> int:
+        return self.ranges[0][1] - 1
+
+    def encode(self) -> bytes:
+        start, stop = self.ranges[0]
+        fields = [self.path_id, stop - 1, self.delay_us, len(self.ranges) - 1, stop - 1 - start]
+        for next_start, next_stop in self.ranges[1:]:
+            # RFC 9000 section 19.3.1: the gap counts one less than the packets that are missing
+            fields += (start - next_stop - 1, next_stop - 1 - next_start)
+            start = next_start
+        if self.ecn is not None:
+            fields += self.ecn
+        kind = b"\x02" if self.ecn is None else b"\x03"
+        return kind + b"".join(map(encode_varint, fields))
+
+
+class ResetStream(NamedTuple):
+    stream_id: int
+    code: int
+    final_size: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.RESET_STREAM, *self)
+
+
+class StopSending(NamedTuple):
+    stream_id: int
+    code: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.STOP_SENDING, *self)
+
+
+class NewToken(NamedTuple):
+    token: bytes
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.NEW_TOKEN, len(self.token)) + self.token
+
+
+class MaxData(NamedTuple):
+    maximum: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.MAX_DATA, *self)
+
+
+class MaxStreamData(NamedTuple):
+    stream_id: int
+    maximum: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.MAX_STREAM_DATA, *self)
+
+
+class MaxStreams(NamedTuple):
+    """How many streams the receiver of this frame may open in all."""
+
+    maximum: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.MAX_STREAMS, *self)
+
+
+class DataBlocked(NamedTuple):
+    limit: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.DATA_BLOCKED, *self)
+
+
+class StreamDataBlocked(NamedTuple):
+    stream_id: int
+    limit: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.STREAM_DATA_BLOCKED, *self)
+
+
+class StreamsBlocked(NamedTuple):
+    limit: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.STREAMS_BLOCKED, *self)
+
+
+class NewConnectionId(NamedTuple):
+    """One more connection id under which the sender can be reached on that path."""
+
+    path_id: int
+    sequence: int
+    retire_prior_to: int
+    connection_id: bytes
+    reset_token: bytes
+
+    def encode(self) -> bytes:
+        head = _integers(
+            FrameType.NEW_CONNECTION_ID, self.path_id, self.sequence, self.retire_prior_to
+        )
+        return head + self.connection_id + self.reset_token
+
+
+class RetireConnectionId(NamedTuple):
+    path_id: int
+    sequence: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.RETIRE_CONNECTION_ID, *self)
+
+
+class PathChallenge(NamedTuple):
+    data: bytes
+
+    def encode(self) -> bytes:
+        return b"\x1a" + self.data
+
+
+class PathResponse(NamedTuple):
+    data: bytes
+
+    def encode(self) -> bytes:
+        return b"\x1b" + self.data
+
+
+class ConnectionClose(NamedTuple):
+    code: int
+    frame_type: int
+    reason: str
+    is_application: bool
+
+    def encode(self) -> bytes:
+        # a cut inside a character is repaired by the receiver's "replace"
+        reason = self.reason.encode("utf-8", "replace")[:MAX_REASON_SIZE]
+        if self.is_application:
+            return _integers(FrameType.APPLICATION_CLOSE, self.code, len(reason)) + reason
+        return (
+            _integers(FrameType.CONNECTION_CLOSE, self.code, self.frame_type, len(reason)) + reason
+        )
+
+
+class HandshakeDone(NamedTuple):
+    def encode(self) -> bytes:
+        return b"\x1e"
+
+
+class ImmediateAck(NamedTuple):
+    def encode(self) -> bytes:
+        return b"\x1f"
+
+
+class PathAbandon(NamedTuple):
+    path_id: int
+    code: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.PATH_ABANDON, *self)
+
+
+class PathStatus(NamedTuple):
+    """Asks the peer to keep off a path (standby) or to use it; the highest sequence counts."""
+
+    path_id: int
+    sequence: int
+    is_available: bool
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.PATH_STATUS, self.path_id, self.sequence, int(self.is_available))
+
+
+class MaxPathId(NamedTuple):
+    maximum: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.MAX_PATH_ID, *self)
+
+
+class ObservedAddress(NamedTuple):
+    """The source address of the peer's packets on a path, as we see it."""
+
+    path_id: int
+    sequence: int
+    address: UdpAddr
+
+    def encode(self) -> bytes:
+        packed = ipaddress.ip_address(self.address.ip).packed
+        head = _integers(FrameType.OBSERVED_ADDRESS, self.path_id, self.sequence, len(packed))
+        return head + packed + self.address.port.to_bytes(2, "big")
+
+
+class AckFrequency(NamedTuple):
+    """How the receiver of this frame may save ACKs (after draft-ietf-quic-ack-frequency)."""
+
+    sequence: int
+    threshold: int
+    """Ack-eliciting packets that may stay without an answer."""
+    max_ack_delay_us: int
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.ACK_FREQUENCY, *self)
+
+
+class Datagram(NamedTuple):
+    """Unreliable application data (RFC 9221)."""
+
+    data: bytes
+
+    def encode(self) -> bytes:
+        return _integers(FrameType.DATAGRAM, len(self.data)) + self.data
+
+
+Frame: TypeAlias = (
+    Ping
+    | Ack
+    | ResetStream
+    | StopSending
+    | NewToken
+    | MaxData
+    | MaxStreamData
+    | MaxStreams
+    | DataBlocked
+    | StreamDataBlocked
+    | StreamsBlocked
+    | NewConnectionId
+    | RetireConnectionId
+    | PathChallenge
+    | PathResponse
+    | ConnectionClose
+    | HandshakeDone
+    | ImmediateAck
+    | PathAbandon
+    | PathStatus
+    | MaxPathId
+    | ObservedAddress
+    | AckFrequency
+    | Datagram
+)
+
+PROBING_TYPES: Final = frozenset({0x00, 0x18, 0x1A, 0x1B, 0x23})
+"""Frames that may travel on an unvalidated path without moving the connection (RFC 9000 9.1)."""
+
+NOT_ACK_ELICITING_TYPES: Final = frozenset({0x00, 0x02, 0x03, 0x1C, 0x1D})
+
+
+def decode_frame_untrusted(buffer: bytes, position: int) -> tuple[Frame, int]:
+    """Returns the frame at `position` and the position behind it; raises DecodeError.
+
+    PADDING and STREAM are the caller's: they are too frequent for a table.
+    """
+    kind = buffer[position]
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise DecodeError(f"unknown frame type {kind:#x}")
+    return decoder(buffer, position + 1)
+
+
+def _integers(*values: int) -> bytes:
+    return b"".join(map(encode_varint, values))
+
+
+def _take(buffer: bytes, position: int, size: int) -> tuple[bytes, int]:
+    end = position + size
+    if end > len(buffer):
+        raise DecodeError("frame runs past its packet")
+    return buffer[position:end], end
+
+
+def _fields(buffer: bytes, position: int, count: int) -> tuple[list[int], int]:
+    values: list[int] = []
+    for _ in range(count):
+        value, position = varint(buffer, position)
+        values.append(value)
+    return values, position
+
+
+def _decode_ack(buffer: bytes, position: int) -> tuple[Ack, int]:
+    (path_id, largest, delay, count, first), position = _fields(buffer, position, 5)
+    if count >= MAX_ACK_RANGES:
+        raise DecodeError("too many ranges in an ACK")
+    start = largest - first
+    ranges = [(start, largest + 1)]
+    for _ in range(count):
+        (gap, length), position = _fields(buffer, position, 2)
+        stop = start - gap - 1
+        start = stop - 1 - length
+        ranges.append((start, stop))
+    if start < 0:
+        raise DecodeError("ACK of a negative packet number")
+    return Ack(path_id, delay, tuple(ranges)), position
+
+
+def _decode_ack_ecn(buffer: bytes, position: int) -> tuple[Ack, int]:
+    ack, position = _decode_ack(buffer, position)
+    (ect0, ect1, ce), position = _fields(buffer, position, 3)
+    return ack._replace(ecn=(ect0, ect1, ce)), position
+
+
+def _decode_new_token(buffer: bytes, position: int) -> tuple[NewToken, int]:
+    size, position = varint(buffer, position)
+    if not 0 < size <= MAX_TOKEN_SIZE:
+        raise DecodeError("token of a wrong size")
+    token, position = _take(buffer, position, size)
+    return NewToken(token), position
+
+
+def _decode_new_connection_id(buffer: bytes, position: int) -> tuple[NewConnectionId, int]:
+    (path_id, sequence, retire), position = _fields(buffer, position, 3)
+    if retire > sequence:
+        raise DecodeError("NEW_CONNECTION_ID retires itself")
+    connection_id, position = _take(buffer, position, CONNECTION_ID_SIZE)
+    token, position = _take(buffer, position, RESET_TOKEN_SIZE)
+    return NewConnectionId(path_id, sequence, retire, connection_id, token), position
+
+
+def _decode_path_challenge(buffer: bytes, position: int) -> tuple[PathChallenge, int]:
+    data, position = _take(buffer, position, CHALLENGE_SIZE)
+    return PathChallenge(data), position
+
+
+def _decode_path_response(buffer: bytes, position: int) -> tuple[PathResponse, int]:
+    data, position = _take(buffer, position, CHALLENGE_SIZE)
+    return PathResponse(data), position
+
+
+def _decode_close(buffer: bytes, position: int) -> tuple[ConnectionClose, int]:
+    (code, frame_type, size), position = _fields(buffer, position, 3)
+    reason, position = _take(buffer, position, size)
+    text = reason[:MAX_REASON_SIZE].decode("utf-8", "replace")
+    return ConnectionClose(code, frame_type, text, False), position
+
+
+def _decode_application_close(buffer: bytes, position: int) -> tuple[ConnectionClose, int]:
+    (code, size), position = _fields(buffer, position, 2)
+    reason, position = _take(buffer, position, size)
+    text = reason[:MAX_REASON_SIZE].decode("utf-8", "replace")
+    return ConnectionClose(code, 0, text, True), position
+
+
+def _decode_path_status(buffer: bytes, position: int) -> tuple[PathStatus, int]:
+    (path_id, sequence, status), position = _fields(buffer, position, 3)
+    if status > 1:
+        raise DecodeError("unknown path status")
+    return PathStatus(path_id, sequence, bool(status)), position
+
+
+def _decode_observed_address(buffer: bytes, position: int) -> tuple[ObservedAddress, int]:
+    (path_id, sequence, size), position = _fields(buffer, position, 3)
+    if size not in (4, 16):
+        raise DecodeError("observed address of an unknown family")
+    packed, position = _take(buffer, position, size)
+    port, position = _take(buffer, position, 2)
+    address = UdpAddr(str(ipaddress.ip_address(packed)), int.from_bytes(port, "big"))
+    return ObservedAddress(path_id, sequence, address), position
+
+
+def _decode_datagram(buffer: bytes, position: int) -> tuple[Datagram, int]:
+    size, position = varint(buffer, position)
+    data, position = _take(buffer, position, size)
+    return Datagram(data), position
+
+
+def _integer_decoder(
+    make: Callable[..., Frame], count: int
+) -> Callable[[bytes, int], tuple[Frame, int]]:
+    def decode(buffer: bytes, position: int) -> tuple[Frame, int]:
+        values, position = _fields(buffer, position, count)
+        return make(*values), position
+
+    return decode
+
+
+_DECODERS: Final[dict[int, Callable[[bytes, int], tuple[Frame, int]]]] = {
+    FrameType.PING: _integer_decoder(Ping, 0),
+    FrameType.ACK: _decode_ack,
+    FrameType.ACK_ECN: _decode_ack_ecn,
+    FrameType.RESET_STREAM: _integer_decoder(ResetStream, 3),
+    FrameType.STOP_SENDING: _integer_decoder(StopSending, 2),
+    FrameType.NEW_TOKEN: _decode_new_token,
+    FrameType.MAX_DATA: _integer_decoder(MaxData, 1),
+    FrameType.MAX_STREAM_DATA: _integer_decoder(MaxStreamData, 2),
+    FrameType.MAX_STREAMS: _integer_decoder(MaxStreams, 1),
+    FrameType.DATA_BLOCKED: _integer_decoder(DataBlocked, 1),
+    FrameType.STREAM_DATA_BLOCKED: _integer_decoder(StreamDataBlocked, 2),
+    FrameType.STREAMS_BLOCKED: _integer_decoder(StreamsBlocked, 1),
+    FrameType.NEW_CONNECTION_ID: _decode_new_connection_id,
+    FrameType.RETIRE_CONNECTION_ID: _integer_decoder(RetireConnectionId, 2),
+    FrameType.PATH_CHALLENGE: _decode_path_challenge,
+    FrameType.PATH_RESPONSE: _decode_path_response,
+    FrameType.CONNECTION_CLOSE: _decode_close,
+    FrameType.APPLICATION_CLOSE: _decode_application_close,
+    FrameType.HANDSHAKE_DONE: _integer_decoder(HandshakeDone, 0),
+    FrameType.IMMEDIATE_ACK: _integer_decoder(ImmediateAck, 0),
+    FrameType.PATH_ABANDON: _integer_decoder(PathAbandon, 2),
+    FrameType.PATH_STATUS: _decode_path_status,
+    FrameType.MAX_PATH_ID: _integer_decoder(MaxPathId, 1),
+    FrameType.OBSERVED_ADDRESS: _decode_observed_address,
+    FrameType.ACK_FREQUENCY: _integer_decoder(AckFrequency, 3),
+    FrameType.DATAGRAM: _decode_datagram,
+}
