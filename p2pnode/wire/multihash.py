@@ -1,6 +1,6 @@
 """The multihashes that peer ids are made of: `identity` over a short key, or SHA-256.
 
-Rule: no other hash function is a peer id (libp2p peer-ids/peer-ids.md), though multihash knows more.
+Rule: no other hash function is a peer id (libp2p peer-ids.md), though multihash knows more.
 """
 
 import hashlib

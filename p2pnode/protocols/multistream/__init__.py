@@ -1,0 +1,12 @@
+"""multistream-select 1.0: which protocol a stream carries (specs/multistream.md)."""
+
+from p2pnode.protocols.multistream.negotiation import (
+    Agreed,
+    Failed,
+    Initiator,
+    Outcome,
+    Refused,
+    Responder,
+)
+
+__all__ = ["Agreed", "Failed", "Initiator", "Outcome", "Refused", "Responder"]
