@@ -1,8 +1,8 @@
 """Specs and tests name the same requirements.
 
-A spec states a requirement in bold, **ABC-1**, once, and refers to it in plain letters elsewhere; the
-test that proves it carries @pytest.mark.spec("ABC-1").  Marks are found in the source, so tests that
-are skipped on this machine count as well.
+A spec states a requirement in bold, **ABC-1**, once, and refers to it in plain letters elsewhere;
+the test that proves it carries @pytest.mark.spec("ABC-1").  Marks are found in the source, so tests
+that are skipped on this machine count as well.
 """
 
 import ast
