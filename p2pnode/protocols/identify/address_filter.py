@@ -1,0 +1,76 @@
+"""Which addresses are worth telling to whom, and worth believing from whom (specs/identify.md).
+
+Rules, go-libp2p's: what cannot work from where the other side is, is neither sent nor kept.  A
+relayed address is judged by its relay; the peer at the far end of a circuit counts as public.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from p2pnode.wire.ip_ranges import IpScope, ip_scope
+from p2pnode.wire.multiaddr import Code, Multiaddr, components, multiaddr_scope, without_zone
+
+MAX_OWN_ADDRS_SIZE = 4 * 1024  # bytes of addresses in a message of ours; go-libp2p
+
+_SCOPE_ORDER = (IpScope.PUBLIC, IpScope.PRIVATE, IpScope.LOOPBACK)
+
+
+def addrs_to_send(addrs: Iterable[Multiaddr], remote_ip: str | None) -> tuple[Multiaddr, ...]:
+    """Returns what of our own addresses to tell a peer at `remote_ip` (None: behind a relay).
+
+    Loopback addresses stay on this machine, zones too; the rest is put in order of use and cut to
+    MAX_OWN_ADDRS_SIZE.
+    """
+    to_self = _remote_scope(remote_ip) is IpScope.LOOPBACK
+    told = (
+        without_zone(addr)
+        for addr in addrs
+        if (scope := multiaddr_scope(addr)) in _SCOPE_ORDER
+        and (to_self or scope is not IpScope.LOOPBACK)
+    )
+    return trim_addrs(tuple(dict.fromkeys(told)))
+
+
+def addrs_to_accept(addrs: Iterable[Multiaddr], remote_ip: str | None) -> tuple[Multiaddr, ...]:
+    """Returns which addresses to believe of a peer at `remote_ip` (None: behind a relay).
+
+    From this machine all, from a private network all but loopback, from elsewhere public ones.
+    """
+    match _remote_scope(remote_ip):
+        case IpScope.LOOPBACK:
+            accepted: Sequence[IpScope] = _SCOPE_ORDER
+        case IpScope.PRIVATE:
+            accepted = (IpScope.PUBLIC, IpScope.PRIVATE)
+        case IpScope.PUBLIC | IpScope.UNROUTABLE:
+            accepted = (IpScope.PUBLIC,)
+    kept = (without_zone(addr) for addr in addrs if multiaddr_scope(addr) in accepted)
+    return tuple(dict.fromkeys(kept))
+
+
+def trim_addrs(
+    addrs: Sequence[Multiaddr], max_size: int = MAX_OWN_ADDRS_SIZE
+) -> tuple[Multiaddr, ...]:
+    """Returns the addresses, best ones first, as many as fit in `max_size` bytes."""
+    kept: list[Multiaddr] = []
+    size = 0
+    for addr in sorted(addrs, key=_rank):
+        size += len(addr.to_bytes()) + 3  # protobuf tag and length
+        if size > max_size:
+            break
+        kept.append(addr)
+    return tuple(kept)
+
+
+def _rank(addr: Multiaddr) -> tuple[int, int]:
+    scope = multiaddr_scope(addr)
+    codes = [code for code, _ in components(addr)]
+    by_transport = 3
+    for rank, code in enumerate((Code.NOISE, Code.QUIC_V1, Code.TCP)):
+        if code in codes:
+            by_transport = rank
+            break
+    by_scope = _SCOPE_ORDER.index(scope) if scope in _SCOPE_ORDER else len(_SCOPE_ORDER)
+    return by_scope, by_transport
+
+
+def _remote_scope(remote_ip: str | None) -> IpScope:
+    return IpScope.PUBLIC if remote_ip is None else ip_scope(remote_ip)
