@@ -48,6 +48,9 @@ class RangeSet:
     def drop_first(self) -> None:
         del self._starts[0], self._stops[0]
 
+    def drop_last(self) -> None:
+        del self._starts[-1], self._stops[-1]
+
     def __contains__(self, value: int) -> bool:
         index = bisect_right(self._starts, value)
         return index > 0 and value < self._stops[index - 1]
