@@ -1,0 +1,228 @@
+"""The trio shell around a DatagramMachine: it moves bytes, time and events, and decides nothing.
+
+    one task a socket    waits for datagrams, hands the batch to the machine and drains it on the
+                         spot, so that an answer costs no task switch
+    one task a socket    waits while its send buffer is full
+    one drain task       waits for `wake`, then drains
+    one timer task       sleeps until the machine's deadline, then lets it act and drains
+
+Rules: a drain (events, then transmits) is synchronous and complete, or leaves a wake-up behind; no
+drain is longer than a turn, so that other tasks run in between.  While a socket is full the machine
+is not asked for more, so that nothing piles up here.  An exception out of the machine or the
+dispatch is a bug and ends `run`.
+
+Timers fire up to 1 ms late on Linux: trio waits in epoll, which counts milliseconds.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import trio
+
+from p2pnode.clock import Instant
+from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit
+
+MAX_TURN_BYTES = 256 * 1024
+"""bytes sent before other tasks get their turn; chosen: some 180 packets, 3 ms of work"""
+
+MAX_TURN_ROUNDS = 16
+"""rounds of events and transmits in a turn; chosen: a dispatch may cause more, but not for ever"""
+
+EventT = TypeVar("EventT")
+
+
+class DatagramSocket(Protocol):
+    """What the driver needs of a socket: `p2pnode.io.udp`, or a made-up one in tests."""
+
+    @property
+    def socket_id(self) -> SocketId: ...
+
+    async def wait_readable(self) -> None: ...
+
+    async def wait_writable(self) -> None: ...
+
+    def receive_batch(self) -> list[Received]:
+        """Returns what is there, bounded; empty where nothing is."""
+        ...
+
+    def send(self, transmit: Transmit) -> Transmit | None:
+        """Returns what is left to send when the socket is full, or None when all is sent."""
+        ...
+
+
+class _Attached:
+    """A socket in use, and what it could not take."""
+
+    __slots__ = ("became_full", "is_removed", "scope", "socket", "unsent")
+
+    def __init__(self, sock: DatagramSocket) -> None:
+        self.socket = sock
+        self.scope = trio.CancelScope()
+        self.unsent: deque[Transmit] = deque()
+        self.became_full = trio.Event()
+        self.is_removed = False
+
+
+class Driver(Generic[EventT]):
+    """Drives one machine over its sockets; `dispatch` takes each event and must not block.
+
+    Everything here must be called from within trio.
+    """
+
+    def __init__(
+        self, machine: DatagramMachine[EventT], dispatch: Callable[[EventT], None]
+    ) -> None:
+        self._machine = machine
+        self._dispatch = dispatch
+        self._sockets: dict[SocketId, _Attached] = {}
+        self._full: dict[SocketId, _Attached] = {}
+        self._nursery: trio.Nursery | None = None
+        self._woken = trio.Event()
+        self._sleep: trio.CancelScope | None = None
+        self._is_draining = False
+
+    def add_socket(self, sock: DatagramSocket) -> None:
+        """Reads from the socket and sends by it from now on; also while `run` is running."""
+        assert sock.socket_id not in self._sockets
+        attached = self._sockets[sock.socket_id] = _Attached(sock)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._serve, attached)
+
+    def remove_socket(self, socket_id: SocketId) -> None:
+        """Lets go of the socket, which the caller then closes; what it had not sent is lost."""
+        attached = self._sockets.pop(socket_id)
+        attached.is_removed = True
+        attached.unsent.clear()
+        attached.scope.cancel()
+        if self._full.pop(socket_id, None) is not None:
+            self.wake()
+
+    def wake(self) -> None:
+        """Must follow every change that the application makes to the machine.
+
+        Cheap; many calls before the drain task runs make one drain.
+        """
+        self._woken.set()
+
+    def drain(self) -> None:
+        """Takes out and carries out what the machine has to say, at once.
+
+        For callers that cannot wait for the drain task: before the end of `run`, or for latency.
+        From inside a dispatch it does nothing, because the drain around it goes on.
+        """
+        if self._is_draining:
+            return
+        self._is_draining = True
+        try:
+            if not self._drain(trio.current_time()):
+                self._woken.set()
+        finally:
+            self._is_draining = False
+        sleep = self._sleep
+        if sleep is not None:
+            deadline = self._machine.poll_timeout()
+            # A later deadline needs nothing: the timer task wakes once in vain and looks again.
+            if deadline is not None and deadline.at < sleep.deadline:
+                sleep.deadline = deadline.at
+
+    async def run(self) -> None:
+        """Drives the machine until it is cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for attached in self._sockets.values():
+                    nursery.start_soon(self._serve, attached)
+                nursery.start_soon(self._keep_time)
+                self._woken.set()  # commands given before
+                await self._drain_when_woken()
+        finally:
+            self._nursery = None
+
+    async def _drain_when_woken(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken = trio.Event()  # before the drain, so that no wake is lost
+            self.drain()
+
+    async def _keep_time(self) -> None:
+        machine = self._machine
+        while True:
+            now = trio.current_time()
+            deadline = machine.poll_timeout()
+            if deadline is not None and deadline.at <= now:
+                machine.handle_timeout(now)
+                self.drain()
+                deadline = machine.poll_timeout()
+            at = math.inf if deadline is None else deadline.at
+            with trio.CancelScope(deadline=at) as self._sleep:
+                await trio.sleep_forever()
+            self._sleep = None
+
+    async def _serve(self, attached: _Attached) -> None:
+        with attached.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive, attached)
+                nursery.start_soon(self._send_when_writable, attached)
+
+    async def _receive(self, attached: _Attached) -> None:
+        sock, handle_received = attached.socket, self._machine.handle_received
+        while True:
+            await sock.wait_readable()
+            if attached.is_removed:  # while this task was about to run
+                return
+            batch = sock.receive_batch()
+            if batch:
+                handle_received(batch, trio.current_time())
+                self.drain()
+
+    async def _send_when_writable(self, attached: _Attached) -> None:
+        while True:
+            await attached.became_full.wait()
+            attached.became_full = trio.Event()
+            while attached.unsent:
+                await attached.socket.wait_writable()
+                self._send_unsent(attached)
+            if self._full.pop(attached.socket.socket_id, None) is not None:
+                self.drain()
+
+    def _drain(self, now: Instant) -> bool:
+        """Drains within the bounds of one turn; returns False where there may be more."""
+        machine, dispatch = self._machine, self._dispatch
+        left = MAX_TURN_BYTES
+        for _ in range(MAX_TURN_ROUNDS):
+            events = machine.poll_events()
+            for event in events:
+                dispatch(event)
+            transmits = [] if self._full else machine.poll_transmits(now)
+            for transmit in transmits:
+                left -= len(transmit.buffer)
+                self._send(transmit)
+            if not transmits and not events:
+                return True
+            if left <= 0:
+                return False
+        return False
+
+    def _send(self, transmit: Transmit) -> None:
+        attached = self._sockets.get(transmit.socket)
+        if attached is None:
+            return  # the socket was removed; to the machine it is a lost datagram
+        if attached.unsent:
+            attached.unsent.append(transmit)
+            return
+        rest = attached.socket.send(transmit)
+        if rest is not None:
+            attached.unsent.append(rest)
+            attached.became_full.set()
+            self._full[transmit.socket] = attached
+
+    def _send_unsent(self, attached: _Attached) -> None:
+        unsent = attached.unsent
+        while unsent:
+            rest = attached.socket.send(unsent[0])
+            if rest is not None:
+                unsent[0] = rest
+                return
+            unsent.popleft()

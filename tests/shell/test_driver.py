@@ -1,0 +1,314 @@
+"""The driver under a virtual clock, with sockets in memory."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.io.driver import Driver
+from p2pnode.machine import Received, Transmit
+from tests.support.datagram_machines import REMOTE, EchoMachine, ScriptedMachine, transmit
+from tests.support.sim_socket import SimSocket
+
+
+async def test_an_answer_leaves_in_the_turn_that_brought_the_question(
+    autojump_clock: MockClock,
+) -> None:
+    sock, events = SimSocket(), list[bytes]()
+    async with running(Driver(EchoMachine(), events.append), sock):
+        await trio.sleep(5)
+        sock.deliver(b"one", REMOTE)
+        sock.deliver(b"two", REMOTE)
+        await wait_all_tasks_blocked()
+        assert [(at, bytes(t.buffer), t.remote) for at, t in sock.sent] == [
+            (trio.current_time(), b"one", REMOTE),
+            (trio.current_time(), b"two", REMOTE),
+        ]
+        assert events == [b"one", b"two"]
+
+
+async def test_the_timer_fires_at_the_deadline_and_not_before(autojump_clock: MockClock) -> None:
+    machine = KeepAlive(every=10.0)
+    sock = SimSocket()
+    start = trio.current_time()
+    async with running(Driver(machine, nothing), sock):
+        await trio.sleep(35)
+    assert [at - start for at, _ in sock.sent] == [10.0, 20.0, 30.0]
+
+
+async def test_a_datagram_that_brings_the_deadline_forward_rearms_the_timer(
+    autojump_clock: MockClock,
+) -> None:
+    machine = DeadlineAfterDatagram()
+    machine.deadline = Deadline(trio.current_time() + 100, "idle")
+    sock, start = SimSocket(), trio.current_time()
+    async with running(Driver(machine, nothing), sock):
+        await trio.sleep(1)
+        sock.deliver(b"", REMOTE)
+        await trio.sleep(50)
+    assert [at - start for at in machine.timeouts] == [3.0]
+
+
+async def test_a_deadline_that_moved_back_does_not_fire_early(autojump_clock: MockClock) -> None:
+    machine, start = ScriptedMachine(), trio.current_time()
+    machine.deadline = Deadline(start + 5, "probe")
+    driver = Driver(machine, nothing)
+    async with running(driver, SimSocket()):
+        await trio.sleep(1)
+        machine.deadline = Deadline(start + 20, "probe")
+        driver.wake()
+        await trio.sleep(30)
+    assert [at - start for at in machine.timeouts] == [20.0]
+
+
+async def test_a_command_is_carried_out_after_wake(autojump_clock: MockClock) -> None:
+    machine, sock = ScriptedMachine(), SimSocket()
+    driver = Driver(machine, nothing)
+    async with running(driver, sock):
+        await trio.sleep(25)
+        machine.out.append(transmit(b"command"))
+        driver.wake()
+        await wait_all_tasks_blocked()
+        assert [(at, bytes(t.buffer)) for at, t in sock.sent] == [(trio.current_time(), b"command")]
+
+
+async def test_a_wake_before_run_is_not_lost(autojump_clock: MockClock) -> None:
+    machine, sock = ScriptedMachine(), SimSocket()
+    driver = Driver(machine, nothing)
+    machine.out.append(transmit(b"early"))
+    driver.wake()
+    async with running(driver, sock):
+        assert sock.payloads == [b"early"]
+
+
+async def test_a_wake_from_within_a_dispatch_is_not_lost(autojump_clock: MockClock) -> None:
+    machine, sock = ScriptedMachine(), SimSocket()
+
+    def answer(event: str) -> None:
+        machine.out.append(transmit(event.encode()))
+        driver.wake()
+        driver.drain()
+
+    driver = Driver(machine, answer)
+    async with running(driver, sock):
+        machine.events += ["a", "b"]
+        driver.wake()
+        await wait_all_tasks_blocked()
+        assert sock.payloads == [b"a", b"b"]
+
+
+async def test_a_wake_while_the_drain_task_is_about_to_run_is_not_lost(
+    autojump_clock: MockClock,
+) -> None:
+    machine, sock = ScriptedMachine(), SimSocket()
+    driver = Driver(machine, nothing)
+
+    async def command(data: bytes) -> None:
+        for _ in range(5):
+            machine.out.append(transmit(data))
+            driver.wake()
+            await trio.lowlevel.checkpoint()
+
+    async with running(driver, sock):
+        async with trio.open_nursery() as nursery:
+            for data in (b"x", b"y", b"z"):
+                nursery.start_soon(command, data)
+        await wait_all_tasks_blocked()
+        assert sorted(sock.payloads) == [b"x"] * 5 + [b"y"] * 5 + [b"z"] * 5
+
+
+async def test_many_wakes_make_one_drain(autojump_clock: MockClock) -> None:
+    machine = ScriptedMachine()
+    driver = Driver(machine, nothing)
+    async with running(driver, SimSocket()):
+        before = machine.polls
+        for _ in range(100):
+            driver.wake()
+        await wait_all_tasks_blocked()
+        assert machine.polls - before == 1
+
+
+async def test_a_full_socket_gets_the_rest_later_in_order(autojump_clock: MockClock) -> None:
+    machine, sock = ScriptedMachine(), SimSocket(room=2)
+    driver = Driver(machine, nothing)
+    async with running(driver, sock):
+        machine.out = [transmit(bytes([n])) for n in range(6)]
+        driver.wake()
+        await wait_all_tasks_blocked()
+        assert sock.payloads == [b"\0", b"\1"]
+        sock.make_room(1)
+        await wait_all_tasks_blocked()
+        sock.make_room(10)
+        await wait_all_tasks_blocked()
+        assert sock.payloads == [bytes([n]) for n in range(6)]
+
+
+async def test_a_machine_is_not_asked_for_more_while_a_socket_is_full(
+    autojump_clock: MockClock,
+) -> None:
+    events: list[str] = []
+    machine, sock = ScriptedMachine(), SimSocket(room=0)
+    driver = Driver(machine, events.append)
+    async with running(driver, sock):
+        machine.out = [transmit(b"first")]
+        driver.wake()
+        await wait_all_tasks_blocked()
+        polls = machine.polls
+        machine.out = [transmit(b"second")]
+        machine.events = ["still told"]
+        machine.deadline = Deadline(trio.current_time() + 1, "still due")
+        driver.wake()
+        await trio.sleep(2)
+        assert (machine.polls, events, len(machine.timeouts)) == (polls, ["still told"], 1)
+        sock.make_room(10)
+        await wait_all_tasks_blocked()
+        assert sock.payloads == [b"first", b"second"]
+
+
+async def test_a_full_socket_does_not_hold_up_what_others_were_given(
+    autojump_clock: MockClock,
+) -> None:
+    machine, full, free = ScriptedMachine(), SimSocket(0, room=0), SimSocket(1)
+    driver = Driver(machine, nothing)
+    async with running(driver, full, free):
+        machine.out = [transmit(b"v4", 0), transmit(b"v6", 1)]
+        driver.wake()
+        await wait_all_tasks_blocked()
+        assert free.payloads == [b"v6"]
+
+
+async def test_run_can_be_cancelled_while_a_socket_is_full(autojump_clock: MockClock) -> None:
+    machine, sock = ScriptedMachine(), SimSocket(room=0)
+    machine.out = [transmit(b"never")]
+    with trio.move_on_after(1) as scope:
+        driver = Driver(machine, nothing)
+        driver.add_socket(sock)
+        await driver.run()
+    assert scope.cancelled_caught
+    driver.drain()  # what a node does last, for its CONNECTION_CLOSE
+    assert sock.sent == []
+
+
+async def test_sockets_come_and_go_while_it_runs(autojump_clock: MockClock) -> None:
+    machine, first, second = EchoMachine(), SimSocket(1), SimSocket(2)
+    driver = Driver(machine, nothing)
+    async with running(driver, first):
+        driver.add_socket(second)
+        second.deliver(b"hello", REMOTE)
+        await wait_all_tasks_blocked()
+        assert second.payloads == [b"hello"]
+        driver.remove_socket(second.socket_id)
+        second.deliver(b"nobody listens", REMOTE)
+        first.deliver(b"here", REMOTE)
+        await wait_all_tasks_blocked()
+        assert (second.payloads, first.payloads) == ([b"hello"], [b"here"])
+
+
+async def test_removing_a_full_socket_lets_the_others_go_on(autojump_clock: MockClock) -> None:
+    machine, full, free = ScriptedMachine(), SimSocket(0, room=0), SimSocket(1)
+    driver = Driver(machine, nothing)
+    async with running(driver, full, free):
+        machine.out = [transmit(b"lost", 0)]
+        driver.wake()
+        await wait_all_tasks_blocked()
+        machine.out = [transmit(b"to nobody", 0), transmit(b"kept", 1)]
+        full.make_room(5)  # the task that waits for room is about to run
+        driver.remove_socket(full.socket_id)
+        await wait_all_tasks_blocked()
+        assert (full.payloads, free.payloads) == ([], [b"kept"])
+
+
+async def test_endless_output_leaves_other_tasks_their_turns(autojump_clock: MockClock) -> None:
+    driver, sock = Driver(Endless(), nothing), SimSocket()
+    async with running(driver, sock, settle=False):
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert sock.sent
+
+
+async def test_a_deadline_that_stays_overdue_leaves_other_tasks_their_turns(
+    autojump_clock: MockClock,
+) -> None:
+    async with running(Driver(AlwaysOverdue(), nothing), SimSocket(), settle=False):
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+
+
+async def test_dispatches_that_cause_events_for_ever_leave_other_tasks_their_turns(
+    autojump_clock: MockClock,
+) -> None:
+    machine = ScriptedMachine()
+
+    def again(event: str) -> None:
+        machine.events.append(event)
+
+    machine.events.append("again")
+    async with running(Driver(machine, again), SimSocket(), settle=False):
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+
+
+async def test_a_bug_in_a_machine_ends_run(autojump_clock: MockClock) -> None:
+    sock = SimSocket()
+    driver = Driver(Broken(), nothing)
+    driver.add_socket(sock)
+    sock.deliver(b"boom", REMOTE)
+    with pytest.raises(ExceptionGroup) as caught:
+        await driver.run()
+    assert caught.group_contains(ZeroDivisionError)
+
+
+# Machines and helpers.
+
+
+class KeepAlive(ScriptedMachine):
+    def __init__(self, every: float) -> None:
+        super().__init__()
+        self._every = every
+        self.deadline = Deadline(trio.current_time() + every, "keep-alive")
+
+    def handle_timeout(self, now: Instant) -> None:
+        assert self.deadline is not None
+        self.out.append(transmit(b"ping"))
+        self.deadline = Deadline(self.deadline.at + self._every, "keep-alive")
+
+
+class DeadlineAfterDatagram(ScriptedMachine):
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        self.deadline = Deadline(now + 2, "answer due")
+
+
+class Endless(ScriptedMachine):
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        return [transmit(bytes(60_000))]
+
+
+class AlwaysOverdue(ScriptedMachine):
+    def poll_timeout(self) -> Deadline | None:
+        return Deadline(-1e9, "bug")
+
+
+class Broken(ScriptedMachine):
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        raise ZeroDivisionError
+
+
+def nothing(event: object) -> None:
+    """Drops the event."""
+
+
+@asynccontextmanager
+async def running(
+    driver: Driver[bytes] | Driver[str], *sockets: SimSocket, settle: bool = True
+) -> AsyncIterator[None]:
+    for sock in sockets:
+        driver.add_socket(sock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        if settle:
+            await wait_all_tasks_blocked()
+        yield
+        nursery.cancel_scope.cancel()
