@@ -212,7 +212,9 @@ class LossRecovery:
         newly_acked = self._take_acked(ack)
         if not newly_acked:
             self._report_ecn(0, ack, largest_is_new, now, now)
-            return AckOutcome(newly_acked, [], largest_is_new, spurious)
+            # the thresholds grew: the timer is another
+            lost = self._detect_lost(now) if spurious else []
+            return AckOutcome(newly_acked, lost, largest_is_new, spurious)
         last = newly_acked[-1]
         acked_bytes = flight_before - self.bytes_in_flight
         if last[0] == largest and acked_bytes:
@@ -277,6 +279,27 @@ class LossRecovery:
                 _give_up(packet)
         self._probed.clear()
         self._remember_lost(packets)
+
+    def restart(
+        self,
+        rtt: RttEstimator,
+        controller: CongestionController,
+        *,
+        ecn: EcnValidator | None,
+        mtu: MtuDiscovery | None,
+    ) -> None:
+        """Goes on at another address: packet numbers do, what was measured does not (RFC 9000 9.4).
+
+        What was in flight goes to `on_lost`.
+        """
+        self.discard_all()
+        self._rtt = rtt
+        self._controller = controller
+        self._ecn = ecn
+        self._mtu = mtu
+        self._ecn_reported = self._next
+        self._packet_threshold = PACKET_THRESHOLD
+        self._time_threshold = TIME_THRESHOLD
 
     # details
 
