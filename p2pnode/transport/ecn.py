@@ -55,6 +55,11 @@ class EcnValidator:
         """That many packets were sent with `codepoint_to_send`.  LossRecovery calls this."""
         self._marked += count
 
+    def continue_counts_of(self, other: "EcnValidator") -> None:
+        """Takes over another route's counts: the peer counts by packet number space, not route."""
+        self._marked = other._marked
+        self._counts = other._counts
+
     def on_ack(
         self,
         newly_acked_count_sent_with_ect: int,

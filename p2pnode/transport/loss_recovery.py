@@ -290,14 +290,15 @@ class LossRecovery:
     ) -> None:
         """Goes on at another address: packet numbers do, what was measured does not (RFC 9000 9.4).
 
-        What was in flight goes to `on_lost`.
+        What was in flight goes to `on_lost`; ACKs of it teach the new parts nothing.
         """
         self.discard_all()
+        if ecn is not None and self._ecn is not None:
+            ecn.continue_counts_of(self._ecn)
         self._rtt = rtt
         self._controller = controller
         self._ecn = ecn
         self._mtu = mtu
-        self._ecn_reported = self._next
         self._packet_threshold = PACKET_THRESHOLD
         self._time_threshold = TIME_THRESHOLD
 

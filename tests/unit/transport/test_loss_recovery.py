@@ -340,6 +340,35 @@ def test_discarded_packets_go_back_to_their_owners_without_congestion():
     assert sender.owner.acked == [0, 1]
 
 
+def test_a_new_route_begins_anew_with_the_same_packet_numbers():
+    sender = Sender(ecn=EcnValidator())
+    sender.send(5)
+    sender.ack((0, 5), ecn=(4, 0, 1))
+    sender.send(2, now=0.2)
+    rtt, controller, ecn = RttEstimator(), Cubic(SIZE), EcnValidator()
+    sender.recovery.restart(rtt, controller, ecn=ecn, mtu=None)
+    assert sender.owner.lost == [5, 6]
+    sender.send(2, now=1.0)
+    sender.ack((0, 8), now=1.05, ecn=(7, 0, 1))
+    assert rtt.latest == pytest.approx(0.05)
+    assert sender.rtt.latest == pytest.approx(RTT)
+    assert controller.window > 12_000
+    assert ecn.state is EcnState.CAPABLE
+    assert sender.owner.acked == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_acks_of_packets_of_an_old_route_teach_the_new_one_nothing():
+    sender = Sender(ecn=EcnValidator())
+    sender.send(5)
+    rtt, controller, ecn = RttEstimator(), Cubic(SIZE), EcnValidator()
+    sender.recovery.restart(rtt, controller, ecn=ecn, mtu=None)
+    sender.send(1, now=1.0)
+    sender.ack((0, 5), now=1.01, ecn=(5, 0, 0))
+    assert not rtt.has_sample
+    assert controller.window == 12_000
+    assert sender.recovery.bytes_in_flight == SIZE
+
+
 @pytest.mark.spec("RECOVERY-17")
 def test_a_congestion_mark_shrinks_the_window():
     sender = Sender(ecn=EcnValidator())
