@@ -63,8 +63,7 @@ _SEGMENT_SIZE = struct.Struct("@H")
 _PKTINFO = struct.Struct("@I4s4s")  # interface, source address to use, address in the header
 _PKTINFO6 = struct.Struct("@16sI")
 
-# GRO 4, TOS 4, drops 4, packet info 20 bytes at most.
-_ANCILLARY_SIZE = sum(socket.CMSG_SPACE(size) for size in (4, 4, 4, _PKTINFO6.size))
+_ANCILLARY_SIZE = 256  # bytes; segment size, ECN, drops and packet info take 112
 
 ControlMessages: TypeAlias = list[tuple[int, int, bytes]]
 

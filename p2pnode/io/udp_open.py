@@ -13,8 +13,12 @@ from collections.abc import Iterator
 from p2pnode.errors import ListenError
 from p2pnode.io.udp import UdpSocket
 from p2pnode.io.udp_buffers import raise_buffers, warn_if_small
-from p2pnode.io.udp_linux import LinuxUdpSocket
 from p2pnode.machine import SocketId, UdpAddr
+
+if sys.platform == "linux":
+    from p2pnode.io.udp_linux import LinuxUdpSocket as PlatformUdpSocket
+else:
+    from p2pnode.io.udp import UdpSocket as PlatformUdpSocket
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +43,7 @@ def open_udp_socket(address: UdpAddr, socket_id: SocketId) -> UdpSocket:
             sock.bind((address.ip, address.port, 0, address.scope_id))
         else:
             sock.bind((address.ip, address.port))
-        kind = LinuxUdpSocket if sys.platform == "linux" else UdpSocket
-        return kind(sock, socket_id)
+        return PlatformUdpSocket(sock, socket_id)
     except OSError as exc:
         if sock is not None:
             sock.close()

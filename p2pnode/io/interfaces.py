@@ -1,0 +1,130 @@
+"""The machine's own addresses, and when they change or the machine slept.
+
+The system is asked every few seconds: that works everywhere and costs 0.2 ms.  A suspended machine
+does not notice it, but its boot clock goes on where the monotonic clock stood still.  Both are told
+because every path has to be validated anew then (specs/transport.md).
+"""
+
+import ipaddress
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import ifaddr
+import trio
+
+from p2pnode.machine import UdpAddr
+
+logger = logging.getLogger(__name__)
+
+POLL_INTERVAL = 2.0
+"""seconds; chosen: a new network is noticed while a person waits, for 0.01 % of a core"""
+
+SUSPEND_THRESHOLD = 1.0
+"""seconds of sleep that are told; chosen: far above the clocks' drift between two polls"""
+
+
+class InterfaceAddress(NamedTuple):
+    """One IP address of one interface."""
+
+    ip: str
+    """In canonical text form, without a zone."""
+    prefix_length: int
+    interface: str
+    scope_id: int
+    """The interface's number, which its link-local IPv6 addresses need beside them."""
+
+    @property
+    def is_loopback(self) -> bool:
+        return ipaddress.ip_address(self.ip).is_loopback
+
+    @property
+    def is_link_local(self) -> bool:
+        return ipaddress.ip_address(self.ip).is_link_local
+
+
+def read_interfaces() -> tuple[InterfaceAddress, ...]:
+    """Returns the addresses of all interfaces, in an order that only changes when they do."""
+    found: dict[InterfaceAddress, None] = {}
+    for adapter in ifaddr.get_adapters():
+        for entry in adapter.ips:
+            text, scope_id = (
+                (entry.ip, 0) if isinstance(entry.ip, str) else (entry.ip[0], entry.ip[2])
+            )
+            try:
+                ip = ipaddress.ip_address(text.partition("%")[0])
+            except ValueError:  # an interface without an address, on some systems
+                continue
+            scope = scope_id or adapter.index or 0
+            found[InterfaceAddress(str(ip), entry.network_prefix, adapter.name, scope)] = None
+    return tuple(sorted(found))
+
+
+def usable_ips(interfaces: tuple[InterfaceAddress, ...]) -> tuple[str, ...]:
+    """Returns the IP addresses that others can be told, loopback ones last.
+
+    IPv6 link-local ones are left out: they mean nothing without the interface of the other side.
+    """
+    return tuple(
+        dict.fromkeys(
+            address.ip
+            for address in sorted(interfaces, key=lambda a: (a.is_loopback, ":" in a.ip))
+            if not (address.is_link_local and ":" in address.ip)
+        )
+    )
+
+
+def expand_wildcard(
+    listen: UdpAddr, interfaces: tuple[InterfaceAddress, ...]
+) -> tuple[UdpAddr, ...]:
+    """Returns what a socket bound to `listen` can be dialled at: `listen`, unless it is a wildcard.
+
+    Loopback addresses come last; they are for other programs on this machine.
+    """
+    if not ipaddress.ip_address(listen.ip).is_unspecified:
+        return (listen,)
+    return tuple(
+        UdpAddr(ip, listen.port) for ip in usable_ips(interfaces) if (":" in ip) == listen.is_ipv6
+    )
+
+
+def seconds_suspended() -> float | None:
+    """Returns how long the machine slept since it was booted, or None where that is not counted."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    if sys.platform == "darwin":  # there the monotonic clock counts the sleep, this one does not
+        return time.clock_gettime(time.CLOCK_MONOTONIC) - time.clock_gettime(time.CLOCK_UPTIME_RAW)
+    return None
+
+
+async def watch_interfaces(
+    on_change: Callable[[tuple[InterfaceAddress, ...]], None],
+    on_resume: Callable[[float], None],
+    *,
+    known: tuple[InterfaceAddress, ...],
+    read: Callable[[], tuple[InterfaceAddress, ...]] = read_interfaces,
+    suspended: Callable[[], float | None] = seconds_suspended,
+) -> None:
+    """Calls back on every change from `known` on, and with the seconds slept; never returns.
+
+    Cancel-safe.  A system that refuses to answer keeps the last answer.
+    """
+    slept_before = suspended()
+    while True:
+        await trio.sleep(POLL_INTERVAL)
+        slept = suspended()
+        if slept is not None and slept_before is not None:
+            if slept - slept_before >= SUSPEND_THRESHOLD:
+                logger.info("the machine slept for %.0f s", slept - slept_before)
+                on_resume(slept - slept_before)
+            slept_before = slept
+        try:
+            interfaces = read()
+        except OSError as exc:
+            logger.debug("cannot read the interfaces: %s", exc)
+            continue
+        if interfaces != known:
+            known = interfaces
+            on_change(interfaces)
