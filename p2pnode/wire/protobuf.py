@@ -23,4 +23,6 @@ def parse_untrusted(into: MessageT, data: bytes, what: str) -> MessageT:
         into.ParseFromString(data)
     except (message.DecodeError, ValueError) as exc:  # ValueError: the pure Python runtime, UTF-8
         raise DecodeError(f"{what} is not a valid protobuf message") from exc
+    if not into.IsInitialized():  # parsing alone does not ask for required fields
+        raise DecodeError(f"{what} lacks a required field")
     return into

@@ -17,7 +17,7 @@ from p2pnode.wire.protobuf import parse_untrusted
 MAX_MESSAGE_SIZE = 8 * 1024  # bytes a message; go- and js-libp2p read no more
 MAX_MESSAGES = 10  # a stream; go- and js-libp2p
 SPLIT_ABOVE = 2 * 1024  # bytes; go-libp2p
-MAX_PART_SIZE = 4 * 1024  # bytes a message of a split one; rust-libp2p reads no more, and one only
+MAX_FIRST_SIZE = 4 * 1024  # bytes; rust-libp2p reads no more, and one message only
 MAX_PROTOCOLS = 1024  # go-libp2p
 MAX_LISTEN_ADDRS = 500  # go-libp2p
 MAX_PROTOCOL_ID_SIZE = 1023  # bytes; what multistream-select can negotiate
@@ -58,7 +58,8 @@ def encode_identify_frames(message: IdentifyMessage) -> bytes:
     parts = [first]
     for protocol in message.protocols:
         raw = protocol.encode()
-        if parts[-1].ByteSize() + len(raw) + 3 > MAX_PART_SIZE:
+        max_size = MAX_FIRST_SIZE if len(parts) == 1 else MAX_MESSAGE_SIZE
+        if parts[-1].ByteSize() + len(raw) + 3 > max_size:
             parts.append(identify_pb2.Identify())
         parts[-1].protocols.append(raw)
     if message.signed_peer_record is not None:
