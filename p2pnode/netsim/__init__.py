@@ -1,1 +1,13 @@
-"""."""
+"""A network in virtual time: hosts, links, routers, NAT boxes and firewalls that obey one seed.
+
+It drives any `DatagramMachine` and knows no protocol.  The rule it keeps: the same parameters and
+the same seed give the same bytes.  Specified in specs/netsim.md.
+
+    packet part          what travels, and the one interface of everything that a packet meets
+    world host stack     virtual time, and the machines that live in it
+    link router          delay, loss, queues; prefixes and hop limits
+    nat_* port_pool      NAT boxes in the terms of RFC 4787
+    firewall udp_block   filters that do not translate
+    trace pcap mermaid   what happened, as records, as a capture and as a picture
+    topology             common networks in one line
+"""

@@ -1,0 +1,1 @@
+"""Tests of p2pnode.netsim, file by file."""
