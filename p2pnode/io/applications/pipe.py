@@ -1,0 +1,98 @@
+"""A stream joined to two file descriptors: what `p2pnode pipe` does on both sides.
+
+Rule: bytes go through as they are, in both directions at once; each direction ends on its own, and
+an end that was not the peer's own is a failure here and a reset over there.
+"""
+
+import os
+from typing import Protocol
+
+import trio
+
+from p2pnode.io.applications.peer_stream import PeerStream
+from p2pnode.io.applications.together import run_together
+from p2pnode.machine import Buffer
+from p2pnode.wire.reset_code import StreamResetCode
+
+PROTOCOL_ID = "/p2pnode/pipe/1.0.0"
+READ_SIZE = 64 * 1024  # bytes at once; a pipe's capacity on Linux
+
+
+class Source(Protocol):
+    """Where the bytes for the peer come from."""
+
+    async def read(self) -> bytes:
+        """Returns some bytes, none at the end."""
+        ...
+
+
+class Sink(Protocol):
+    """Where the peer's bytes go."""
+
+    async def write(self, data: Buffer) -> None: ...
+
+    async def close(self) -> None:
+        """The peer has finished."""
+        ...
+
+
+async def join_pipe(stream: PeerStream, source: Source, sink: Sink) -> None:
+    """Carries bytes both ways until both directions have ended; closes the stream.
+
+    Raises what the stream raises, and OSError from the source or the sink.
+    """
+
+    async def carry_to_peer() -> None:
+        while data := await source.read():
+            await stream.send_all(data)
+        await stream.send_eof()
+
+    async def carry_from_peer() -> None:
+        while data := await stream.receive_some(READ_SIZE):
+            await sink.write(data)
+        await sink.close()
+
+    is_done = False
+    try:
+        await run_together(carry_to_peer, carry_from_peer)
+        is_done = True
+    finally:
+        if not is_done:
+            stream.reset(StreamResetCode.SHUTDOWN)
+        await stream.aclose()
+
+
+class DescriptorSource:
+    """Reads a file descriptor of any kind in worker threads.
+
+    Not with O_NONBLOCK: that flag belongs to the open file, which a terminal shares with the shell.
+    A read that is cancelled goes on in its thread and takes the next input with it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def read(self) -> bytes:
+        return await trio.to_thread.run_sync(os.read, self._fd, READ_SIZE, abandon_on_cancel=True)
+
+
+class DescriptorSink:
+    """Writes a file descriptor of any kind in worker threads."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def write(self, data: Buffer) -> None:
+        await trio.to_thread.run_sync(self._write, data, abandon_on_cancel=True)
+
+    async def close(self) -> None:
+        """Lets readers see the end; the descriptor's number stays taken."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._fd)
+        os.close(null)
+        await trio.lowlevel.checkpoint()
+
+    def _write(self, data: Buffer) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]

@@ -1,0 +1,46 @@
+"""The Unix socket itself: how one listens on it and connects to it (`control_path`: where it is).
+
+Rule: the socket belongs to the data folder, which its node has locked; so what lies there when a
+node starts was left by a node that is gone, and is replaced.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+import trio
+
+BACKLOG = 16  # connections that wait for the node; chosen: a person's scripts
+
+
+async def listen(path: Path) -> trio.SocketListener:
+    """Returns the listener on a socket that only this user can open.  Raises OSError."""
+    remove(path)
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        await sock.bind(str(path))
+        os.chmod(path, 0o600)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketListener(sock)
+
+
+def remove(path: Path) -> None:
+    """Removes the socket, if it is there.  Raises OSError."""
+    path.unlink(missing_ok=True)
+
+
+async def connect(path: Path) -> trio.SocketStream | None:
+    """Returns a connection to the node that listens on `path`, or None where none does."""
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        await sock.connect(str(path))
+    except OSError:  # nothing there, or left by a node that was killed, or not ours
+        sock.close()
+        return None
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)

@@ -1,0 +1,139 @@
+"""A node without a network: it reaches one made-up peer, whose side a test plays."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import trio
+
+from p2pnode.cli.environment import NodeRequest
+from p2pnode.cli.node_report import NodeReport
+from p2pnode.errors import AddressError, DialError, P2PNodeError, ProtocolNotSupported
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.io.control_path import control_socket_path
+from p2pnode.protocols.identify.info import IdentifyInfo
+from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.shell.fake_streams import FakeRoute, FakeStream, fake_peer_id, fake_stream_pair
+
+OURS = fake_peer_id(1)
+PEER = fake_peer_id(2)
+ADDRESS = f"/ip4/192.0.2.7/udp/4001/noise/p2p/{PEER}"
+OUR_ADDRESS = f"/ip4/192.0.2.1/udp/4001/noise/p2p/{OURS}"
+
+Handler = Callable[[FakeStream], Awaitable[None]]
+
+
+class FakeNode:
+    """What `ControlledNode` and `CommandNode` ask for."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.peer_id = OURS
+        self.addresses = [OUR_ADDRESS]
+        self.peer_handlers: dict[str, Handler] = {}
+        """What the peer speaks."""
+        self.handlers: dict[str, Handler] = {}
+        self.rtts: list[float | P2PNodeError] = []
+        """Of the next pings; 1 ms after that."""
+        self.identify_info = IdentifyInfo(PEER)
+        self.streams: list[FakeStream] = []
+        """Our ends of the streams that were opened."""
+        self.node_reports: list[NodeReport] = []
+        self._nursery = nursery
+
+    @property
+    def controlled(self) -> "FakeNode":
+        return self
+
+    async def connect(self, target: str) -> PeerId:
+        await trio.lowlevel.checkpoint()
+        if not target.startswith("/"):
+            raise AddressError(f"{target!r} is not a multiaddr")
+        if target != ADDRESS:
+            raise DialError("the peer cannot be reached", ((target, "nothing answers"),))
+        return PEER
+
+    async def open_stream(self, target: str, protocol: str) -> FakeStream:
+        peer = await self.connect(target)
+        ours, theirs = fake_stream_pair(OURS, peer)
+        handler = self.peer_handlers.get(protocol)
+        if handler is None:
+            ours.fail(ProtocolNotSupported((protocol,)))
+        else:
+            self._nursery.start_soon(_serve, handler, theirs)
+        self.streams.append(ours)
+        return ours
+
+    async def identify(self, target: str) -> IdentifyInfo:
+        await self.connect(target)
+        return self.identify_info
+
+    async def ping(self, target: str) -> float:
+        await self.connect(target)
+        rtt = self.rtts.pop(0) if self.rtts else 0.001
+        if isinstance(rtt, P2PNodeError):
+            raise rtt
+        await trio.sleep(rtt)
+        return rtt
+
+    def connection_info(self, peer: PeerId) -> FakeRoute:
+        assert peer == PEER
+        return FakeRoute()
+
+    def handle(self, protocol: str, handler: Handler, max_streams: int) -> None:
+        self.handlers[protocol] = handler
+
+    def unhandle(self, protocol: str) -> None:
+        del self.handlers[protocol]
+
+    async def reports(self) -> AsyncIterator[NodeReport]:
+        for report in self.node_reports:
+            yield report
+        await trio.lowlevel.checkpoint()
+
+
+async def _serve(handler: Handler, stream: FakeStream) -> None:
+    with suppress(trio.BrokenResourceError):  # as a node does: a handler may fail
+        await handler(stream)
+
+
+class FakeEnvironment:
+    """An `Environment` on a folder; `on_open` sets a node up, and may play its peer."""
+
+    def __init__(
+        self, folder: Path, on_open: Callable[[FakeNode, trio.Nursery], None] = lambda *_: None
+    ) -> None:
+        self.folder = folder
+        self.on_open = on_open
+        self.requests: list[NodeRequest] = []
+        self.failure: P2PNodeError | None = None
+
+    @asynccontextmanager
+    async def open_node(self, request: NodeRequest) -> AsyncIterator[FakeNode]:
+        self.requests.append(request)
+        if self.failure is not None and request.data is not None:
+            raise self.failure
+        async with trio.open_nursery() as nursery:
+            node = FakeNode(nursery)
+            self.on_open(node, nursery)
+            yield node
+            nursery.cancel_scope.cancel()
+
+    def data_folder(self, chosen: Path | None) -> Path:
+        return chosen or self.folder
+
+    def control_socket(self, folder: Path) -> Path | None:
+        return control_socket_path(folder)
+
+    def peer_id(self, folder: Path) -> str:
+        return str(OURS)
+
+
+HOSTILE_INFO = IdentifyInfo(
+    PEER,
+    listen_addrs=(parse_multiaddr("/ip4/192.0.2.7/udp/4001/noise"),),
+    protocols=("/ipfs/ping/1.0.0", "/x\x1b[31m/1.0.0"),
+    observed_addr=parse_multiaddr("/ip4/198.51.100.3/udp/50000/noise"),
+    agent_version="evil\x1b]0;owned\x07\u202e[bold]agent[/bold]\nit sees us at      nowhere",
+    protocol_version="p2pnode/0.1.0",
+)
+"""What a peer says that would like to draw on our terminal."""
