@@ -105,7 +105,7 @@ class DatagramMachine(Protocol[EventT_co]):
         """Returns what to send, in order; empty when there is nothing (more) to send at `now`."""
         ...
 
-    def poll_events(self) -> list[EventT_co]:
+    def poll_events(self) -> Sequence[EventT_co]:
         """Returns the facts since the last call, oldest first."""
         ...
 

@@ -1,0 +1,20 @@
+"""What the user of a swarm may set."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from p2pnode.transport.config import TransportConfig
+
+DEFAULT_MAX_STREAMS: Final = 64
+"""Streams of one protocol that one peer may have open to us; go-libp2p's protocol-peer limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmConfig:
+    """Durations in seconds."""
+
+    agent_version: str = "p2pnode/0.1.0"
+    protocol_version: str = "p2pnode/0.1.0"
+    transport: TransportConfig = field(default_factory=TransportConfig)
+    identify_delay: float = 0.1
+    """After a connection is made; chosen: out of the way of the request that it was made for."""

@@ -1,0 +1,85 @@
+"""Which connections there are to which peer, and which one to use.
+
+The rule: two dials that crossed end with one connection, and both sides pick the same one: that of
+the smaller peer id as initiator.  Otherwise a newer connection replaces an older one, because who
+still had a working one would not have dialled.
+"""
+
+from typing import Final, NamedTuple
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.identity.peer_id import PeerId
+
+CROSSING_WINDOW: Final = 10.0
+"""seconds within which two connections count as dials that crossed: the handshake timeout"""
+DRAIN_TIME: Final = 30.0
+"""seconds that a supplanted connection may still carry the streams it has; chosen: go's grace for
+requests under way"""
+
+
+class PooledConnection(NamedTuple):
+    handle: int
+    is_initiator: bool
+    made_at: Instant
+
+
+class ConnectionPool:
+    """Connections by peer, the one to use first."""
+
+    def __init__(self, local: PeerId) -> None:
+        self._local = local
+        self._peers: dict[PeerId, list[PooledConnection]] = {}
+        self._draining: dict[int, Instant] = {}
+
+    def add(self, peer_id: PeerId, handle: int, is_initiator: bool, now: Instant) -> int | None:
+        """Takes a new connection; returns the handle of one that it makes superfluous."""
+        connections = self._peers.setdefault(peer_id, [])
+        made = PooledConnection(handle, is_initiator, now)
+        if not connections:
+            connections.append(made)
+            return None
+        current = connections[0]
+        crossed = current.is_initiator != is_initiator and now - current.made_at < CROSSING_WINDOW
+        if crossed and self._is_ours_to_keep(peer_id) == current.is_initiator:
+            connections.append(made)
+            loser = handle
+        else:
+            connections.insert(0, made)
+            loser = current.handle
+        self._draining[loser] = now + DRAIN_TIME
+        return loser
+
+    def remove(self, peer_id: PeerId, handle: int) -> bool:
+        """Forgets a connection; returns whether it was the peer's last."""
+        self._draining.pop(handle, None)
+        connections = [c for c in self._peers.get(peer_id, []) if c.handle != handle]
+        if connections:
+            self._peers[peer_id] = connections
+            return False
+        return self._peers.pop(peer_id, None) is not None
+
+    def best(self, peer_id: PeerId) -> int | None:
+        """Returns the connection to use for a peer."""
+        connections = self._peers.get(peer_id)
+        return connections[0].handle if connections else None
+
+    def peers(self) -> dict[PeerId, list[PooledConnection]]:
+        """For reading only."""
+        return self._peers
+
+    @property
+    def draining(self) -> tuple[int, ...]:
+        """Connections that are to be closed once they carry no streams."""
+        return tuple(self._draining)
+
+    def drained(self, now: Instant) -> tuple[int, ...]:
+        """Returns the supplanted connections whose time is up."""
+        return tuple(handle for handle, until in self._draining.items() if now >= until)
+
+    def poll_timeout(self) -> Deadline | None:
+        if not self._draining:
+            return None
+        return Deadline(min(self._draining.values()), "supplanted connection")
+
+    def _is_ours_to_keep(self, peer_id: PeerId) -> bool:
+        return self._local.multihash < peer_id.multihash

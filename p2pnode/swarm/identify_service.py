@@ -1,0 +1,167 @@
+"""Identify in the swarm: asks every new peer who it is, answers, and pushes our own news.
+
+News are pushed at most once a second to a peer (a storm of changes becomes one message).
+"""
+
+from typing import Final, Protocol
+
+from p2pnode.clock import Deadline, Instant, earliest
+from p2pnode.errors import DecodeError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import StreamMachine
+from p2pnode.protocols import identify
+from p2pnode.protocols.identify import (
+    IdentifyInfo,
+    IdentifyMessage,
+    IdentifyRequester,
+    IdentifyResponder,
+    Pushed,
+    PushReceiver,
+    PushSender,
+    apply_push,
+)
+from p2pnode.swarm.events import IdentifyFailed, PeerIdentified, SwarmEvent
+from p2pnode.swarm.service import OpenStream, Peer
+
+PUSH_INTERVAL: Final = 1.0
+"""seconds between two rounds of pushes; js-libp2p's debounce"""
+
+
+class SelfDescription(Protocol):
+    """Gives what we say of ourselves to a peer on a route."""
+
+    def __call__(self, peer: Peer) -> IdentifyMessage: ...
+
+
+class IdentifyService:
+    """A Service; `identify` and `push_news` are its commands."""
+
+    protocol_ids = (identify.PROTOCOL_ID, identify.PUSH_PROTOCOL_ID)
+
+    def __init__(self, describe: SelfDescription, delay: float) -> None:
+        self._describe = describe
+        self._delay = delay
+        self._peers: dict[int, Peer] = {}
+        self._due: dict[int, Instant] = {}
+        self._asking: dict[int, None] = {}
+        self._responders: dict[int, int] = {}
+        self._push_at: Instant | None = None
+        self._pushed_at: Instant = float("-inf")
+        self.infos: dict[int, IdentifyInfo] = {}
+        """What is known of the peer of each connection."""
+        self._commands: list[OpenStream] = []
+        self._events: list[SwarmEvent] = []
+
+    def identify(self, connection: int, now: Instant) -> None:
+        """Asks a peer now, unless it is being asked."""
+        self._due.pop(connection, None)
+        peer = self._peers.get(connection)
+        if peer is None or connection in self._asking:
+            return
+        self._asking[connection] = None
+        requester = IdentifyRequester(peer.peer_id, now)
+        self._commands.append(OpenStream(connection, identify.PROTOCOL_ID, requester))
+
+    def push_news(self, now: Instant) -> None:
+        """Our addresses or protocols have changed: those who know us should hear it."""
+        if self._push_at is None and self.infos:
+            self._push_at = max(now, self._pushed_at + PUSH_INTERVAL)
+
+    def knows_protocol(self, connection: int, protocol: str) -> bool | None:
+        """Returns whether the peer says that it speaks a protocol; None where it has not said."""
+        info = self.infos.get(connection)
+        return None if info is None else protocol in info.protocols
+
+    def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
+        open_streams = self._responders.get(peer.connection, 0)
+        if open_streams >= identify.MAX_INBOUND_STREAMS_PER_PEER:
+            return None
+        self._responders[peer.connection] = open_streams + 1
+        if protocol == identify.PUSH_PROTOCOL_ID:
+            return PushReceiver(peer.peer_id, now)
+        return IdentifyResponder(self._describe(peer))
+
+    def on_connected(self, peer: Peer, now: Instant) -> None:
+        self._peers[peer.connection] = peer
+        self._due[peer.connection] = now + self._delay
+
+    def on_disconnected(self, peer: Peer, now: Instant) -> None:
+        for known in (self._peers, self._due, self._asking, self._responders, self.infos):
+            known.pop(peer.connection, None)
+
+    def on_progress(self, connection: int, machine: StreamMachine, now: Instant) -> None:
+        if not machine.is_done or connection not in self._peers:
+            return
+        match machine:
+            case IdentifyRequester():
+                self._asking.pop(connection, None)
+                match machine.outcome:
+                    case identify.Identified(info):
+                        self._learn(connection, info)
+                    case identify.IdentifyFailed(reason):
+                        self._events.append(IdentifyFailed(connection, reason))
+                    case None:
+                        pass
+            case PushReceiver():
+                self._count_down(connection)
+                if isinstance(machine.outcome, Pushed):
+                    self._apply(connection, machine.outcome.message)
+            case PushSender():
+                pass
+            case _:
+                self._count_down(connection)
+
+    def on_stream_failed(
+        self, connection: int, machine: StreamMachine, reason: str, now: Instant
+    ) -> None:
+        if isinstance(machine, IdentifyRequester):
+            self._asking.pop(connection, None)
+            self._events.append(IdentifyFailed(connection, reason))
+
+    def handle_timeout(self, now: Instant) -> None:
+        for connection in [c for c, at in self._due.items() if now >= at]:
+            self.identify(connection, now)
+        if self._push_at is not None and now >= self._push_at:
+            self._push_at = None
+            self._pushed_at = now
+            for connection, info in self.infos.items():
+                if identify.PUSH_PROTOCOL_ID in info.protocols:
+                    sender = PushSender(self._describe(self._peers[connection]))
+                    command = OpenStream(connection, identify.PUSH_PROTOCOL_ID, sender)
+                    self._commands.append(command)
+
+    def poll_timeout(self) -> Deadline | None:
+        first = min(self._due.values(), default=None)
+        return earliest(
+            None if first is None else Deadline(first, "identify"),
+            None if self._push_at is None else Deadline(self._push_at, "identify push"),
+        )
+
+    def poll_commands(self) -> list[OpenStream]:
+        commands, self._commands = self._commands, []
+        return commands
+
+    def poll_events(self) -> list[SwarmEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def peer_of(self, connection: int) -> PeerId | None:
+        peer = self._peers.get(connection)
+        return None if peer is None else peer.peer_id
+
+    def _apply(self, connection: int, message: IdentifyMessage) -> None:
+        known = self.infos.get(connection)
+        if known is None:
+            known = IdentifyInfo(self._peers[connection].peer_id)
+        try:
+            self._learn(connection, apply_push(known, message))
+        except DecodeError:
+            return  # somebody else's key in a push: as if it had not come
+
+    def _learn(self, connection: int, info: IdentifyInfo) -> None:
+        self.infos[connection] = info
+        self._events.append(PeerIdentified(connection, info))
+
+    def _count_down(self, connection: int) -> None:
+        if self._responders.get(connection, 0) > 0:
+            self._responders[connection] -= 1

@@ -1,0 +1,78 @@
+"""Ping in the swarm: answers everybody, and pings on one kept stream a connection."""
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.entropy import Entropy
+from p2pnode.machine import StreamMachine
+from p2pnode.protocols import ping
+from p2pnode.protocols.ping import PingRequester, PingResponder, Pong
+from p2pnode.swarm.events import PingFailed, PongReceived, SwarmEvent
+from p2pnode.swarm.service import OpenStream, Peer
+
+
+class PingService:
+    """A Service; `ping` is its command."""
+
+    protocol_ids = (ping.PROTOCOL_ID,)
+
+    def __init__(self, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._requesters: dict[int, PingRequester] = {}
+        self._responders: dict[int, int] = {}
+        self._commands: list[OpenStream] = []
+        self._events: list[SwarmEvent] = []
+
+    def ping(self, connection: int, now: Instant) -> PingRequester | None:
+        """Sends a ping; returns the machine to pump, or None where one is on its way already."""
+        requester = self._requesters.get(connection)
+        if requester is None or requester.is_done:
+            requester = self._requesters[connection] = PingRequester(self._entropy)
+            requester.ping(now)
+            self._commands.append(OpenStream(connection, ping.PROTOCOL_ID, requester))
+            return requester
+        if not requester.can_ping:
+            return None
+        requester.ping(now)
+        return requester
+
+    def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
+        if self._responders.get(peer.connection, 0) >= ping.MAX_INBOUND_STREAMS_PER_PEER:
+            return None
+        self._responders[peer.connection] = self._responders.get(peer.connection, 0) + 1
+        return PingResponder(now)
+
+    def on_connected(self, peer: Peer, now: Instant) -> None:
+        pass
+
+    def on_disconnected(self, peer: Peer, now: Instant) -> None:
+        self._requesters.pop(peer.connection, None)
+        self._responders.pop(peer.connection, None)
+
+    def on_progress(self, connection: int, machine: StreamMachine, now: Instant) -> None:
+        if isinstance(machine, PingRequester):
+            for event in machine.poll_events():
+                if isinstance(event, Pong):
+                    self._events.append(PongReceived(connection, event.rtt))
+                else:
+                    self._events.append(PingFailed(connection, event.reason))
+        elif machine.is_done and connection in self._responders:
+            self._responders[connection] -= 1
+
+    def on_stream_failed(
+        self, connection: int, machine: StreamMachine, reason: str, now: Instant
+    ) -> None:
+        self._requesters.pop(connection, None)
+        self._events.append(PingFailed(connection, reason))
+
+    def handle_timeout(self, now: Instant) -> None:
+        pass
+
+    def poll_timeout(self) -> Deadline | None:
+        return None
+
+    def poll_commands(self) -> list[OpenStream]:
+        commands, self._commands = self._commands, []
+        return commands
+
+    def poll_events(self) -> list[SwarmEvent]:
+        events, self._events = self._events, []
+        return events

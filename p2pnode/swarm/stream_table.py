@@ -1,0 +1,225 @@
+"""All negotiated or negotiating streams of a swarm, and who each one belongs to.
+
+A stream belongs to a built-in protocol's machine (a pump moves its bytes) or to the application (it
+is told when a stream may be read or written).
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from p2pnode.clock import Deadline, Instant, earliest
+from p2pnode.errors import ClosedLocally, LocalProtocolError, P2PNodeError
+from p2pnode.machine import StreamMachine
+from p2pnode.protocols.multistream import Responder
+from p2pnode.swarm import events
+from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.service import OpenStream, Peer, Service
+from p2pnode.swarm.stream_pump import StreamPump
+from p2pnode.swarm.swarm_stream import SwarmStream, propose
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.wire.reset_code import StreamResetCode
+
+MAX_NEGOTIATING: Final = 64
+"""Inbound streams of one connection whose protocol is not known yet; chosen: a burst of requests"""
+
+StreamKey: TypeAlias = tuple[int, int]
+"""(connection handle, stream id)"""
+
+
+class StreamTable:
+    """Streams by connection and id."""
+
+    def __init__(self, endpoint: Endpoint, services: tuple[Service, ...]) -> None:
+        self._endpoint = endpoint
+        self._service_of = {p: service for service in services for p in service.protocol_ids}
+        self.handled: dict[str, int] = {}
+        """Application protocols, and how many streams of each one connection may have."""
+        self._streams: dict[StreamKey, SwarmStream] = {}
+        self._pumps: dict[StreamKey, tuple[StreamPump, Service]] = {}
+        self._negotiating: dict[StreamKey, None] = {}
+        self._events: list[SwarmEvent] = []
+
+    def has_streams(self, connection: int) -> bool:
+        return any(handle == connection for handle, _ in self._streams)
+
+    def open(self, connection: int, protocols: Sequence[str], now: Instant) -> SwarmStream:
+        """Opens a stream and proposes protocols.  Raises ConnectionLost or LocalProtocolError."""
+        found = self._endpoint.connection(connection)
+        if found is None:
+            raise ClosedLocally("the connection is gone")
+        if found.close_reason is not None:
+            raise found.close_reason
+        stream_id = found.streams.open()
+        if stream_id is None:
+            raise LocalProtocolError("the peer allows no more streams now")
+        touch = self._endpoint.connection
+        stream = SwarmStream(connection, found, stream_id, propose(protocols), touch, now)
+        self._streams[connection, stream_id] = stream
+        self._negotiating[connection, stream_id] = None
+        return stream
+
+    def run(self, service: Service, command: OpenStream, now: Instant) -> None:
+        """Opens a stream for a service's machine."""
+        try:
+            stream = self.open(command.connection, [command.protocol], now)
+        except P2PNodeError as error:
+            service.on_stream_failed(command.connection, command.machine, str(error), now)
+            return
+        key = (command.connection, stream.stream_id)
+        self._pumps[key] = StreamPump(stream, command.machine), service
+        self._pump(key, now)
+
+    def pump_machine(self, connection: int, machine: StreamMachine, now: Instant) -> None:
+        """A machine of a service was given a command: moves what it has to say."""
+        for key, (pump, _) in list(self._pumps.items()):
+            if key[0] == connection and pump.machine is machine:
+                self._pump(key, now)
+
+    def forget(self, stream: SwarmStream) -> None:
+        """The application is done with a stream."""
+        self._streams.pop((stream.connection, stream.stream_id), None)
+        self._negotiating.pop((stream.connection, stream.stream_id), None)
+
+    # from the endpoint
+
+    def on_opened(self, peer: Peer, stream_id: int, now: Instant) -> None:
+        """The peer opened a stream; what it is for comes next."""
+        found = self._endpoint.connection(peer.connection)
+        if found is None:
+            return
+        negotiating = sum(handle == peer.connection for handle, _ in self._negotiating)
+        key = (peer.connection, stream_id)
+        responder = Responder(lambda protocol: self._accepts(peer, protocol))
+        stream = SwarmStream(
+            peer.connection, found, stream_id, responder, self._endpoint.connection, now
+        )
+        if negotiating >= MAX_NEGOTIATING:
+            stream.fail(LocalProtocolError("too many streams"), StreamResetCode.RESOURCE_LIMIT)
+            return
+        self._streams[key] = stream
+        self._negotiating[key] = None
+
+    def on_readable(self, connection: int, stream_id: int, now: Instant) -> None:
+        key = (connection, stream_id)
+        stream = self._streams.get(key)
+        if stream is None:
+            return
+        if key in self._negotiating:
+            if not stream.negotiate():
+                return
+            del self._negotiating[key]
+            self._on_negotiated(key, stream, now)
+        elif key in self._pumps:
+            self._pump(key, now)
+        else:
+            self._events.append(events.StreamReadable(stream))
+
+    def on_writable(self, connection: int, stream_id: int, now: Instant) -> None:
+        key = (connection, stream_id)
+        if key in self._pumps:
+            self._pump(key, now)
+        elif key in self._streams:
+            self._events.append(events.StreamWritable(self._streams[key]))
+
+    def on_connection_closed(self, connection: int, now: Instant) -> None:
+        """Everybody with a stream on it finds out why at the next read or write."""
+        for key in [k for k in self._streams if k[0] == connection]:
+            stream = self._streams[key]
+            self._negotiating.pop(key, None)
+            if key in self._pumps:
+                self._pump(key, now)
+            else:
+                self._events.append(events.StreamReadable(stream))
+                self._events.append(events.StreamWritable(stream))
+            self._streams.pop(key, None)
+            self._pumps.pop(key, None)
+
+    # time
+
+    def handle_timeout(self, now: Instant) -> None:
+        for key in list(self._negotiating):
+            stream = self._streams[key]
+            if stream.handle_timeout(now):
+                del self._negotiating[key]
+                self._on_negotiated(key, stream, now)
+        for key, (pump, service) in list(self._pumps.items()):
+            deadline = pump.poll_timeout()
+            if deadline is not None and now >= deadline.at:
+                pump.handle_timeout(now)
+                self._after_pump(key, pump, service, now)
+
+    def poll_timeout(self) -> Deadline | None:
+        return earliest(
+            *(self._streams[key].poll_timeout() for key in self._negotiating),
+            *(pump.poll_timeout() for pump, _ in self._pumps.values()),
+        )
+
+    def poll_events(self) -> list[SwarmEvent]:
+        found, self._events = self._events, []
+        return found
+
+    # details
+
+    def _accepts(self, peer: Peer, protocol: str) -> bool:
+        if protocol in self._service_of:
+            return True
+        limit = self.handled.get(protocol)
+        if limit is None:
+            return False
+        in_use = sum(
+            stream.protocol == protocol and stream.is_inbound
+            for (handle, _), stream in self._streams.items()
+            if handle == peer.connection
+        )
+        return in_use < limit
+
+    def _on_negotiated(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
+        if key in self._pumps:
+            self._pump(key, now)
+        elif stream.failure is not None:
+            self._streams.pop(key, None)
+            if not stream.is_inbound:
+                self._events.append(events.StreamReadable(stream))
+                self._events.append(events.StreamWritable(stream))
+        elif not stream.is_inbound:
+            self._events.append(events.StreamReadable(stream))
+            self._events.append(events.StreamWritable(stream))
+        else:
+            self._begin_inbound(key, stream, now)
+
+    def _begin_inbound(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
+        assert stream.protocol is not None
+        service = self._service_of.get(stream.protocol)
+        if service is None:
+            self._events.append(events.StreamOpened(stream))
+            return
+        found = self._endpoint.connection(key[0])
+        assert found is not None
+        peer = Peer(key[0], stream.peer_id, found.route)
+        machine = service.accept(peer, stream.protocol, now)
+        if machine is None:
+            stream.reset(StreamResetCode.RESOURCE_LIMIT)
+            self._streams.pop(key, None)
+            return
+        self._pumps[key] = StreamPump(stream, machine), service
+        self._pump(key, now)
+
+    def _pump(self, key: StreamKey, now: Instant) -> None:
+        pump, service = self._pumps[key]
+        pump.pump(now)
+        self._after_pump(key, pump, service, now)
+
+    def _after_pump(self, key: StreamKey, pump: StreamPump, service: Service, now: Instant) -> None:
+        failure = pump.stream.failure
+        if failure is not None:
+            self._drop(key)
+            service.on_stream_failed(key[0], pump.machine, str(failure), now)
+            return
+        service.on_progress(key[0], pump.machine, now)
+        if pump.is_over:
+            self._drop(key)
+
+    def _drop(self, key: StreamKey) -> None:
+        self._pumps.pop(key, None)
+        self._streams.pop(key, None)
+        self._negotiating.pop(key, None)

@@ -1,0 +1,222 @@
+"""A stream with a protocol: negotiation first, then the protocol's bytes.
+
+Everything here is synchronous.  `read` and `write` say how much they did; the swarm reports when it
+is worth trying again.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.errors import LocalProtocolError, P2PNodeError, ProtocolNotSupported
+from p2pnode.machine import Buffer
+from p2pnode.protocols.multistream import Agreed, Failed, Initiator, Refused, Responder
+from p2pnode.transport.connection import Connection
+from p2pnode.wire.reset_code import StreamResetCode
+
+NEGOTIATION_TIMEOUT: Final = 10.0
+"""seconds until both sides must have agreed; chosen: shorter than go-libp2p's 60 s, because a
+stranger holds a stream all that time"""
+MAX_NEGOTIATION_READ: Final = 64 * 1024
+"""bytes taken at once while negotiating: what is behind the negotiation is kept"""
+
+Touch: TypeAlias = Callable[[int], object]
+"""Makes the endpoint notice that a connection has something to send."""
+
+
+class SwarmStream:
+    """One stream, from its first byte to the end of both directions."""
+
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_failure",
+        "_negotiation",
+        "_rest",
+        "_touch",
+        "connection",
+        "is_inbound",
+        "peer_id",
+        "protocol",
+        "stream_id",
+    )
+
+    def __init__(
+        self,
+        handle: int,
+        connection: Connection,
+        stream_id: int,
+        negotiation: Initiator | Responder,
+        touch: Touch,
+        now: Instant,
+    ) -> None:
+        self.connection = handle
+        self.stream_id = stream_id
+        self.peer_id = connection.peer_id
+        self.is_inbound = isinstance(negotiation, Responder)
+        self.protocol: str | None = None
+        """What both sides agreed on, once they have."""
+        self._connection = connection
+        self._touch = touch
+        self._negotiation: Initiator | Responder | None = negotiation
+        self._deadline: Instant | None = now + NEGOTIATION_TIMEOUT
+        self._rest = b""
+        self._failure: P2PNodeError | None = None
+        self._send_negotiation()
+
+    @property
+    def is_negotiated(self) -> bool:
+        return self.protocol is not None
+
+    @property
+    def failure(self) -> P2PNodeError | None:
+        """Why the stream is of no use any more, where the reason is not in the stream itself."""
+        return self._failure
+
+    def negotiate(self) -> bool:
+        """Takes what has arrived; returns whether the negotiation came to an end by it."""
+        negotiation = self._negotiation
+        if negotiation is None or self._failure is not None:
+            return False
+        streams = self._connection.streams
+        try:
+            data = streams.read(self.stream_id, MAX_NEGOTIATION_READ)
+        except P2PNodeError as error:
+            self.fail(error, StreamResetCode.NONE)
+            return True
+        if data:
+            negotiation.handle_data(data)
+        if negotiation.outcome is None and streams.at_eof(self.stream_id):
+            negotiation.handle_eof()
+        self._send_negotiation()
+        match negotiation.outcome:
+            case None:
+                return False
+            case Agreed(protocol, rest):
+                self.protocol, self._rest = protocol, rest
+                self._negotiation = self._deadline = None
+            case Refused(protocols):
+                self.fail(ProtocolNotSupported(protocols), StreamResetCode.NEGOTIATION_FAILED)
+            case Failed(reason):
+                self.fail(
+                    LocalProtocolError(f"protocol negotiation failed: {reason}"),
+                    StreamResetCode.NEGOTIATION_FAILED,
+                )
+        return True
+
+    def read(self, max_bytes: int) -> bytes:
+        """Returns bytes, or b"" where there are none (see `at_eof`).
+
+        Raises StreamReset, ConnectionLost or ProtocolNotSupported once everything that came before
+        has been read.
+        """
+        if self._rest:
+            data, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
+            return data
+        if self._negotiation is not None or self._failure is not None:
+            self._raise_failure()
+            return b""
+        data = self._connection.streams.read(self.stream_id, max_bytes)
+        if data:
+            self._touch(self.connection)
+        elif not self.at_eof:
+            self._raise_lost()
+        return data
+
+    @property
+    def at_eof(self) -> bool:
+        """True once the peer's last byte was read."""
+        if self._rest or self._negotiation is not None or self._failure is not None:
+            return False
+        return self._connection.streams.at_eof(self.stream_id)
+
+    def write(self, data: Buffer) -> int:
+        """Returns how many bytes were taken; the swarm reports when there is room again.
+
+        Takes nothing before the negotiation is over, unless a single protocol was proposed.
+        Raises StreamStopped, ConnectionLost or ProtocolNotSupported.
+        """
+        self._raise_failure()
+        self._raise_lost()
+        if not self.may_write:
+            return 0
+        taken = self._connection.streams.write(self.stream_id, data)
+        self._touch(self.connection)
+        return taken
+
+    @property
+    def may_write(self) -> bool:
+        negotiation = self._negotiation
+        return negotiation is None or (
+            isinstance(negotiation, Initiator) and negotiation.may_send_early
+        )
+
+    def finish(self) -> None:
+        """Ends our direction behind what was written.  Raises as `write` does."""
+        self._raise_failure()
+        self._raise_lost()
+        self._connection.streams.finish(self.stream_id)
+        self._touch(self.connection)
+
+    def reset(self, code: int) -> None:
+        """Gives both directions up.  Does nothing for what is over already."""
+        streams = self._connection.streams
+        if not self._connection.is_closed and streams.is_known(self.stream_id):
+            streams.reset(self.stream_id, code)
+            streams.stop(self.stream_id, code)
+            streams.release(self.stream_id)
+            self._touch(self.connection)
+
+    def release(self) -> None:
+        """The caller wants no more of the stream: what still comes is dropped."""
+        streams = self._connection.streams
+        if not self._connection.is_closed and streams.is_known(self.stream_id):
+            streams.stop(self.stream_id, StreamResetCode.NONE)
+            streams.release(self.stream_id)
+            self._touch(self.connection)
+
+    def fail(self, reason: P2PNodeError, code: int) -> None:
+        """Makes the stream useless for a reason that is not the peer's."""
+        if self._failure is None:
+            self._failure = reason
+            self._deadline = None
+            self.reset(code)
+
+    def poll_timeout(self) -> Deadline | None:
+        return None if self._deadline is None else Deadline(self._deadline, "negotiation")
+
+    def handle_timeout(self, now: Instant) -> bool:
+        """Returns whether the negotiation has taken too long, and was given up by this call."""
+        if self._deadline is None or now < self._deadline:
+            return False
+        self.fail(
+            LocalProtocolError("the peer did not answer the protocol proposal in time"),
+            StreamResetCode.NEGOTIATION_FAILED,
+        )
+        return True
+
+    def _send_negotiation(self) -> None:
+        negotiation = self._negotiation
+        if negotiation is None or self._connection.is_closed:
+            return
+        data = negotiation.poll_data()
+        if data:
+            try:
+                self._connection.streams.write(self.stream_id, data)
+            except P2PNodeError as error:
+                self.fail(error, StreamResetCode.NONE)
+            self._touch(self.connection)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _raise_lost(self) -> None:
+        reason = self._connection.close_reason
+        if reason is not None:
+            raise reason
+
+
+def propose(protocols: Sequence[str]) -> Initiator:
+    """Returns the dialling side's negotiation."""
+    return Initiator(protocols)

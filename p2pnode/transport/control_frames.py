@@ -1,0 +1,48 @@
+"""Frames outside streams that must arrive: queued, and sent again when their packet is lost."""
+
+from typing import Final
+
+from p2pnode.errors import TransportError
+from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transport.packet_builder import PacketBuilder
+
+MAX_OUTSTANDING: Final = 512
+"""frames unacknowledged; chosen: a peer that provokes so many without acknowledging is hostile"""
+
+
+class ControlFrames:
+    """Owner of its frames' records; `a` of a record is the frame's number here."""
+
+    __slots__ = ("_next", "_pending", "_sent")
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._pending: dict[int, bytes] = {}
+        self._sent: dict[int, bytes] = {}
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._pending)
+
+    def push(self, frame: bytes) -> None:
+        """Queues an encoded frame.  Raises TransportError where too many are outstanding."""
+        if len(self._pending) + len(self._sent) >= MAX_OUTSTANDING:
+            raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "too many frames provoked")
+        self._pending[self._next] = frame
+        self._next += 1
+
+    def write_frames(self, builder: PacketBuilder) -> None:
+        while self._pending:
+            number = next(iter(self._pending))
+            if not builder.add(self._pending[number], (self, number, 0, 0)):
+                return
+            self._sent[number] = self._pending.pop(number)
+
+    def on_acked(self, a: int, b: int, c: int) -> None:
+        self._sent.pop(a, None)
+        self._pending.pop(a, None)
+
+    def on_lost(self, a: int, b: int, c: int) -> None:
+        frame = self._sent.pop(a, None)
+        if frame is not None:
+            self._pending[a] = frame

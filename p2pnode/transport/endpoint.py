@@ -1,0 +1,415 @@
+"""The endpoint: routes datagrams to connections, dials, and answers strangers.
+
+One endpoint serves all sockets of a node.  It owns its connections, and is a DatagramMachine:
+whoever changes a connection asks for it by `connection`, so that what it wants to send is noticed.
+"""
+
+from random import Random
+from typing import Final
+
+from p2pnode.clock import Deadline, Instant, UnixTime, earliest
+from p2pnode.entropy import Entropy
+from p2pnode.errors import DecodeError, DialError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import Received, Transmit
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.connection import Connection, Opening
+from p2pnode.transport.deadlines import Deadlines
+from p2pnode.transport.dialing import Dialing
+from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transport.events import (
+    Connected,
+    ConnectionEvent,
+    DialFailed,
+    EndpointEvent,
+)
+from p2pnode.transport.handshake import Credentials
+from p2pnode.transport.incoming import Incoming
+from p2pnode.transport.packet import (
+    DATA,
+    DATA_OVERHEAD,
+    KEY_PHASE,
+    MIN_INITIAL_SIZE,
+    RESET_SIZE,
+    STATELESS_RESET,
+    HandshakeType,
+    data_destination,
+    decode_initial_untrusted,
+    decode_message_untrusted,
+    decode_retry_untrusted,
+    decode_stateless_reset_untrusted,
+    decode_version_negotiation_untrusted,
+    stateless_reset,
+)
+from p2pnode.transport.parameters import TransportParameters
+from p2pnode.transport.reset_budget import ResetBudget
+from p2pnode.transport.route import Route, route_of
+from p2pnode.transport.token import TokenIssuer
+
+MAX_CONNECTIONS: Final = 4096
+"""connections and dials; strangers are refused beyond; chosen: some 200 MB of state"""
+
+
+class Endpoint:
+    """All connections of a node."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        config: TransportConfig,
+        secret: bytes,
+        entropy: Entropy,
+        rng: Random,
+        now: Instant,
+        unix_now: UnixTime,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        """`secret` (32 bytes) makes tokens and stateless resets; kept on disk it outlives us."""
+        self._credentials = credentials
+        self._config = config
+        self._tokens = TokenIssuer(secret)
+        self._entropy = entropy
+        self._rng = rng
+        self._unix_offset = unix_now - now
+        self._max_connections = max_connections
+        self._incoming = Incoming(
+            credentials=credentials, config=config, tokens=self._tokens, entropy=entropy
+        )
+        self._dials: dict[int, Dialing] = {}
+        self._dial_by_source: dict[int, int] = {}
+        self._connections: dict[int, Connection] = {}
+        self._handle_of: dict[int, int] = {}
+        """our connection id -> handle"""
+        self._handle_of_token: dict[bytes, int] = {}
+        self._tokens_of: dict[int, list[bytes]] = {}
+        self._next_handle = 1
+        self._dirty: dict[int, None] = {}
+        self._deadlines = Deadlines()
+        self._reset_budget = ResetBudget(now)
+        self._transmits: list[Transmit] = []
+        self._events: list[EndpointEvent] = []
+
+    # commands
+
+    def dial(
+        self,
+        route: Route,
+        expected: PeerId | None,
+        now: Instant,
+        *,
+        token: bytes = b"",
+        timeout: float | None = None,
+    ) -> int:
+        """Begins a handshake and returns its handle, which becomes the connection's.
+
+        Raises DialError where there are too many connections.
+        """
+        if len(self._connections) + len(self._dials) >= self._max_connections:
+            raise DialError("this node has as many connections as it takes")
+        handle = self._take_handle()
+        self._dials[handle] = dialing = Dialing(
+            credentials=self._credentials,
+            parameters=self._parameters(),
+            aeads=self._config.aeads,
+            route=route,
+            expected=expected,
+            token=token,
+            timeout=self._config.handshake_timeout if timeout is None else timeout,
+            entropy=self._entropy,
+            now=now,
+        )
+        self._dial_by_source[dialing.source] = handle
+        self._dirty[handle] = None
+        return handle
+
+    def cancel_dial(self, handle: int) -> None:
+        """Forgets a dial; does nothing where it is over."""
+        dialing = self._dials.pop(handle, None)
+        if dialing is not None:
+            del self._dial_by_source[dialing.source]
+            self._deadlines.set(handle, None)
+            self._dirty.pop(handle, None)
+
+    def connection(self, handle: int) -> Connection | None:
+        """Returns a connection for the caller to look at and to command."""
+        connection = self._connections.get(handle)
+        if connection is not None:
+            self._dirty[handle] = None
+        return connection
+
+    @property
+    def connections(self) -> dict[int, Connection]:
+        """Handles and connections, for reading only."""
+        return self._connections
+
+    def close_all(self, reason: str, now: Instant) -> None:
+        """Closes every connection; what tells the peers leaves with the next transmits."""
+        for handle in list(self._dials):
+            self.cancel_dial(handle)
+        for handle, connection in self._connections.items():
+            connection.close(ErrorCode.SHUTDOWN, reason, now, is_application=False)
+            self._dirty[handle] = None
+
+    # the machine
+
+    def handle_received(self, batch: list[Received], now: Instant) -> None:
+        """Takes what sockets brought.  Untrusted; never raises."""
+        for received in batch:
+            buffer = received.buffer
+            position, total, step = 0, len(buffer), received.segment_size
+            while position < total:
+                if buffer[position] & ~KEY_PHASE == DATA and total - position >= DATA_OVERHEAD:
+                    handle = self._handle_of.get(data_destination(buffer, position))
+                    if handle is not None:
+                        self._dirty[handle] = None
+                        connection = self._connections[handle]
+                        position = connection.handle_received(received, position, now)
+                        continue
+                end = min(position - position % step + step, total)
+                self._handle_datagram(received, position, bytes(buffer[position:end]), now)
+                position = end
+        self._drain(now)
+
+    def handle_timeout(self, now: Instant) -> None:
+        for handle in self._deadlines.take_due(now):
+            self._dirty[handle] = None
+            connection = self._connections.get(handle)
+            if connection is not None:
+                connection.handle_timeout(now)
+        self._incoming.handle_timeout(now)
+        self._drain(now)
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        """Returns what to send; ask again until it is empty."""
+        transmits, self._transmits = self._transmits, []
+        for handle in list(self._dirty):
+            connection = self._connections.get(handle)
+            if connection is not None:
+                transmits += connection.poll_transmits(now)
+                if connection.has_more:
+                    continue
+                self._sync(handle, connection)
+            elif handle in self._dials:
+                self._poll_dial(handle, transmits, now)
+            del self._dirty[handle]
+        return transmits
+
+    def poll_events(self) -> list[EndpointEvent]:
+        """Returns the facts since the last call."""
+        for handle in self._dirty:
+            connection = self._connections.get(handle)
+            if connection is not None:
+                self._collect(handle, connection)
+        events, self._events = self._events, []
+        return events
+
+    def poll_timeout(self) -> Deadline | None:
+        return earliest(self._deadlines.first(), self._incoming.poll_timeout())
+
+    # datagrams
+
+    def _handle_datagram(
+        self, received: Received, start: int, datagram: bytes, now: Instant
+    ) -> None:
+        """Takes a datagram that is not a known connection's data."""
+        route = route_of(received)
+        kind = datagram[0]
+        try:
+            if kind & ~KEY_PHASE == DATA:
+                self._on_stray_data(datagram, route, now)
+            elif kind == HandshakeType.INITIAL:
+                self._on_initial(datagram, route, now)
+            elif kind == HandshakeType.RESPONSE:
+                self._on_response(datagram, now)
+            elif kind == HandshakeType.FINAL:
+                self._on_final(received, start, datagram, route, now)
+            elif kind == HandshakeType.RETRY:
+                retry = decode_retry_untrusted(datagram)
+                dialing = self._find_dial(retry.destination)
+                if dialing is not None:
+                    dialing.on_retry_untrusted(retry, now)
+            elif kind == HandshakeType.VERSION_NEGOTIATION:
+                offer = decode_version_negotiation_untrusted(datagram)
+                dialing = self._find_dial(offer.destination)
+                if dialing is not None:
+                    dialing.on_version_negotiation_untrusted(offer)
+            elif kind == STATELESS_RESET:
+                self._on_reset(datagram, now)
+        except DecodeError:
+            return  # not for us, damaged or hostile: silence is the only safe answer
+
+    def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> None:
+        initial = decode_initial_untrusted(datagram)
+        self._incoming.refuses_strangers = len(self._connections) >= self._max_connections
+        answer = self._incoming.on_initial_untrusted(
+            initial, len(datagram), route, self._parameters(), now, self._unix(now)
+        )
+        if answer is not None and len(answer) <= MIN_INITIAL_SIZE:
+            self._transmits.append(_datagram(route, answer))
+
+    def _on_response(self, datagram: bytes, now: Instant) -> None:
+        destination, message, _ = decode_message_untrusted(datagram)
+        handle = self._dial_by_source.get(destination)
+        if handle is None:
+            return
+        opening = self._dials[handle].on_response_untrusted(message, now)
+        if opening is not None:
+            self.cancel_dial(handle)
+            self._open(handle, opening, now)
+
+    def _on_final(
+        self, received: Received, start: int, datagram: bytes, route: Route, now: Instant
+    ) -> None:
+        destination, message, size = decode_message_untrusted(datagram)
+        half_open = self._incoming.by_id.get(destination)
+        handle = self._handle_of.get(destination)
+        if half_open is not None and len(self._connections) < self._max_connections:
+            opening = self._incoming.on_final_untrusted(
+                half_open, message, route, now, self._unix(now)
+            )
+            if opening is None:
+                return
+            handle = self._take_handle()
+            self._open(handle, opening, now)
+            for packet in self._incoming.finish(half_open):
+                early = received._replace(segment_size=len(packet), buffer=packet)
+                self._connections[handle].handle_received(early, 0, now)
+        if handle is not None and len(datagram) - size >= DATA_OVERHEAD:
+            self._dirty[handle] = None
+            rest = received._replace(segment_size=len(datagram) - size, buffer=datagram[size:])
+            self._connections[handle].handle_received(rest, 0, now)
+
+    def _on_stray_data(self, datagram: bytes, route: Route, now: Instant) -> None:
+        """Data for a handshake that is not over, or for a connection that we have forgotten."""
+        if len(datagram) < DATA_OVERHEAD:
+            return
+        destination = data_destination(datagram, 0)
+        half_open = self._incoming.by_id.get(destination)
+        if half_open is not None:
+            self._incoming.keep_early(half_open, datagram, route)
+        elif not route.is_relayed and len(datagram) > RESET_SIZE and self._reset_budget.take(now):
+            packet = stateless_reset(destination, self._tokens.reset_token(destination))
+            self._transmits.append(_datagram(route, packet))
+
+    def _on_reset(self, datagram: bytes, now: Instant) -> None:
+        token = decode_stateless_reset_untrusted(datagram)
+        handle = self._handle_of_token.get(token)
+        if handle is not None:
+            self._dirty[handle] = None
+            self._connections[handle].handle_reset(now)
+
+    # connections
+
+    def _open(self, handle: int, opening: Opening, now: Instant) -> None:
+        connection = Connection(
+            opening,
+            config=self._config,
+            reset_tokens=self._tokens.reset_token,
+            entropy=self._entropy,
+            rng=self._rng,
+            now=now,
+        )
+        self._connections[handle] = connection
+        self._dirty[handle] = None
+        self._sync(handle, connection)
+        fact = Connected(opening.peer_id, opening.is_initiator, opening.route)
+        self._events.append(EndpointEvent(handle, fact))
+
+    def _drain(self, now: Instant) -> None:
+        """Takes over what the touched connections report."""
+        for handle in list(self._dirty):
+            connection = self._connections.get(handle)
+            if connection is not None:
+                self._collect(handle, connection)
+                self._sync(handle, connection)
+            elif handle in self._dials:
+                failure = self._dials[handle].failure(now)
+                if failure is not None:
+                    route = self._dials[handle].route
+                    self.cancel_dial(handle)
+                    self._events.append(EndpointEvent(handle, DialFailed(route, failure)))
+
+    def _collect(self, handle: int, connection: Connection) -> None:
+        events: list[ConnectionEvent] = connection.poll_events()
+        for event in events:
+            self._events.append(EndpointEvent(handle, event))
+
+    def _sync(self, handle: int, connection: Connection) -> None:
+        """Brings the routing tables and the timer of a connection up to date."""
+        local, remote = connection.local_ids, connection.remote_ids
+        if local.added or local.removed:
+            for connection_id in local.added:
+                self._handle_of[connection_id] = handle
+            for connection_id in local.removed:
+                self._handle_of.pop(connection_id, None)
+            local.added.clear()
+            local.removed.clear()
+        if remote.tokens_changed:
+            self._forget_tokens(handle)
+            self._tokens_of[handle] = remote.reset_tokens()
+            for token in self._tokens_of[handle]:
+                self._handle_of_token[token] = handle
+            remote.tokens_changed = False
+        if connection.is_forgotten:
+            self._forget(handle, connection)
+        else:
+            self._deadlines.set(handle, connection.poll_timeout())
+
+    def _forget(self, handle: int, connection: Connection) -> None:
+        for connection_id in connection.local_ids.path_of:
+            self._handle_of.pop(connection_id, None)
+        self._forget_tokens(handle)
+        self._collect(handle, connection)
+        self._deadlines.set(handle, None)
+        del self._connections[handle]
+
+    def _forget_tokens(self, handle: int) -> None:
+        for token in self._tokens_of.pop(handle, []):
+            if self._handle_of_token.get(token) == handle:
+                del self._handle_of_token[token]
+
+    # details
+
+    def _poll_dial(self, handle: int, transmits: list[Transmit], now: Instant) -> None:
+        dialing = self._dials[handle]
+        packet = dialing.poll_packet(now)
+        if packet is not None:
+            transmits.append(_datagram(dialing.route, packet))
+        self._deadlines.set(handle, dialing.poll_timeout())
+
+    def _find_dial(self, source: int) -> Dialing | None:
+        handle = self._dial_by_source.get(source)
+        if handle is None:
+            return None
+        self._dirty[handle] = None
+        return self._dials[handle]
+
+    def _parameters(self) -> TransportParameters:
+        config = self._config
+        connection_id = int.from_bytes(self._entropy(8), "big")
+        return TransportParameters(
+            connection_id=connection_id,
+            reset_token=self._tokens.reset_token(connection_id),
+            aeads=config.aeads,
+            max_idle_timeout_ms=round(config.idle_timeout * 1000),
+            max_udp_payload=config.max_udp_payload,
+            initial_max_data=config.max_data,
+            initial_max_stream_data=config.max_stream_data,
+            initial_max_streams=config.max_streams,
+            max_ack_delay_us=round(config.max_ack_delay * 1e6),
+            max_datagram_frame=config.max_datagram_frame,
+            initial_max_path_id=config.max_path_id,
+        )
+
+    def _take_handle(self) -> int:
+        handle = self._next_handle
+        self._next_handle += 1
+        return handle
+
+    def _unix(self, now: Instant) -> UnixTime:
+        return UnixTime(now + self._unix_offset)
+
+
+def _datagram(route: Route, packet: bytes) -> Transmit:
+    return Transmit(route.socket, route.local_ip, route.remote, 0, None, len(packet), packet)

@@ -1,0 +1,104 @@
+"""What a connection and an endpoint report.  Stream events are in `stream_events`."""
+
+from typing import NamedTuple, TypeAlias
+
+from p2pnode.errors import P2PNodeError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import UdpAddr
+from p2pnode.transport.route import Route
+from p2pnode.transport.stream_events import StreamEvent
+
+
+class HandshakeConfirmed(NamedTuple):
+    """The peer has our keys: it answered under them."""
+
+
+class PathValidated(NamedTuple):
+    """A path, or a new address of a path, answers at 1,200 bytes."""
+
+    path_id: int
+    route: Route
+    rtt: float
+    """seconds"""
+
+
+class PathFailed(NamedTuple):
+    """A path did not answer any of its probes, or was given up."""
+
+    path_id: int
+    reason: str
+
+
+class PathChanged(NamedTuple):
+    """Data goes over this path and route from now on."""
+
+    path_id: int
+    route: Route
+    reason: str
+
+
+class AddressObserved(NamedTuple):
+    """The peer tells from which address our packets on a path reach it."""
+
+    path_id: int
+    route: Route
+    address: UdpAddr
+
+
+class DatagramReceived(NamedTuple):
+    data: bytes
+
+
+class MaxDatagramSizeChanged(NamedTuple):
+    """The longest DATAGRAM frame's data that the path in use carries, in bytes."""
+
+    size: int
+
+
+class TokenReceived(NamedTuple):
+    """To be shown when this address is dialled next."""
+
+    remote: UdpAddr
+    token: bytes
+
+
+class ConnectionClosed(NamedTuple):
+    """The end of a connection, reported once."""
+
+    reason: P2PNodeError
+
+
+ConnectionEvent: TypeAlias = (
+    StreamEvent
+    | HandshakeConfirmed
+    | PathValidated
+    | PathFailed
+    | PathChanged
+    | AddressObserved
+    | DatagramReceived
+    | MaxDatagramSizeChanged
+    | TokenReceived
+    | ConnectionClosed
+)
+
+
+class Connected(NamedTuple):
+    """A handshake of ours or of a peer's has succeeded; the connection can be used."""
+
+    peer_id: PeerId
+    is_initiator: bool
+    route: Route
+
+
+class DialFailed(NamedTuple):
+    """Nobody, or the wrong peer, answered at the dialled address."""
+
+    route: Route
+    reason: P2PNodeError
+
+
+class EndpointEvent(NamedTuple):
+    """A fact about the connection, or the dial, with this handle."""
+
+    handle: int
+    event: Connected | DialFailed | ConnectionEvent

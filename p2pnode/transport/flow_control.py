@@ -1,0 +1,114 @@
+"""Credit for bytes and for streams, both directions of both (specs/streams.md, Flow control).
+
+The rule: a limit that was told to the peer never falls, and what the peer may send is always the
+bytes that the application has consumed plus one window.  Windows start small and double while the
+application consumes a window in less than four round trips, up to a maximum.
+"""
+
+from typing import Final
+
+from p2pnode.clock import Instant
+
+MAX_STREAM_WINDOW: Final = 16 * 1024 * 1024
+"""bytes; chosen: 125 MB/s over 100 ms is 12.5 MB"""
+MAX_CONNECTION_WINDOW: Final = 24 * 1024 * 1024
+"""bytes; 1.5 times the above, so that one stalled stream does not stop the others"""
+TUNING_ROUND_TRIPS: Final = 4
+"""A window consumed in fewer round trips than this is doubled; the figure that quic-go uses."""
+MAX_STREAM_COUNT: Final = 1 << 61
+"""streams of one opener; an id is `ordinal << 1 | opener` and must fit 62 bits"""
+
+
+class ReceiveWindow:
+    """What the peer may send, on one stream or on the connection.  All values in bytes."""
+
+    __slots__ = ("_epoch_at", "_epoch_offset", "_maximum", "consumed", "limit", "received", "size")
+
+    def __init__(self, size: int, maximum: int, now: Instant) -> None:
+        self.size = size
+        self.limit = size
+        """What the peer was told last."""
+        self.received = 0
+        """The highest offset; on the connection the sum of those of all streams."""
+        self.consumed = 0
+        self._maximum = maximum
+        self._epoch_at = now
+        self._epoch_offset = 0
+
+    def consume(self, count: int) -> bool:
+        """Takes bytes that the application has done with; returns whether an update is due."""
+        self.consumed += count
+        return (self.limit - self.consumed) * 2 <= self.size
+
+    @property
+    def is_update_due(self) -> bool:
+        return (self.limit - self.consumed) * 2 <= self.size
+
+    def raise_limit(self, now: Instant, rtt: float) -> int:
+        """Tunes the window and returns the new limit, to be sent.  `rtt` 0 means not yet known."""
+        count = self.consumed - self._epoch_offset
+        if count * 2 >= self.size:
+            if now - self._epoch_at < TUNING_ROUND_TRIPS * rtt * count / self.size:
+                self.grow(self.size * 2)
+            self._epoch_at = now
+            self._epoch_offset = self.consumed
+        self.limit = max(self.limit, self.consumed + self.size)
+        return self.limit
+
+    def grow(self, size: int) -> None:
+        """Makes the window at least `size`, but not more than its maximum."""
+        self.size = max(self.size, min(size, self._maximum))
+
+
+class SendCredit:
+    """What the peer allows us on the connection, in bytes."""
+
+    __slots__ = ("blocked_at", "limit", "used")
+
+    def __init__(self) -> None:
+        self.limit = 0
+        self.used = 0
+        self.blocked_at = -1
+        """The limit at which DATA_BLOCKED was queued last; once a limit is enough."""
+
+    @property
+    def available(self) -> int:
+        return self.limit - self.used
+
+    def raise_limit(self, limit: int) -> None:
+        """Takes MAX_DATA; a lower value is an older frame and means nothing."""
+        self.limit = max(self.limit, limit)
+
+
+class StreamLimits:
+    """How many streams each side may open, and has opened."""
+
+    __slots__ = ("_window", "blocked_at", "closed_by_peer", "local_limit", "opened", "peer_limit",
+                 "peer_opened")
+
+    def __init__(self, initial_max_streams: int) -> None:
+        self._window = initial_max_streams
+        self.opened = 0
+        self.local_limit = 0
+        """How many we may open in all."""
+        self.blocked_at = -1
+        self.peer_opened = 0
+        self.closed_by_peer = 0
+        """Streams of the peer's that are forgotten here."""
+        self.peer_limit = initial_max_streams
+        """How many the peer was told it may open in all."""
+
+    @property
+    def is_update_due(self) -> bool:
+        """True once half of what the peer may still open is gone and there is more to give."""
+        used = self.peer_opened * 2 >= self.peer_limit * 2 - self._window
+        return used and self.closed_by_peer + self._window > self.peer_limit
+
+    def raise_peer_limit(self) -> int:
+        """Returns the new limit, to be sent: streams that ended plus one window."""
+        self.peer_limit = min(self.closed_by_peer + self._window, MAX_STREAM_COUNT)
+        return self.peer_limit
+
+    def raise_local_limit(self, limit: int) -> None:
+        """Takes MAX_STREAMS; a lower value is an older frame and means nothing."""
+        self.local_limit = max(self.local_limit, limit)

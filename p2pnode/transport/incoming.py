@@ -1,0 +1,245 @@
+"""Strangers: handshakes that others begin, until message 3 proves them (specs/transport.md).
+
+    message 1 -> under load and without token? -> Retry, nothing kept
+              -> room for it?                  -> message 2, kept as HalfOpen for 10 s
+    message 3 -> valid?                        -> a connection
+
+The rule: before its address is proved, a stranger costs a bounded amount of memory and gets at most
+three times what it sent.
+"""
+
+from typing import Final, NamedTuple
+
+from p2pnode.clock import Deadline, Instant, UnixTime
+from p2pnode.entropy import Entropy
+from p2pnode.errors import DecodeError, HandshakeError
+from p2pnode.machine import UdpAddr
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.connection import Opening
+from p2pnode.transport.handshake import Credentials, ResponderHandshake, chosen_aead
+from p2pnode.transport.packet import (
+    VERSIONS,
+    Initial,
+    Retry,
+    VersionNegotiation,
+)
+from p2pnode.transport.parameters import TransportParameters
+from p2pnode.transport.path_validation import AMPLIFICATION_LIMIT
+from p2pnode.transport.route import Route
+from p2pnode.transport.token import TokenIssuer, address_prefix
+
+RETRY_THRESHOLD: Final = 64
+"""half-open handshakes from unproven addresses above which strangers must show a token; chosen:
+about 10 ms of a core's work"""
+MAX_HALF_OPEN: Final = 1024
+"""half-open handshakes in all; chosen: 4 MB at the most"""
+MAX_HALF_OPEN_PER_PREFIX: Final = 128
+"""half-open handshakes of one IPv4 address or IPv6 /64, proven or not"""
+MAX_EARLY_PACKETS: Final = 10
+"""data packets that overtook message 3 and are kept: the initial flight"""
+
+
+class HalfOpen:
+    """One stranger whose message 1 was answered."""
+
+    __slots__ = (
+        "answered_at",
+        "answers",
+        "connection_id",
+        "early",
+        "expires_at",
+        "handshake",
+        "is_proven",
+        "key",
+        "parameters",
+        "received",
+        "route",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        *,
+        key: "HalfOpenKey",
+        handshake: ResponderHandshake,
+        parameters: TransportParameters,
+        route: Route,
+        is_proven: bool,
+        expires_at: Instant,
+    ) -> None:
+        self.key = key
+        self.handshake = handshake
+        self.parameters = parameters
+        self.connection_id = parameters.connection_id
+        self.route = route
+        self.is_proven = is_proven
+        self.expires_at = expires_at
+        self.received = 0
+        self.sent = 0
+        self.answers = 0
+        self.answered_at = 0.0
+        self.early: list[bytes] | None = []
+        """Packets that overtook message 3; None once the handshake is over."""
+
+
+class HalfOpenKey(NamedTuple):
+    """What duplicates of one message 1 have in common."""
+
+    remote: UdpAddr
+    source: int
+    message: bytes
+
+
+class Incoming:
+    """All half-open handshakes of an endpoint."""
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        config: TransportConfig,
+        tokens: TokenIssuer,
+        entropy: Entropy,
+    ) -> None:
+        self._credentials = credentials
+        self._config = config
+        self._tokens = tokens
+        self._entropy = entropy
+        self._by_key: dict[HalfOpenKey, HalfOpen] = {}
+        self._by_prefix: dict[bytes, int] = {}
+        self._unproven = 0
+        self.by_id: dict[int, HalfOpen] = {}
+        self.refuses_strangers = False
+        """Set by the endpoint while it has no room for another connection."""
+
+    def on_initial_untrusted(
+        self,
+        initial: Initial,
+        size: int,
+        route: Route,
+        parameters: TransportParameters,
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> bytes | None:
+        """Takes message 1 and returns the packet that answers it, if any."""
+        if initial.version not in VERSIONS:
+            return VersionNegotiation(initial.source, VERSIONS).encode()
+        key = HalfOpenKey(route.remote, initial.source, initial.message)
+        known = self._by_key.get(key)
+        if known is not None:
+            known.received += size
+            return self._answer(known, now)
+        proof = self._tokens.check_untrusted(
+            initial.token, route.remote, initial.destination, initial.source, unix_now
+        )
+        prefix = address_prefix(route.remote)
+        if (
+            self.refuses_strangers
+            or len(self._by_key) >= MAX_HALF_OPEN
+            or self._by_prefix.get(prefix, 0) >= MAX_HALF_OPEN_PER_PREFIX
+        ):
+            return None
+        if proof is None and self._unproven >= RETRY_THRESHOLD:
+            token = self._tokens.retry_token(
+                route.remote, initial.destination, initial.source, unix_now
+            )
+            return Retry(initial.source, token).encode()
+        try:
+            handshake = ResponderHandshake(self._credentials, self._entropy, initial, parameters)
+        except (DecodeError, HandshakeError):
+            return None
+        half_open = HalfOpen(
+            key=key,
+            handshake=handshake,
+            parameters=parameters,
+            route=route,
+            is_proven=proof is not None,
+            expires_at=now + self._config.handshake_timeout,
+        )
+        half_open.received = size
+        self._add(half_open, prefix)
+        return self._answer(half_open, now)
+
+    def on_final_untrusted(
+        self, half_open: HalfOpen, message: bytes, route: Route, now: Instant, unix_now: UnixTime
+    ) -> Opening | None:
+        """Takes message 3; returns what the connection needs where it is valid."""
+        try:
+            introduction, secrets = half_open.handshake.read_final_untrusted(message)
+            chosen_aead(self._config.aeads, introduction.parameters.aeads)
+        except (DecodeError, HandshakeError):
+            return None
+        if introduction.peer_id == self._credentials.peer_id:
+            return None
+        return Opening(
+            is_initiator=False,
+            peer_id=introduction.peer_id,
+            secrets=secrets,
+            local=half_open.parameters,
+            remote=introduction.parameters,
+            route=route,
+            prelude=b"",
+            token=self._tokens.address_token(route.remote, unix_now),
+            rtt=now - half_open.answered_at if half_open.answers == 1 else None,
+        )
+
+    def finish(self, half_open: HalfOpen) -> list[bytes]:
+        """The handshake is over; returns the packets that overtook its end.
+
+        Its key stays until it expires, so that a late duplicate of message 1 starts nothing.
+        """
+        early, half_open.early = half_open.early, None
+        self.by_id.pop(half_open.connection_id, None)
+        if not half_open.is_proven:
+            half_open.is_proven = True
+            self._unproven -= 1
+        return early or []
+
+    def keep_early(self, half_open: HalfOpen, packet: bytes, route: Route) -> None:
+        """Keeps a data packet that came before message 3."""
+        early = half_open.early
+        if early is not None and route.key == half_open.route.key:
+            half_open.received += len(packet)
+            if len(early) < MAX_EARLY_PACKETS:
+                early.append(packet)
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Forgets strangers whose time is up; they are in order of their age."""
+        while self._by_key:
+            half_open = next(iter(self._by_key.values()))
+            if half_open.expires_at > now:
+                return
+            self._remove(half_open)
+
+    def poll_timeout(self) -> Deadline | None:
+        if not self._by_key:
+            return None
+        return Deadline(next(iter(self._by_key.values())).expires_at, "half-open handshake")
+
+    def _answer(self, half_open: HalfOpen, now: Instant) -> bytes | None:
+        """Returns message 2, byte for byte the same each time, within the 3x limit."""
+        packet = half_open.handshake.packet
+        if half_open.early is None:
+            return None
+        budget = AMPLIFICATION_LIMIT * half_open.received - half_open.sent
+        if len(packet) > budget and not half_open.is_proven:
+            return None
+        half_open.sent += len(packet)
+        half_open.answers += 1
+        half_open.answered_at = now
+        return packet
+
+    def _add(self, half_open: HalfOpen, prefix: bytes) -> None:
+        self._by_key[half_open.key] = half_open
+        self.by_id[half_open.connection_id] = half_open
+        self._by_prefix[prefix] = self._by_prefix.get(prefix, 0) + 1
+        self._unproven += not half_open.is_proven
+
+    def _remove(self, half_open: HalfOpen) -> None:
+        del self._by_key[half_open.key]
+        self.by_id.pop(half_open.connection_id, None)
+        prefix = address_prefix(half_open.route.remote)
+        self._by_prefix[prefix] -= 1
+        if not self._by_prefix[prefix]:
+            del self._by_prefix[prefix]
+        self._unproven -= not half_open.is_proven

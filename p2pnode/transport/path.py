@@ -1,0 +1,173 @@
+"""One path: a packet number space and everything that is measured along it.
+
+The rule (RFC 9000 section 9.4): what was learned of one address does not hold for another, so a
+move to another IP address starts congestion control, RTT and MTU anew; packet numbers go on.
+"""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Final, NamedTuple
+
+from p2pnode.clock import Deadline, Instant, earliest
+from p2pnode.entropy import Entropy
+from p2pnode.transport.ack_tracker import AckTracker
+from p2pnode.transport.cubic import Cubic
+from p2pnode.transport.ecn import EcnValidator
+from p2pnode.transport.loss_recovery import LossRecovery
+from p2pnode.transport.mtu_discovery import MtuDiscovery
+from p2pnode.transport.pacing import Pacer
+from p2pnode.transport.path_validation import FULL_SIZE, RouteState, RouteValidation
+from p2pnode.transport.route import Route, RouteKey
+from p2pnode.transport.rtt import RttEstimator
+
+MAX_ROUTES: Final = 8
+"""addresses of one path that are probed at a time; the budget for unproven addresses"""
+MAX_RESPONSES: Final = 16
+"""PATH_RESPONSEs that wait to be sent; chosen: two for every address that may be probing us"""
+
+
+class PathLimits(NamedTuple):
+    """What a connection allows each of its paths."""
+
+    max_ack_delay: float
+    """seconds"""
+    maximum_size: int
+    """bytes of UDP payload up to which the path MTU is searched"""
+    ecn: bool
+
+
+class Path:
+    """State of one path id.  `route` is None until some address has been validated."""
+
+    __slots__ = (
+        "_limits",
+        "_wanted",
+        "acks",
+        "controller",
+        "ecn",
+        "is_peer_available",
+        "last_received",
+        "last_sent",
+        "mtu",
+        "next_packet_number",
+        "nonce_base",
+        "observed_sequence",
+        "pacer",
+        "path_id",
+        "phase_start",
+        "probes_due",
+        "recovery",
+        "remote_status_sequence",
+        "responses",
+        "route",
+        "rtt",
+        "validations",
+    )
+
+    def __init__(
+        self,
+        path_id: int,
+        route: Route | None,
+        *,
+        limits: PathLimits,
+        rng: Random,
+        now: Instant,
+    ) -> None:
+        self.path_id = path_id
+        self.route = route
+        self.nonce_base = path_id << 64
+        self.next_packet_number = 0
+        self.phase_start = 0
+        """First packet number that was sealed in the current key phase."""
+        self.validations: dict[RouteKey, RouteValidation] = {}
+        self.responses: list[tuple[Route, bytes]] = []
+        self._wanted: RouteKey | None = None
+        self.is_peer_available = True
+        self.remote_status_sequence = -1
+        self.observed_sequence = 0
+        self.probes_due = 0
+        """Packets that a probe timeout allows beyond the congestion window."""
+        self.last_sent = self.last_received = now
+        self.acks = AckTracker()
+        self._limits = limits
+        self.rtt = RttEstimator()
+        self.ecn = EcnValidator(is_enabled=limits.ecn)
+        self.mtu = MtuDiscovery(maximum=limits.maximum_size)
+        self.controller = Cubic(FULL_SIZE)
+        self.pacer = Pacer()
+        self.recovery = LossRecovery(self.rtt, self.controller, rng=rng, ecn=self.ecn, mtu=self.mtu)
+
+    @property
+    def is_validated(self) -> bool:
+        return self.route is not None
+
+    @property
+    def is_suspect(self) -> bool:
+        """True after two probe timeouts in a row: whoever has another path should use it."""
+        return self.recovery.pto_count >= 2
+
+    def probe(self, route: Route, entropy: Entropy, now: Instant, *, address_proven: bool) -> bool:
+        """Starts to validate a route; returns False where that is under way, or too many are."""
+        if route.key in self.validations:
+            return False
+        if len(self.validations) >= MAX_ROUTES:
+            return False
+        validation = RouteValidation(route, entropy, now, address_proven=address_proven)
+        self.validations[route.key] = validation
+        return True
+
+    def on_data_from(self, route: Route) -> None:
+        """The newest packet that is more than a probe came from this route."""
+        self._wanted = route.key
+
+    def add_response(self, route: Route, data: bytes) -> None:
+        if len(self.responses) < MAX_RESPONSES:
+            self.responses.append((route, data))
+
+    def on_response(self, data: bytes, now: Instant) -> RouteValidation | None:
+        """Takes a PATH_RESPONSE; returns the validation that it completed."""
+        for key, validation in self.validations.items():
+            if validation.on_response(data, now):
+                if validation.state is not RouteState.VALIDATED:
+                    return None
+                del self.validations[key]
+                return validation
+        return None
+
+    def should_move_to(self, route: Route) -> bool:
+        return self.route is None or self._wanted == route.key
+
+    def move(self, route: Route, rtt: float, now: Instant) -> None:
+        """Makes a validated route the one that is used."""
+        old = self.route
+        self.route = route
+        self._wanted = route.key
+        if old is not None and old.remote.ip != route.remote.ip:
+            self._measure_anew()
+        if not self.rtt.has_sample:
+            self.rtt.update(rtt, 0.0, 0.0, now)
+
+    def restart_congestion(self) -> None:
+        """Forgets the congestion window of a path that was idle for too long to trust it."""
+        self.controller.on_idle()
+        self.pacer = Pacer()
+
+    def _measure_anew(self) -> None:
+        self.rtt = RttEstimator()
+        self.ecn = EcnValidator(is_enabled=self._limits.ecn)
+        self.mtu = MtuDiscovery(maximum=self._limits.maximum_size)
+        self.controller = Cubic(FULL_SIZE)
+        self.pacer = Pacer()
+        self.recovery.restart(self.rtt, self.controller, ecn=self.ecn, mtu=self.mtu)
+
+    def pto(self, max_ack_delay: float) -> float:
+        return self.rtt.pto_interval(max_ack_delay)
+
+    def deadlines(self) -> Iterator[Deadline | None]:
+        yield self.recovery.poll_timeout()
+        yield self.acks.poll_timeout()
+        for validation in self.validations.values():
+            yield validation.poll_timeout()
+
+    def poll_timeout(self) -> Deadline | None:
+        return earliest(*self.deadlines())

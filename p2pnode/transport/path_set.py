@@ -1,0 +1,302 @@
+"""The paths of one connection, which of them carries the data, and when that changes.
+
+The rules: a path is used once it is validated; one path carries data, the others stand by; the old
+one carries on until the new one is validated (make before break); each end chooses for itself.
+"""
+
+from random import Random
+from typing import Final
+
+from p2pnode.clock import Instant
+from p2pnode.entropy import Entropy
+from p2pnode.errors import LocalProtocolError, TransportError
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.connection_id import LocalIds, RemoteIds
+from p2pnode.transport.control_frames import ControlFrames
+from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transport.events import (
+    AddressObserved,
+    ConnectionEvent,
+    PathChanged,
+    PathFailed,
+    PathValidated,
+)
+from p2pnode.transport.frame import (
+    MaxPathId,
+    ObservedAddress,
+    PathAbandon,
+    PathChallenge,
+    PathResponse,
+    PathStatus,
+)
+from p2pnode.transport.path import Path, PathLimits
+from p2pnode.transport.path_validation import FULL_SIZE, RouteState, RouteValidation
+from p2pnode.transport.route import Route
+
+RTT_GAIN: Final = 0.8
+"""A path of the same kind must have at most this part of the RTT to be preferred (nobody flaps)."""
+RTT_GAIN_MIN: Final = 0.005
+"""seconds that it must also gain; iroh's and Firezone's hysteresis"""
+IDLE_PTOS: Final = 3
+"""probe timeouts without traffic after which a path's congestion window means nothing"""
+
+
+class PathSet:
+    """Paths by id.  Path 0 is the one that the handshake made."""
+
+    def __init__(
+        self,
+        *,
+        is_initiator: bool,
+        route: Route,
+        local_ids: LocalIds,
+        remote_ids: RemoteIds,
+        control: ControlFrames,
+        config: TransportConfig,
+        remote_max_path_id: int,
+        remote_max_udp_payload: int,
+        entropy: Entropy,
+        rng: Random,
+        now: Instant,
+    ) -> None:
+        self._is_initiator = is_initiator
+        self._local_ids = local_ids
+        self._remote_ids = remote_ids
+        self._control = control
+        self._config = config
+        self._local_max_path_id = config.max_path_id
+        self._remote_max_path_id = remote_max_path_id
+        self._limits = PathLimits(
+            max_ack_delay=config.max_ack_delay,
+            maximum_size=min(config.max_udp_payload, remote_max_udp_payload)
+            if config.pmtud
+            else FULL_SIZE,
+            ecn=config.ecn,
+        )
+        self._rng = rng
+        self._entropy = entropy
+        self._next_path_id = 1
+        self._status_sequence = 0
+        self.events: list[ConnectionEvent] = []
+        self.active = self._new_path(0, route, now)
+        self.paths: dict[int, Path] = {0: self.active}
+        self._observe(self.active, route)
+        self.issue_ids()
+
+    @property
+    def max_path_id(self) -> int:
+        """Highest path id that either side may use now."""
+        return min(self._local_max_path_id, self._remote_max_path_id)
+
+    def issue_ids(self) -> None:
+        """Tells the peer the connection ids that it should have and has not."""
+        for frame in self._local_ids.issue_spares(max(self.paths), self.max_path_id):
+            self._control.push(frame.encode())
+
+    def open(self, routes: list[Route], now: Instant) -> int:
+        """Starts to validate a new path, which may turn out to run over any of `routes`.
+
+        Returns the path id.  Raises LocalProtocolError where none can be opened now.
+        """
+        if not self._is_initiator:
+            raise LocalProtocolError("only the initiator of a connection numbers its paths")
+        path_id = self._next_path_id
+        if path_id > self.max_path_id or self._remote_ids.current(path_id) is None:
+            raise LocalProtocolError("the peer allows no further path now")
+        self.probe(path_id, routes, now)
+        return path_id
+
+    def probe(self, path_id: int, routes: list[Route], now: Instant) -> None:
+        """Sends challenges over routes that `path_id` may come to run over."""
+        path = self.get_or_create(path_id, now)
+        for route in routes:
+            path.probe(route, self._entropy, now, address_proven=self._is_proven(route))
+
+    def get_or_create(self, path_id: int, now: Instant) -> Path:
+        """Returns a path by id; one that a packet authenticates on exists from then on."""
+        path = self.paths.get(path_id)
+        if path is None:
+            path = self.paths[path_id] = self._new_path(path_id, None, now)
+            self._next_path_id = max(self._next_path_id, path_id + 1)
+            self.issue_ids()
+        return path
+
+    def abandon(self, path_id: int, code: int, reason: str, now: Instant) -> None:
+        """Gives a path up for ever, and tells the peer."""
+        if path_id in self.paths:
+            self._control.push(PathAbandon(path_id, code).encode())
+            self._forget(path_id, reason, now)
+
+    def set_available(self, path_id: int, is_available: bool) -> None:
+        """Asks the peer to use a path, or to keep off it while another one works."""
+        self._status_sequence += 1
+        self._control.push(PathStatus(path_id, self._status_sequence, is_available).encode())
+
+    def validate_all(self, now: Instant) -> None:
+        """Probes the route of every path: after a suspend, or a change of interfaces."""
+        for path in self.paths.values():
+            if path.route is not None:
+                path.probe(path.route, self._entropy, now, address_proven=True)
+
+    def on_packet(
+        self,
+        path: Path,
+        route: Route,
+        size: int,
+        *,
+        is_newest: bool,
+        is_probing: bool,
+        now: Instant,
+    ) -> None:
+        """An authenticated packet came over `route`, which may be a new one."""
+        path.last_received = now
+        current = path.route
+        if current is not None and route.key == current.key:
+            if is_newest and not is_probing:
+                path.on_data_from(current)
+                if route.local_ip is not None and route.local_ip != current.local_ip:
+                    path.route = route
+            return
+        if is_newest and not is_probing:
+            path.on_data_from(route)
+        validation = path.validations.get(route.key)
+        if validation is None and (is_newest or current is None):
+            path.probe(route, self._entropy, now, address_proven=self._is_proven(route))
+            validation = path.validations.get(route.key)
+        if validation is not None:
+            validation.received += size
+
+    def on_challenge(self, frame: PathChallenge, path: Path, route: Route) -> None:
+        path.add_response(route, frame.data)
+
+    def on_response(self, frame: PathResponse, path: Path, now: Instant) -> None:
+        validation = path.on_response(frame.data, now)
+        if validation is not None:
+            self._on_validated(path, validation, now)
+
+    def on_abandon(self, frame: PathAbandon, now: Instant) -> None:
+        if frame.path_id in self.paths:
+            self._control.push(PathAbandon(frame.path_id, ErrorCode.NO_ERROR).encode())
+            self._forget(frame.path_id, "the peer gave the path up", now)
+
+    def on_status(self, frame: PathStatus, now: Instant) -> None:
+        path = self.paths.get(frame.path_id)
+        if path is not None and frame.sequence > path.remote_status_sequence:
+            path.remote_status_sequence = frame.sequence
+            path.is_peer_available = frame.is_available
+            self.choose(now)
+
+    def on_max_path_id(self, frame: MaxPathId) -> None:
+        if frame.maximum >= 1 << 32:
+            raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "path ids have 32 bits")
+        self._remote_max_path_id = max(self._remote_max_path_id, frame.maximum)
+        self.issue_ids()
+
+    def on_observed_address(self, frame: ObservedAddress) -> None:
+        path = self.paths.get(frame.path_id)
+        if path is not None and path.route is not None:
+            self.events.append(AddressObserved(frame.path_id, path.route, frame.address))
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Drops routes that did not answer, and paths that have none left."""
+        for path in list(self.paths.values()):
+            if not path.validations:
+                continue
+            for key, validation in list(path.validations.items()):
+                validation.handle_timeout(now)
+                if validation.state is RouteState.FAILED:
+                    del path.validations[key]
+            if path.route is None and not path.validations:
+                self.abandon(path.path_id, ErrorCode.NO_ERROR, "no answer to any probe", now)
+        self.choose(now)
+
+    def choose(self, now: Instant) -> None:
+        """Moves the data to the best validated path, where that is not the one in use."""
+        active = self.active
+        best = active
+        for path in self.paths.values():
+            if path.route is not None and path is not best and self._is_better(path, best):
+                best = path
+        if best is active:
+            return
+        reason = _reason(active, best)
+        assert best.route is not None
+        if now - best.last_sent > IDLE_PTOS * best.pto(self._config.max_ack_delay):
+            best.restart_congestion()
+        if active.is_suspect:
+            active.recovery.discard_all()
+        self.active = best
+        self.events.append(PathChanged(best.path_id, best.route, reason))
+
+    def _is_better(self, path: Path, than: Path) -> bool:
+        rank, other = _rank(path), _rank(than)
+        if rank != other:
+            return rank < other
+        gain = than.rtt.smoothed - path.rtt.smoothed
+        return gain >= RTT_GAIN_MIN and path.rtt.smoothed <= RTT_GAIN * than.rtt.smoothed
+
+    def _on_validated(self, path: Path, validation: RouteValidation, now: Instant) -> None:
+        route = validation.route
+        was_validated = path.route is not None
+        if path.route is not None and path.route.key == route.key:
+            return
+        if not path.should_move_to(route):
+            return
+        path.move(route, validation.rtt, now)
+        if not was_validated:
+            path.validations.clear()
+        self._observe(path, route)
+        self.events.append(PathValidated(path.path_id, route, validation.rtt))
+        if path is self.active:
+            self.events.append(PathChanged(path.path_id, route, "the peer's address changed"))
+        self.choose(now)
+
+    def _observe(self, path: Path, route: Route) -> None:
+        if not route.is_relayed:
+            frame = ObservedAddress(path.path_id, path.observed_sequence, route.remote)
+            path.observed_sequence += 1
+            self._control.push(frame.encode())
+
+    def _forget(self, path_id: int, reason: str, now: Instant) -> None:
+        path = self.paths.pop(path_id)
+        path.recovery.discard_all()
+        self._local_ids.abandon(path_id)
+        self._remote_ids.abandon(path_id)
+        self.events.append(PathFailed(path_id, reason))
+        self._local_max_path_id += 1
+        self._control.push(MaxPathId(self._local_max_path_id).encode())
+        if path is self.active:
+            usable = [p for p in self.paths.values() if p.route is not None]
+            if not usable:
+                raise TransportError(ErrorCode.NO_VIABLE_PATH, "no path is left")
+            self.active = min(usable, key=_rank)
+            assert self.active.route is not None
+            self.events.append(PathChanged(self.active.path_id, self.active.route, reason))
+            self.choose(now)
+
+    def _is_proven(self, route: Route) -> bool:
+        """An address that a path of ours runs to has proved that it wants our packets."""
+        return any(
+            path.route is not None and path.route.remote == route.remote
+            for path in self.paths.values()
+        )
+
+    def _new_path(self, path_id: int, route: Route | None, now: Instant) -> Path:
+        return Path(path_id, route, limits=self._limits, rng=self._rng, now=now)
+
+
+def _rank(path: Path) -> tuple[bool, bool, bool]:
+    assert path.route is not None
+    return path.is_suspect, not path.is_peer_available, path.route.is_relayed
+
+
+def _reason(old: Path, new: Path) -> str:
+    assert old.route is not None
+    assert new.route is not None
+    if old.is_suspect:
+        return "the path in use stopped answering"
+    if old.route.is_relayed and not new.route.is_relayed:
+        return "a direct path works"
+    if not old.is_peer_available:
+        return "the peer asked to leave the path"
+    return "a faster path works"

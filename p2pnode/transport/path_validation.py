@@ -1,0 +1,117 @@
+"""Proving that a route works: challenges, answers and the 3x limit (RFC 9000 sections 8, 9).
+
+    PROBING --small challenge answered--> ADDRESS_PROVEN --1,200-byte one answered--> VALIDATED
+       |                                        |
+       `------------ no answer to any probe ----'-----------------------------------> FAILED
+
+The rule: an address that has not proved that it wants our packets gets at most three times what
+came from it, and without that at most MAX_PROBES packets of PROBE_SIZE.
+"""
+
+import enum
+from typing import Final
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.entropy import Entropy
+from p2pnode.transport.frame import CHALLENGE_SIZE, PathChallenge
+from p2pnode.transport.route import Route
+
+MAX_PROBES: Final = 12
+"""challenges to one address; three seconds of trying, and the budget of unproven addresses"""
+PROBE_OFFSETS: Final = (0.0, 0.2, 0.5, 1.0)
+"""seconds after the start, then one a second: early ones open NATs, later ones outlive a loss"""
+AMPLIFICATION_LIMIT: Final = 3
+"""RFC 9000 section 8.1"""
+FULL_SIZE: Final = 1200
+"""bytes that a path has to carry (RFC 9000 section 14)"""
+PROBE_SIZE: Final = 100
+"""bytes; what an unproven address gets at most in one packet without having sent anything"""
+
+
+class RouteState(enum.Enum):
+    PROBING = enum.auto()
+    ADDRESS_PROVEN = enum.auto()
+    VALIDATED = enum.auto()
+    FAILED = enum.auto()
+
+
+class RouteValidation:
+    """One route of one path, until it is validated or has failed."""
+
+    __slots__ = (
+        "_challenges",
+        "_entropy",
+        "_next_at",
+        "_probes",
+        "_started_at",
+        "received",
+        "route",
+        "rtt",
+        "sent",
+        "state",
+    )
+
+    def __init__(
+        self, route: Route, entropy: Entropy, now: Instant, *, address_proven: bool
+    ) -> None:
+        self.route = route
+        self.state = RouteState.ADDRESS_PROVEN if address_proven else RouteState.PROBING
+        self.received = 0
+        """bytes that came over this route"""
+        self.sent = 0
+        """bytes that went to it before its address was proven"""
+        self.rtt = 0.0
+        self._entropy = entropy
+        self._started_at = now
+        self._next_at: Instant | None = now
+        self._probes = 0
+        self._challenges: dict[bytes, tuple[Instant, int]] = {}
+
+    @property
+    def budget(self) -> int:
+        """Bytes that may go to this route now, apart from small probes."""
+        if self.state is RouteState.PROBING:
+            return max(0, AMPLIFICATION_LIMIT * self.received - self.sent)
+        return FULL_SIZE
+
+    def poll_timeout(self) -> Deadline | None:
+        return None if self._next_at is None else Deadline(self._next_at, "path probe")
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Fails the route where the last probe has stayed without an answer."""
+        if self._next_at is not None and now >= self._next_at and self._probes >= MAX_PROBES:
+            self._next_at = None
+            self.state = RouteState.FAILED
+
+    def poll_challenge(self, now: Instant) -> tuple[PathChallenge, int] | None:
+        """Returns a challenge that is due, and the size to pad its datagram to."""
+        if self._next_at is None or now < self._next_at or self._probes >= MAX_PROBES:
+            return None
+        data = self._entropy(CHALLENGE_SIZE)
+        size = FULL_SIZE if self.budget >= FULL_SIZE else 0
+        self._challenges[data] = now, size
+        self._probes += 1
+        self._next_at = self._started_at + _offset(self._probes)
+        return PathChallenge(data), size
+
+    def on_response(self, data: bytes, now: Instant) -> bool:
+        """Takes a PATH_RESPONSE; returns whether it answered a challenge of this route."""
+        challenge = self._challenges.pop(data, None)
+        if challenge is None:
+            return False
+        sent_at, size = challenge
+        self.rtt = now - sent_at
+        if size >= FULL_SIZE:
+            self.state = RouteState.VALIDATED
+            self._next_at = None
+        elif self.state is RouteState.PROBING:
+            self.state = RouteState.ADDRESS_PROVEN
+            self._started_at = self._next_at = now
+            self._probes = 0
+        return True
+
+
+def _offset(probes: int) -> float:
+    if probes < len(PROBE_OFFSETS):
+        return PROBE_OFFSETS[probes]
+    return PROBE_OFFSETS[-1] + (probes - len(PROBE_OFFSETS) + 1)

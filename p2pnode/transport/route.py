@@ -1,0 +1,33 @@
+"""Where packets of a path go out and come in: never only an address."""
+
+from typing import NamedTuple, TypeAlias
+
+from p2pnode.machine import Received, SocketId, UdpAddr
+
+RouteKey: TypeAlias = tuple[SocketId, UdpAddr]
+
+
+class Route(NamedTuple):
+    """A local socket, its address where known, and the remote address.
+
+    A circuit through a relay is a route as well: it has a socket id of its own, below zero, that
+    stands for (relay connection, circuit id), and `remote` is the relay's address.
+    """
+
+    socket: SocketId
+    local_ip: str | None
+    remote: UdpAddr
+
+    @property
+    def is_relayed(self) -> bool:
+        return self.socket < 0
+
+    @property
+    def key(self) -> RouteKey:
+        """What makes two routes the same: a local address that is not known yet does not."""
+        return self.socket, self.remote
+
+
+def route_of(received: Received) -> Route:
+    """Returns the route that an answer takes."""
+    return Route(received.socket, received.local_ip, received.remote)

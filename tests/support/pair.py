@@ -1,0 +1,218 @@
+"""Two endpoints and the wire between them, in virtual time: the bench for transport tests.
+
+For topologies with NATs use `p2pnode.netsim`; this is for stepping packets by hand.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+
+from p2pnode.clock import UnixTime
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.connection import Connection
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.events import Connected, DialFailed, EndpointEvent
+from p2pnode.transport.handshake import Credentials
+from p2pnode.transport.route import Route
+
+UNIX_EPOCH = UnixTime(1_700_000_000.0)
+MAX_STEPS = 200_000
+
+
+def seeded_entropy(seed: str) -> Callable[[int], bytes]:
+    """Returns reproducible "secrets"."""
+    return Random(f"{seed}/entropy").randbytes
+
+
+@dataclass
+class Side:
+    """One endpoint at one address."""
+
+    name: str
+    address: UdpAddr
+    endpoint: Endpoint
+    peer_id: PeerId
+    events: list[EndpointEvent] = field(default_factory=list)
+    handle: int = 0
+    """Of the connection that was made last."""
+
+    @property
+    def connection(self) -> Connection:
+        connection = self.endpoint.connection(self.handle)
+        assert connection is not None, f"{self.name} has no connection"
+        return connection
+
+
+def make_endpoint(
+    name: str, *, config: TransportConfig, now: float, seed: int, **more: int
+) -> tuple[Endpoint, PeerId]:
+    entropy = seeded_entropy(f"{seed}/{name}")
+    identity = PrivateKey.generate(entropy)
+    credentials = Credentials.create(identity, entropy)
+    endpoint = Endpoint(
+        credentials,
+        config=config,
+        secret=entropy(32),
+        entropy=entropy,
+        rng=Random(f"{seed}/{name}"),
+        now=now,
+        unix_now=UNIX_EPOCH,
+        **more,
+    )
+    return endpoint, credentials.peer_id
+
+
+class Pair:
+    """A client and a server; `drive` lets virtual time pass until a condition holds."""
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        latency: float = 0.01,
+        client_config: TransportConfig | None = None,
+        server_config: TransportConfig | None = None,
+        mtu: int = 1472,
+    ) -> None:
+        self.now = 100.0
+        self.latency = latency
+        self.mtu = mtu
+        self.rng = Random(f"{seed}/wire")
+        self.loss = 0.0
+        self.duplication = 0.0
+        self.jitter = 0.0
+        self.ce_marking = 0.0
+        self.filter: Callable[[str, bytes], bool] = lambda sender, datagram: True
+        """(sender's name, datagram) -> whether it arrives."""
+        self.translate: dict[UdpAddr, UdpAddr] = {}
+        """What a NAT would do: the source address that the other side sees."""
+        self.log: list[tuple[float, str, bytes]] = []
+        self.dropped_too_big = 0
+        self._queue: list[tuple[float, int, str, Received]] = []
+        self._count = 0
+        self.client = self._side("client", UdpAddr("192.0.2.1", 1111), client_config, seed)
+        self.server = self._side("server", UdpAddr("192.0.2.2", 2222), server_config, seed)
+
+    def _side(
+        self, name: str, address: UdpAddr, config: TransportConfig | None, seed: int
+    ) -> Side:
+        endpoint, peer_id = make_endpoint(
+            name, config=config or TransportConfig(), now=self.now, seed=seed
+        )
+        return Side(name, address, endpoint, peer_id)
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.client, self.server
+
+    def route_to_server(self) -> Route:
+        return Route(SocketId(0), None, self.server.address)
+
+    def dial(self, *, expected: PeerId | None = None, token: bytes = b"") -> int:
+        handle = self.client.endpoint.dial(
+            self.route_to_server(), expected or self.server.peer_id, self.now, token=token
+        )
+        self.client.handle = handle
+        return handle
+
+    def connect(self) -> None:
+        """Dials and drives until both sides have a connection."""
+        self.dial()
+        self.drive(lambda: self.connected(self.client) and self.connected(self.server))
+
+    @staticmethod
+    def connected(side: Side) -> bool:
+        return any(isinstance(e.event, Connected) for e in side.events)
+
+    @staticmethod
+    def failures(side: Side) -> list[DialFailed]:
+        return [e.event for e in side.events if isinstance(e.event, DialFailed)]
+
+    def drive(self, until: Callable[[], bool] | None = None, seconds: float = 60.0) -> bool:
+        """Steps until the condition holds, or for `seconds`; returns whether it holds."""
+        end = self.now + seconds
+        for _ in range(MAX_STEPS):
+            self.flush()
+            if until is not None and until():
+                return True
+            at = self._next()
+            if at is None or at > end:
+                self.now = max(self.now, end)
+                return until is None
+            self.now = max(self.now, at)
+            self._deliver_due()
+            for side in self.sides:
+                deadline = side.endpoint.poll_timeout()
+                if deadline is not None and deadline.at <= self.now:
+                    side.endpoint.handle_timeout(self.now)
+        raise AssertionError("the pair does not come to rest")
+
+    def flush(self) -> None:
+        """Drains both endpoints."""
+        for side in self.sides:
+            for _ in range(1000):
+                transmits = side.endpoint.poll_transmits(self.now)
+                for transmit in transmits:
+                    self._send(side, transmit)
+                if not transmits:
+                    break
+            for event in side.endpoint.poll_events():
+                side.events.append(event)
+                if isinstance(event.event, Connected):
+                    side.handle = event.handle
+
+    def inject(self, to: Side, datagram: bytes, source: UdpAddr) -> None:
+        """Delivers a forged datagram at once."""
+        received = Received(SocketId(0), to.address.ip, source, 0, len(datagram), datagram)
+        to.endpoint.handle_received([received], self.now)
+
+    def _send(self, side: Side, transmit: Transmit) -> None:
+        step = transmit.segment_size
+        for start in range(0, len(transmit.buffer), step):
+            datagram = bytes(transmit.buffer[start : start + step])
+            self.log.append((self.now, side.name, datagram))
+            if len(datagram) > self.mtu:
+                self.dropped_too_big += 1
+                continue
+            if not self.filter(side.name, datagram) or self.rng.random() < self.loss:
+                continue
+            copies = 2 if self.rng.random() < self.duplication else 1
+            for _ in range(copies):
+                self._enqueue(side, transmit, datagram)
+
+    def _enqueue(self, side: Side, transmit: Transmit, datagram: bytes) -> None:
+        other = self.server if side is self.client else self.client
+        target = transmit.remote
+        known = {self.translate.get(other.address, other.address), other.address}
+        if target not in known:
+            return
+        if other.address in self.translate and target != self.translate[other.address]:
+            return  # the old mapping of a NAT that has rebound
+        source = self.translate.get(side.address, side.address)
+        ecn = transmit.ecn
+        if ecn and self.rng.random() < self.ce_marking:
+            ecn = Ecn.CE
+        received = Received(
+            SocketId(0), other.address.ip, source, ecn, len(datagram), datagram
+        )
+        self._count += 1
+        at = self.now + self.latency + self.rng.random() * self.jitter
+        heappush(self._queue, (at, self._count, other.name, received))
+
+    def _deliver_due(self) -> None:
+        while self._queue and self._queue[0][0] <= self.now:
+            _, _, name, received = heappop(self._queue)
+            side = self.client if name == "client" else self.server
+            side.endpoint.handle_received([received], self.now)
+
+    def _next(self) -> float | None:
+        times = [self._queue[0][0]] if self._queue else []
+        for side in self.sides:
+            deadline = side.endpoint.poll_timeout()
+            if deadline is not None:
+                times.append(deadline.at)
+        return min(times, default=None)
