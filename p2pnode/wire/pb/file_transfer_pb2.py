@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#p2pnode/wire/pb/file_transfer.proto\x12\x0fp2pnode.wire.pb\"\'\n\tFileOffer\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xd1\x01\n\tFileReply\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\x0c\"\xa3\x01\n\x06Status\x12\n\n\x06UNUSED\x10\x00\x12\x06\n\x02OK\x10\x64\x12\x0c\n\x07REFUSED\x10\xc8\x01\x12\t\n\x04\x42USY\x10\xc9\x01\x12\r\n\x08NO_SPACE\x10\xca\x01\x12\x11\n\x0cWRITE_FAILED\x10\xac\x02\x12\x14\n\x0f\x44IGEST_MISMATCH\x10\xad\x02\x12\x10\n\x0b\x42\x41\x44_MESSAGE\x10\x90\x03\x12\x0e\n\tTIMED_OUT\x10\x91\x03\x12\x12\n\rSHUTTING_DOWN\x10\x92\x03\"\x1c\n\nFileDigest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#p2pnode/wire/pb/file_transfer.proto\x12\x0fp2pnode.wire.pb\"\'\n\tFileOffer\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\"+\n\tFileReply\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\x0c\"\x1c\n\nFileDigest\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,10 +23,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_FILEOFFER']._serialized_start=56
   _globals['_FILEOFFER']._serialized_end=95
-  _globals['_FILEREPLY']._serialized_start=98
-  _globals['_FILEREPLY']._serialized_end=307
-  _globals['_FILEREPLY_STATUS']._serialized_start=144
-  _globals['_FILEREPLY_STATUS']._serialized_end=307
-  _globals['_FILEDIGEST']._serialized_start=309
-  _globals['_FILEDIGEST']._serialized_end=337
+  _globals['_FILEREPLY']._serialized_start=97
+  _globals['_FILEREPLY']._serialized_end=140
+  _globals['_FILEDIGEST']._serialized_start=142
+  _globals['_FILEDIGEST']._serialized_end=170
 # @@protoc_insertion_point(module_scope)
