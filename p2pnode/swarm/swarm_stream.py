@@ -164,7 +164,6 @@ class SwarmStream:
         if not self._connection.is_closed and streams.is_known(self.stream_id):
             streams.reset(self.stream_id, code)
             streams.stop(self.stream_id, code)
-            streams.release(self.stream_id)
             self._touch(self.connection)
 
     def release(self) -> None:
@@ -172,7 +171,6 @@ class SwarmStream:
         streams = self._connection.streams
         if not self._connection.is_closed and streams.is_known(self.stream_id):
             streams.stop(self.stream_id, StreamResetCode.NONE)
-            streams.release(self.stream_id)
             self._touch(self.connection)
 
     def fail(self, reason: P2PNodeError, code: int) -> None:

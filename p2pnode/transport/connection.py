@@ -322,8 +322,7 @@ class Connection:
     def poll_events(self) -> list[ConnectionEvent]:
         """Returns the facts since the last call."""
         events = self._events
-        if self.streams.events:
-            events += self.streams.poll_events()
+        events += self.streams.poll_events()
         if self.paths.events:
             events += self.paths.events
             self.paths.events = []

@@ -83,8 +83,15 @@ class SendCredit:
 class StreamLimits:
     """How many streams each side may open, and has opened."""
 
-    __slots__ = ("_window", "blocked_at", "closed_by_peer", "local_limit", "opened", "peer_limit",
-                 "peer_opened")
+    __slots__ = (
+        "_window",
+        "blocked_at",
+        "closed_by_peer",
+        "local_limit",
+        "opened",
+        "peer_limit",
+        "peer_opened",
+    )
 
     def __init__(self, initial_max_streams: int) -> None:
         self._window = initial_max_streams

@@ -435,12 +435,11 @@ class LossRecovery:
                 del self._probed[number]
             else:
                 _give_up(packet)
-            if not is_ack_eliciting:
-                continue
-            self.bytes_in_flight -= size
-            if is_mtu_probe:
-                if mtu is not None:
-                    mtu.on_probe_lost(size, now)
+            if is_ack_eliciting:
+                self.bytes_in_flight -= size
+            if is_mtu_probe and mtu is not None:
+                mtu.on_probe_lost(size, now)
+            if is_mtu_probe or not is_ack_eliciting:
                 continue
             congestion_at = time_sent
             if mtu is not None:

@@ -24,6 +24,8 @@ from p2pnode.transport.stream_set import StreamSet
 
 MAX_DATAGRAM_QUEUE: Final = 256
 """DATAGRAM frames that wait to be sent; chosen: 10 ms at 40 MB/s; older ones are stale anyway"""
+MTU_PROBE_AFTER: Final = 10
+"""packets sent on a path before its MTU is searched; chosen: a request and its answer need none"""
 _PING: Final = Ping().encode()
 _PADDING: Final = bytes(1)
 
@@ -107,7 +109,7 @@ class PacketSender:
             acked = self._write_acks(path, builder, now)
             allowance = self._allowance(path, mtu, now)
             if allowance > 0 or path.probes_due > 0:
-                self._write_frames(path, builder)
+                self._write_frames(path, builder, now)
                 path.recovery.is_app_limited = builder.room > 0
             if not builder.chunks:
                 return False
@@ -148,7 +150,7 @@ class PacketSender:
                 written = True
         return written
 
-    def _write_frames(self, path: Path, builder: PacketBuilder) -> None:
+    def _write_frames(self, path: Path, builder: PacketBuilder, now: Instant) -> None:
         if self._control.has_pending:
             self._control.write_frames(builder)
         while self.datagrams and builder.room:
@@ -157,7 +159,7 @@ class PacketSender:
                 break
             self.datagrams.popleft()
         if self._streams.has_pending:
-            self._streams.write_frames(builder)
+            self._streams.write_frames(builder, now, path.rtt.smoothed)
         if path.probes_due > 0 and not builder.is_ack_eliciting:
             builder.add(_PING)
 
@@ -274,10 +276,9 @@ class PacketSender:
         return size
 
     def _mtu_probe_size(self, path: Path, now: Instant) -> int | None:
-        if self._prelude or not path.rtt.has_sample:
+        if self._prelude or path.next_packet_number < MTU_PROBE_AFTER:
             return None
-        size = path.mtu.probe_size(now)
-        return size if size is not None and path.recovery.can_send(size) else None
+        return path.mtu.probe_size(now)
 
     def _send_mtu_probe(
         self, path: Path, route: Route, size: int, batch: DatagramBatch, now: Instant
@@ -285,7 +286,8 @@ class PacketSender:
         padding = _PADDING * (size - DATA_OVERHEAD - len(_PING))
         number, size = self._add(path, route, [_PING, padding], batch)
         path.mtu.on_probe_sent(size, now)
-        path.recovery.on_packet_sent(SentPacket(number, now, size, True, (), True), now)
+        # One at a time and outside the window: larger than it, a probe would hold everything up.
+        path.recovery.on_packet_sent(SentPacket(number, now, size, False, (), True), now)
 
     def _add(
         self,

@@ -19,8 +19,15 @@ MAX_CHUNK: Final = 256 * 1024
 class SendBuffer:
     """Bytes start..end-1 of a stream, as chunks."""
 
-    __slots__ = ("_chunks", "_first_stop", "_recent", "_recent_start", "_recent_stop", "_starts",
-                 "end")
+    __slots__ = (
+        "_chunks",
+        "_first_stop",
+        "_recent",
+        "_recent_start",
+        "_recent_stop",
+        "_starts",
+        "end",
+    )
 
     def __init__(self) -> None:
         self._chunks: list[bytes | bytearray] = []

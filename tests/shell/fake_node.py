@@ -37,7 +37,13 @@ class FakeNode:
         self.identify_info = IdentifyInfo(PEER)
         self.streams: list[FakeStream] = []
         """Our ends of the streams that were opened."""
+        self.has_opened = trio.Event()
+        """A stream was opened."""
+        self.has_handler = trio.Event()
+        """A handler was registered."""
         self.node_reports: list[NodeReport] = []
+        self.is_ending = True
+        """The node has no more to report after these."""
         self._nursery = nursery
 
     @property
@@ -61,6 +67,7 @@ class FakeNode:
         else:
             self._nursery.start_soon(_serve, handler, theirs)
         self.streams.append(ours)
+        self.has_opened.set()
         return ours
 
     async def identify(self, target: str) -> IdentifyInfo:
@@ -81,6 +88,7 @@ class FakeNode:
 
     def handle(self, protocol: str, handler: Handler, max_streams: int) -> None:
         self.handlers[protocol] = handler
+        self.has_handler.set()
 
     def unhandle(self, protocol: str) -> None:
         del self.handlers[protocol]
@@ -89,6 +97,8 @@ class FakeNode:
         for report in self.node_reports:
             yield report
         await trio.lowlevel.checkpoint()
+        if not self.is_ending:
+            await trio.sleep_forever()
 
 
 async def _serve(handler: Handler, stream: FakeStream) -> None:
