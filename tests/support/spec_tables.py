@@ -1,0 +1,37 @@
+"""Reads the tables and diagrams of the specs, so that tests can hold the code against them."""
+
+import re
+from pathlib import Path
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+def section(spec: str, heading: str) -> str:
+    """Returns the text between a heading of any level and the next one of the same level."""
+    text = (SPECS / spec).read_text(encoding="utf-8")
+    match = re.search(
+        rf"^(#+) {re.escape(heading)}$(.*?)(?=^\1 |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    assert match, f"{spec} has no section {heading!r}"
+    return match[2]
+
+
+def tables(spec: str, heading: str) -> list[list[list[str]]]:
+    """Returns the tables of a section, each a list of rows of cells, without header."""
+    found: list[list[list[str]]] = []
+    rows: list[list[str]] = []
+    for line in [*section(spec, heading).splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip().strip("|").split("|")])
+        elif rows:
+            found.append(rows[2:])
+            rows = []
+    return found
+
+
+def block(spec: str, marker: str) -> str:
+    """Returns the fenced block that follows `<!-- marker -->`."""
+    text = (SPECS / spec).read_text(encoding="utf-8")
+    match = re.search(rf"<!-- {re.escape(marker)} -->\s*```\w*\n(.*?)```", text, re.DOTALL)
+    assert match, f"{spec} has no block {marker!r}"
+    return match[1]
