@@ -18,6 +18,7 @@ from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Opening
 from p2pnode.transport.handshake import Credentials, ResponderHandshake, chosen_aead
 from p2pnode.transport.packet import (
+    PATTERN_XX,
     VERSIONS,
     Initial,
     Retry,
@@ -124,6 +125,8 @@ class Incoming:
         """Takes message 1 and returns the packet that answers it, if any."""
         if initial.version not in VERSIONS:
             return VersionNegotiation(initial.source, VERSIONS).encode()
+        if initial.pattern != PATTERN_XX:
+            return None
         key = HalfOpenKey(route.remote, initial.source, initial.message)
         known = self._by_key.get(key)
         if known is not None:
