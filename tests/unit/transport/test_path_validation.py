@@ -1,0 +1,122 @@
+import pytest
+
+from p2pnode.transport.path_validation import (
+    AMPLIFICATION_LIMIT,
+    FULL_SIZE,
+    MAX_PROBES,
+    RouteState,
+    RouteValidation,
+)
+from tests.support.noise_udp import entropy, route
+
+
+def validation(*, address_proven=False, now=10.0):
+    return RouteValidation(route(), entropy("challenge"), now, address_proven=address_proven)
+
+
+def run(subject, until=1000.0):
+    """Returns [(time, padded size)] of the challenges up to a time."""
+    sent = []
+    while (deadline := subject.poll_timeout()) is not None and deadline.at <= until:
+        subject.handle_timeout(deadline.at)
+        challenge = subject.poll_challenge(deadline.at)
+        if challenge is not None:
+            sent.append((round(deadline.at - 10.0, 6), challenge[1]))
+    return sent
+
+
+@pytest.mark.spec("TRANSPORT-29")
+def test_an_address_gets_12_challenges_and_then_has_failed():
+    subject = validation()
+    times = [at for at, _ in run(subject)]
+    assert times == [0, 0.2, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert len(times) == MAX_PROBES
+    assert subject.state is RouteState.FAILED
+    assert subject.poll_timeout() is None
+    assert subject.poll_challenge(1e9) is None
+
+
+@pytest.mark.spec("TRANSPORT-29")
+def test_the_last_challenge_has_a_second_to_be_answered():
+    subject = validation()
+    run(subject, until=19.0)
+    assert subject.state is RouteState.PROBING
+    assert subject.poll_timeout().at == 20.0
+    subject.handle_timeout(19.99)
+    assert subject.state is RouteState.PROBING
+
+
+@pytest.mark.spec("TRANSPORT-27")
+def test_an_unproven_address_gets_small_challenges_only():
+    subject = validation()
+    assert {size for _, size in run(subject)} == {0}
+
+
+@pytest.mark.spec("TRANSPORT-27")
+def test_an_unproven_address_that_sent_enough_gets_a_full_sized_challenge():
+    subject = validation()
+    subject.received = FULL_SIZE // AMPLIFICATION_LIMIT - 1
+    assert subject.poll_challenge(10.0)[1] == 0
+    subject.received += 1
+    assert subject.poll_challenge(10.2)[1] == FULL_SIZE
+    subject.sent = 1
+    assert subject.poll_challenge(10.5)[1] == 0
+
+
+@pytest.mark.spec("TRANSPORT-27")
+def test_a_small_answer_proves_the_address_and_only_a_full_one_the_path():
+    subject = validation()
+    frame, size = subject.poll_challenge(10.0)
+    assert size == 0
+    assert subject.on_response(frame.data, 10.1)
+    assert subject.state is RouteState.ADDRESS_PROVEN
+    frame, size = subject.poll_challenge(10.1)
+    assert size == FULL_SIZE
+    assert subject.on_response(frame.data, 10.3)
+    assert subject.state is RouteState.VALIDATED
+    assert subject.rtt == pytest.approx(0.2)
+    assert subject.poll_timeout() is None
+
+
+def test_a_proven_address_gets_full_sized_challenges_at_once():
+    subject = validation(address_proven=True)
+    assert subject.state is RouteState.ADDRESS_PROVEN
+    assert {size for _, size in run(subject)} == {FULL_SIZE}
+    assert subject.state is RouteState.FAILED
+
+
+def test_the_address_proof_starts_a_new_round_of_challenges():
+    subject = validation()
+    frame, _ = subject.poll_challenge(10.0)
+    run(subject, until=18.5)
+    assert subject.on_response(frame.data, 18.7)
+    assert len(run(subject)) == MAX_PROBES
+
+
+def test_an_answer_counts_once_and_only_for_a_challenge_of_this_route():
+    subject, other = validation(), RouteValidation(route(), entropy("x"), 10.0, address_proven=True)
+    foreign, _ = other.poll_challenge(10.0)
+    frame, _ = subject.poll_challenge(10.0)
+    assert not subject.on_response(foreign.data, 10.1)
+    assert not subject.on_response(bytes(8), 10.1)
+    assert subject.state is RouteState.PROBING
+    assert subject.on_response(frame.data, 10.1)
+    assert not subject.on_response(frame.data, 10.1)
+
+
+def test_a_late_answer_to_an_early_challenge_counts():
+    subject = validation(address_proven=True)
+    first, _ = subject.poll_challenge(10.0)
+    subject.poll_challenge(10.2)
+    assert subject.on_response(first.data, 10.4)
+    assert subject.state is RouteState.VALIDATED
+    assert subject.rtt == pytest.approx(0.4)
+
+
+def test_a_challenge_is_not_repeated_before_its_time():
+    subject = validation()
+    assert subject.poll_challenge(9.9) is None
+    first, _ = subject.poll_challenge(10.0)
+    assert subject.poll_challenge(10.1) is None
+    second, _ = subject.poll_challenge(10.2)
+    assert first.data != second.data
