@@ -74,6 +74,7 @@ from p2pnode.transport.packet_sender import MAX_DATAGRAM_QUEUE, PacketSender
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.path import Path
 from p2pnode.transport.path_set import PathSet
+from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_set import StreamSet
 from p2pnode.transport.varint import varint_size
@@ -113,7 +114,9 @@ class Connection:
         entropy: Entropy,
         rng: Random,
         now: Instant,
+        qlog: Qlog | None = None,
     ) -> None:
+        self.qlog = qlog
         local, remote = opening.local, opening.remote
         self.peer_id = opening.peer_id
         self.is_initiator = opening.is_initiator
@@ -147,6 +150,7 @@ class Connection:
             control=self._control,
             remote_ids=self.remote_ids,
             prelude=opening.prelude,
+            qlog=qlog,
         )
         self._receiver = PacketReceiver(
             keys=self._keys,
@@ -155,6 +159,7 @@ class Connection:
             local_ids=self.local_ids,
             max_ack_delay=self._max_ack_delay,
             handler=self,
+            qlog=qlog,
         )
         self._closing = Closing()
         self._events: list[ConnectionEvent] = []
@@ -395,6 +400,9 @@ class Connection:
         if path is None:
             return
         outcome = path.recovery.on_ack_received(frame, self._max_ack_delay, now)
+        if self.qlog is not None:
+            self.qlog.packets_lost(now, path.path_id, outcome.lost)
+            self.qlog.metrics(now, path)
         if outcome.newly_acked:
             path.probes_due = 0
             if outcome.newly_acked[-1].packet_number >= path.phase_start:
@@ -431,6 +439,8 @@ class Connection:
 
     def _handle_path_timeout(self, path: Path, now: Instant) -> None:
         outcome = path.recovery.on_timeout(now)
+        if self.qlog is not None:
+            self.qlog.packets_lost(now, path.path_id, outcome.lost)
         if outcome.probes:
             path.probes_due = outcome.probes
             self._sender.repeat_prelude()
@@ -452,6 +462,8 @@ class Connection:
         until = now + CLOSE_PTOS * self.paths.active.pto(self._max_ack_delay)
         if self._closing.close(event, reason, until, frame):
             self._events.append(ConnectionClosed(reason))
+            if self.qlog is not None:
+                self.qlog.event(now, "connectivity:connection_closed", {"reason": str(reason)})
             self._sender.datagrams = deque()
 
 

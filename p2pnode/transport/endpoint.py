@@ -25,6 +25,7 @@ from p2pnode.transport.events import (
 )
 from p2pnode.transport.handshake import Credentials
 from p2pnode.transport.incoming import Incoming
+from p2pnode.transport.key_log import connection_name, key_log_lines
 from p2pnode.transport.packet import (
     DATA,
     DATA_OVERHEAD,
@@ -42,6 +43,7 @@ from p2pnode.transport.packet import (
     stateless_reset,
 )
 from p2pnode.transport.parameters import TransportParameters
+from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.reset_budget import ResetBudget
 from p2pnode.transport.route import Route, route_of
 from p2pnode.transport.token import TokenIssuer
@@ -88,6 +90,8 @@ class Endpoint:
         self._deadlines = Deadlines()
         self._reset_budget = ResetBudget(now)
         self._transmits: list[Transmit] = []
+        self._key_log: list[str] = []
+        self._qlogs: dict[int, Qlog] = {}
         self._events: list[EndpointEvent] = []
 
     # commands
@@ -207,6 +211,29 @@ class Endpoint:
     def poll_timeout(self) -> Deadline | None:
         return earliest(self._deadlines.first(), self._incoming.poll_timeout())
 
+    # logs, on request
+
+    def poll_key_log(self) -> list[str]:
+        """Returns the secrets of new connections, where the configuration asks for them."""
+        lines, self._key_log = self._key_log, []
+        return lines
+
+    def poll_qlog(self) -> list[tuple[str, list[str]]]:
+        """Returns (trace name, JSON texts) since the last call, where qlog is on."""
+        found = [(qlog.name, qlog.poll_lines()) for qlog in self._qlogs.values()]
+        self._qlogs = {h: qlog for h, qlog in self._qlogs.items() if h in self._connections}
+        return [(name, lines) for name, lines in found if lines]
+
+    def _start_qlog(self, opening: Opening, now: Instant) -> Qlog | None:
+        if not self._config.qlog:
+            return None
+        return Qlog(
+            is_initiator=opening.is_initiator,
+            title=connection_name(opening),
+            now=now,
+            unix_now=self._unix(now),
+        )
+
     # datagrams
 
     def _handle_datagram(
@@ -309,8 +336,13 @@ class Endpoint:
             entropy=self._entropy,
             rng=self._rng,
             now=now,
+            qlog=self._start_qlog(opening, now),
         )
+        if self._config.key_log:
+            self._key_log += key_log_lines(opening)
         self._connections[handle] = connection
+        if connection.qlog is not None:
+            self._qlogs[handle] = connection.qlog
         self._dirty[handle] = None
         self._sync(handle, connection)
         fact = Connected(opening.peer_id, opening.is_initiator, opening.route)

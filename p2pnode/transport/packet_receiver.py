@@ -32,6 +32,7 @@ from p2pnode.transport.packet import (
 )
 from p2pnode.transport.path import Path
 from p2pnode.transport.path_set import PathSet
+from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.route import Route, route_of
 from p2pnode.transport.stream_set import StreamSet
 
@@ -59,7 +60,9 @@ class PacketReceiver:
         local_ids: LocalIds,
         max_ack_delay: float,
         handler: FrameHandler,
+        qlog: Qlog | None,
     ) -> None:
+        self._qlog = qlog
         self._keys = keys
         self._paths = paths
         self._streams = streams
@@ -154,6 +157,8 @@ class PacketReceiver:
         now: Instant,
     ) -> None:
         is_newest = number > path.acks.largest
+        if self._qlog is not None:
+            self._qlog.packet_received(now, path.path_id, number, size, payload)
         try:
             is_eliciting, is_probing = self._handle_frames(payload, path, route, now)
         except DecodeError as error:

@@ -19,6 +19,7 @@ from p2pnode.transport.packet_builder import PacketBuilder
 from p2pnode.transport.path import Path
 from p2pnode.transport.path_set import PathSet
 from p2pnode.transport.path_validation import FULL_SIZE, PROBE_SIZE
+from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_set import StreamSet
 
@@ -46,7 +47,9 @@ class PacketSender:
         control: ControlFrames,
         remote_ids: RemoteIdSource,
         prelude: bytes,
+        qlog: Qlog | None,
     ) -> None:
+        self._qlog = qlog
         self._keys = keys
         self._paths = paths
         self._streams = streams
@@ -95,7 +98,7 @@ class PacketSender:
         """Sends one frame at once, outside of all control: a close."""
         path = self._paths.active
         if path.route is not None:
-            self._add(path, path.route, [frame], batch, prelude=self._prelude)
+            self._add(path, path.route, [frame], batch, now, self._prelude)
 
     def _send_active(self, path: Path, route: Route, batch: DatagramBatch, now: Instant) -> bool:
         size = self._mtu_probe_size(path, now)
@@ -192,7 +195,7 @@ class PacketSender:
         now: Instant,
         prelude: bytes,
     ) -> None:
-        number, size = self._add(path, route, builder.chunks, batch, prelude=prelude)
+        number, size = self._add(path, route, builder.chunks, batch, now, prelude)
         if prelude:
             self._is_prelude_due = False
         if builder.is_ack_eliciting:
@@ -226,8 +229,11 @@ class PacketSender:
             chunk = bulk_chunk(room)
             if chunk is None:
                 break
-            payload, record = chunk
+            head, data, record = chunk
+            payload = head + data
             header = DATA_HEADER.pack(first_byte, destination, number & 0xFFFF_FFFF)
+            if self._qlog is not None:
+                self._qlog.packet_sent(now, path.path_id, number, room + DATA_OVERHEAD, payload)
             sealed = seal((iv ^ number).to_bytes(12, "big"), payload, header)
             size = len(sealed) + 13
             batch.add(route, ecn, size, header, sealed)
@@ -268,7 +274,7 @@ class PacketSender:
         self, path: Path, route: Route, frame: bytes, pad: int, batch: DatagramBatch, now: Instant
     ) -> int:
         padding = max(0, pad - DATA_OVERHEAD - len(frame))
-        number, size = self._add(path, route, [frame, _PADDING * padding], batch)
+        number, size = self._add(path, route, [frame, _PADDING * padding], batch, now)
         # Not in flight: a probe has a timer of its own, and its loss says nothing of the path.
         path.recovery.on_packet_sent(SentPacket(number, now, size, False, ()), now)
         if path.route is not None and path.route.key == route.key:
@@ -284,7 +290,7 @@ class PacketSender:
         self, path: Path, route: Route, size: int, batch: DatagramBatch, now: Instant
     ) -> None:
         padding = _PADDING * (size - DATA_OVERHEAD - len(_PING))
-        number, size = self._add(path, route, [_PING, padding], batch)
+        number, size = self._add(path, route, [_PING, padding], batch, now)
         path.mtu.on_probe_sent(size, now)
         # One at a time and outside the window: larger than it, a probe would hold everything up.
         path.recovery.on_packet_sent(SentPacket(number, now, size, False, (), True), now)
@@ -295,6 +301,7 @@ class PacketSender:
         route: Route,
         chunks: list[bytes],
         batch: DatagramBatch,
+        now: Instant,
         prelude: bytes = b"",
     ) -> tuple[int, int]:
         """Seals one packet into the batch; returns its number and the datagram's size."""
@@ -310,8 +317,11 @@ class PacketSender:
             DATA | (keys.phase & KEY_PHASE), destination, number & 0xFFFF_FFFF
         )
         nonce = (keys.write.iv ^ path.nonce_base ^ number).to_bytes(12, "big")
-        sealed = keys.write.seal(nonce, b"".join(chunks), header)
+        payload = b"".join(chunks)
+        sealed = keys.write.seal(nonce, payload, header)
         size = len(prelude) + len(header) + len(sealed)
+        if self._qlog is not None:
+            self._qlog.packet_sent(now, path.path_id, number, size, payload)
         if prelude:
             batch.add(route, path.ecn.codepoint_to_send, size, prelude, header, sealed)
         else:

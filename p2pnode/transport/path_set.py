@@ -258,6 +258,9 @@ class PathSet:
             self._control.push(frame.encode())
 
     def _forget(self, path_id: int, reason: str, now: Instant) -> None:
+        others = [p for p in self.paths.values() if p.route is not None and p.path_id != path_id]
+        if not others:
+            raise TransportError(ErrorCode.NO_VIABLE_PATH, "no path is left")
         path = self.paths.pop(path_id)
         path.recovery.discard_all()
         self._local_ids.abandon(path_id)
@@ -266,10 +269,7 @@ class PathSet:
         self._local_max_path_id += 1
         self._control.push(MaxPathId(self._local_max_path_id).encode())
         if path is self.active:
-            usable = [p for p in self.paths.values() if p.route is not None]
-            if not usable:
-                raise TransportError(ErrorCode.NO_VIABLE_PATH, "no path is left")
-            self.active = min(usable, key=_rank)
+            self.active = min(others, key=_rank)
             assert self.active.route is not None
             self.events.append(PathChanged(self.active.path_id, self.active.route, reason))
             self.choose(now)

@@ -83,6 +83,7 @@ class SendStream:
         "_is_short",
         "_lost",
         "_queues",
+        "blocked_at",
         "final_size",
         "fresh_stop",
         "max_data",
@@ -110,6 +111,8 @@ class SendStream:
         """The first byte that was never queued for repair or sent; behind the end when that was."""
         self.fresh_stop = 0
         """Bytes from `next_offset` up to here are new and within `max_data`."""
+        self.blocked_at = -1
+        """The limit at which STREAM_DATA_BLOCKED was queued last; once a limit is enough."""
         self.final_size: int | None = None
         self.reset_code: int | None = None
         self.stop_code: int | None = None

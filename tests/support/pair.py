@@ -39,6 +39,12 @@ class Side:
     events: list[EndpointEvent] = field(default_factory=list)
     handle: int = 0
     """Of the connection that was made last."""
+    more: dict[int, UdpAddr] = field(default_factory=dict)
+    """Addresses of further sockets."""
+
+    @property
+    def sockets(self) -> dict[int, UdpAddr]:
+        return {0: self.address, **self.more}
 
     @property
     def connection(self) -> Connection:
@@ -90,6 +96,10 @@ class Pair:
         """(sender's name, datagram) -> whether it arrives."""
         self.translate: dict[UdpAddr, UdpAddr] = {}
         """What a NAT would do: the source address that the other side sees."""
+        self.latency_from: dict[UdpAddr, float] = {}
+        """Of packets from, or to, an address: instead of `latency`."""
+        self.blocked: dict[UdpAddr, None] = {}
+        """Addresses from and to which nothing gets through."""
         self.log: list[tuple[float, str, bytes]] = []
         self.dropped_too_big = 0
         self._queue: list[tuple[float, int, str, Received]] = []
@@ -139,6 +149,7 @@ class Pair:
             self.flush()
             if until is not None and until():
                 return True
+            self.flush()  # what the condition itself has caused
             at = self._next()
             if at is None or at > end:
                 self.now = max(self.now, end)
@@ -186,21 +197,23 @@ class Pair:
 
     def _enqueue(self, side: Side, transmit: Transmit, datagram: bytes) -> None:
         other = self.server if side is self.client else self.client
-        target = transmit.remote
-        known = {self.translate.get(other.address, other.address), other.address}
-        if target not in known:
+        own = side.sockets[transmit.socket]
+        source = self.translate.get(own, own)
+        for socket, address in other.sockets.items():
+            # behind a NAT only the present mapping leads to a socket
+            if transmit.remote == self.translate.get(address, address):
+                break
+        else:
             return
-        if other.address in self.translate and target != self.translate[other.address]:
-            return  # the old mapping of a NAT that has rebound
-        source = self.translate.get(side.address, side.address)
+        if own in self.blocked or address in self.blocked:
+            return
         ecn = transmit.ecn
         if ecn and self.rng.random() < self.ce_marking:
             ecn = Ecn.CE
-        received = Received(
-            SocketId(0), other.address.ip, source, ecn, len(datagram), datagram
-        )
+        received = Received(SocketId(socket), address.ip, source, ecn, len(datagram), datagram)
         self._count += 1
-        at = self.now + self.latency + self.rng.random() * self.jitter
+        latency = self.latency_from.get(own, self.latency_from.get(address, self.latency))
+        at = self.now + latency + self.rng.random() * self.jitter
         heappush(self._queue, (at, self._count, other.name, received))
 
     def _deliver_due(self) -> None:
