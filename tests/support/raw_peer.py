@@ -1,0 +1,217 @@
+"""A peer that seals whatever it is told to: frames and numbers that an honest one never sends."""
+
+from dataclasses import dataclass, replace
+
+from cryptography.exceptions import InvalidTag
+
+from p2pnode.machine import Received, SocketId, UdpAddr
+from p2pnode.transport.aead import Aead, packet_key
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.events import Connected, EndpointEvent
+from p2pnode.transport.frame import (
+    STREAM_TYPES,
+    Frame,
+    NewConnectionId,
+    decode_frame_untrusted,
+    decode_stream_untrusted,
+)
+from p2pnode.transport.handshake import InitiatorHandshake, ResponderHandshake, Secrets
+from p2pnode.transport.packet import (
+    DATA,
+    DATA_HEADER,
+    DATA_HEADER_SIZE,
+    HandshakeType,
+    decode_initial_untrusted,
+    decode_message_untrusted,
+)
+from p2pnode.transport.parameters import TransportParameters
+from tests.support.noise_udp import credentials, entropy, parameters, route
+from tests.support.pair import make_endpoint
+
+OUR_ID = 0xABCD
+OUR_ADDRESS = UdpAddr("198.51.100.7", 7777)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A packet that the endpoint sent to us."""
+
+    path_id: int
+    number: int
+    size: int
+    """bytes of the datagram"""
+    payload: bytes
+
+    @property
+    def frames(self) -> list[Frame | tuple[int, int, bytes, bool]]:
+        """Returns the frames; STREAM as (id, offset, data, fin), PADDING left out."""
+        found: list[Frame | tuple[int, int, bytes, bool]] = []
+        position = 0
+        while position < len(self.payload):
+            kind = self.payload[position]
+            if kind == 0:
+                position += 1
+            elif kind in STREAM_TYPES:
+                *stream, position = decode_stream_untrusted(self.payload, position)
+                found.append(tuple(stream))
+            else:
+                frame, position = decode_frame_untrusted(self.payload, position)
+                found.append(frame)
+        return found
+
+
+class RawPeer:
+    """One connection with an endpoint under test, as its initiator or its responder."""
+
+    def __init__(
+        self,
+        *,
+        is_initiator: bool = True,
+        seed: int = 1,
+        aead: Aead = Aead.CHACHA20_POLY1305,
+        config: TransportConfig | None = None,
+        our_parameters: TransportParameters | None = None,
+    ) -> None:
+        self.now = 100.0
+        self.aead = aead
+        self.is_initiator = is_initiator
+        self.address = OUR_ADDRESS
+        self.endpoint: Endpoint
+        config = config or TransportConfig()
+        self.endpoint, self.endpoint_id = make_endpoint(
+            "endpoint", config=config, now=self.now, seed=seed
+        )
+        self.parameters = our_parameters or parameters(OUR_ID)
+        if is_initiator:
+            self.parameters = replace(self.parameters, aeads=(int(aead),))
+        self.ids: dict[int, int] = {}
+        """path id -> the endpoint's id there"""
+        self.next_number: dict[int, int] = {}
+        self.opened: list[Opened] = []
+        self.datagrams: list[bytes] = []
+        """All that the endpoint sent, handshake packets too."""
+        self.events: list[EndpointEvent] = []
+        self._credentials = credentials("raw peer")
+        self._entropy = entropy(f"raw/{seed}")
+
+    def connect(self, payload: bytes = b"\x01") -> None:
+        """Makes the connection; an initiator's first packet carries `payload`."""
+        if self.is_initiator:
+            self._connect_as_initiator(payload)
+        else:
+            self._connect_as_responder(payload)
+        self.drain()
+        (self.handle,) = [e.handle for e in self.events if isinstance(e.event, Connected)]
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the CONNECTION_CLOSE that came last, if any did."""
+        closes = [f.code for packet in self.opened for f in packet.frames if is_close(f)]
+        return closes[-1] if closes else None
+
+    def seal(self, payload: bytes, *, path_id: int = 0, number: int | None = None) -> bytes:
+        """Returns a data packet of any payload."""
+        if number is None:
+            number = self.next_number.get(path_id, 0)
+            self.next_number[path_id] = number + 1
+        header = DATA_HEADER.pack(DATA, self.ids[path_id], number & 0xFFFF_FFFF)
+        nonce = (self._write.iv ^ (path_id << 64 | number)).to_bytes(12, "big")
+        return header + self._write.seal(nonce, payload, header)
+
+    def send(self, payload: bytes, **where: int) -> None:
+        """Delivers a packet of any payload and takes what comes back."""
+        self.deliver(self.seal(payload, **where))
+
+    def deliver(self, *datagrams: bytes, source: UdpAddr | None = None) -> None:
+        """Delivers datagrams in one batch and takes what comes back."""
+        remote = source or self.address
+        batch = [Received(SocketId(0), None, remote, 0, max(1, len(d)), d) for d in datagrams]
+        self.endpoint.handle_received(batch, self.now)
+        self.drain()
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass for the endpoint."""
+        end = self.now + seconds
+        while True:
+            self.drain()
+            deadline = self.endpoint.poll_timeout()
+            if deadline is None or deadline.at > end:
+                break
+            self.now = max(self.now, deadline.at)
+            self.endpoint.handle_timeout(self.now)
+        self.now = end
+
+    def drain(self) -> list[Opened]:
+        """Takes everything out of the endpoint; returns the packets that came."""
+        before = len(self.opened)
+        for _ in range(1000):
+            transmits = self.endpoint.poll_transmits(self.now)
+            for transmit in transmits:
+                step, buffer = transmit.segment_size, bytes(transmit.buffer)
+                for start in range(0, len(buffer), step):
+                    self._take(buffer[start : start + step])
+            if not transmits:
+                break
+        self.events += self.endpoint.poll_events()
+        return self.opened[before:]
+
+    def _take(self, datagram: bytes) -> None:
+        self.datagrams.append(datagram)
+        if datagram[0] == HandshakeType.FINAL and not self.is_initiator:
+            _, message, end = decode_message_untrusted(datagram)
+            introduction, secrets = self._responder.read_final_untrusted(message)
+            self._set_keys(introduction.parameters.connection_id, secrets)
+            datagram = datagram[end:]
+        if not datagram or datagram[0] & 0xFE != DATA or 0 not in self.ids:
+            return
+        _, _, number = DATA_HEADER.unpack_from(datagram)
+        header, text = datagram[:DATA_HEADER_SIZE], datagram[DATA_HEADER_SIZE:]
+        for path_id in range(16):
+            nonce = (self._read.iv ^ (path_id << 64 | number)).to_bytes(12, "big")
+            try:
+                payload = self._read.open(nonce, text, header)
+            except InvalidTag:
+                continue
+            self._remember(Opened(path_id, number, len(datagram), payload))
+            return
+
+    def _remember(self, packet: Opened) -> None:
+        self.opened.append(packet)
+        for frame in packet.frames:
+            if isinstance(frame, NewConnectionId):
+                self.ids.setdefault(frame.path_id, int.from_bytes(frame.connection_id, "big"))
+
+    def _connect_as_initiator(self, payload: bytes) -> None:
+        handshake = InitiatorHandshake(
+            self._credentials,
+            self._entropy,
+            destination=int.from_bytes(self._entropy(8), "big"),
+            source=self.parameters.connection_id,
+            token=b"",
+        )
+        self.deliver(handshake.packet)
+        _, message, _ = decode_message_untrusted(self.datagrams[-1])
+        answer = handshake.read_response_untrusted(message)
+        final, secrets = handshake.finish(answer, self.parameters)
+        self._set_keys(answer.introduction.parameters.connection_id, secrets)
+        self.deliver(final + self.seal(payload))
+
+    def _connect_as_responder(self, payload: bytes) -> None:
+        self.endpoint.dial(route(self.address), self._credentials.peer_id, self.now)
+        self.drain()
+        initial = decode_initial_untrusted(self.datagrams[-1])
+        self._responder = ResponderHandshake(
+            self._credentials, self._entropy, initial, self.parameters
+        )
+        self.deliver(self._responder.packet)
+        self.deliver(self.seal(payload))
+
+    def _set_keys(self, connection_id: int, secrets: Secrets) -> None:
+        write, read = secrets if self.is_initiator else secrets[::-1]
+        self._write, self._read = packet_key(write, self.aead), packet_key(read, self.aead)
+        self.ids[0] = connection_id
+
+
+def is_close(frame: object) -> bool:
+    return type(frame).__name__ == "ConnectionClose"
