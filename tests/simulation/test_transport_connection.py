@@ -68,7 +68,9 @@ def test_the_path_mtu_is_found() -> None:
     pair = connected()
     Transfer(pair, 2_000_000).run()
     assert pair.client.connection.paths.active.mtu.current == 1472
-    sizes = [e.event.size for e in pair.client.events if isinstance(e.event, MaxDatagramSizeChanged)]
+    sizes = [
+        e.event.size for e in pair.client.events if isinstance(e.event, MaxDatagramSizeChanged)
+    ]
     assert sizes == sorted(sizes)
 
 
@@ -111,9 +113,7 @@ def test_too_many_forgeries_end_the_connection(monkeypatch: pytest.MonkeyPatch) 
     Transfer(pair, 1000).run()
     packet = next(d for _, s, d in reversed(pair.log) if s == "client" and d[0] & 0xFE == DATA)
     for i in range(25):
-        pair.inject(
-            pair.server, packet[:9] + i.to_bytes(4, "big") + bytes(60), pair.client.address
-        )
+        pair.inject(pair.server, packet[:9] + i.to_bytes(4, "big") + bytes(60), pair.client.address)
     pair.drive(seconds=1)
     (reason,) = close_reasons(pair.client)
     assert isinstance(reason, ClosedByPeer)

@@ -64,8 +64,8 @@ def test_a_lost_first_or_second_message_costs_half_a_second(lost: int) -> None:
 @pytest.mark.spec("TRANSPORT-10")
 def test_message_3_is_repeated_until_the_responder_answers() -> None:
     pair = Pair()
-    pair.filter = lambda sender, datagram: not (
-        datagram[0] == HandshakeType.FINAL and kinds(pair, "client").count(datagram[0]) < 3
+    pair.filter = lambda sender, datagram: (
+        not (datagram[0] == HandshakeType.FINAL and kinds(pair, "client").count(datagram[0]) < 3)
     )
     pair.connect()
     Transfer(pair, 10_000).run()

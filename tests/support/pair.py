@@ -107,9 +107,7 @@ class Pair:
         self.client = self._side("client", UdpAddr("192.0.2.1", 1111), client_config, seed)
         self.server = self._side("server", UdpAddr("192.0.2.2", 2222), server_config, seed)
 
-    def _side(
-        self, name: str, address: UdpAddr, config: TransportConfig | None, seed: int
-    ) -> Side:
+    def _side(self, name: str, address: UdpAddr, config: TransportConfig | None, seed: int) -> Side:
         endpoint, peer_id = make_endpoint(
             name, config=config or TransportConfig(), now=self.now, seed=seed
         )
