@@ -1,0 +1,79 @@
+"""What a command needs of the outside: nodes and the data folder.
+
+Rule: commands reach them only through an `Environment`, so that a test can stand in for the
+network; and nothing heavy is imported before a command asks for it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from p2pnode.errors import DataFolderError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from p2pnode.cli.node_report import NodeReport
+    from p2pnode.io.applications.peer_stream import NodeStream
+    from p2pnode.io.control_operations import ControlledNode
+
+
+class DataFolderInUse(DataFolderError):
+    """Another node has locked the data folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRequest:
+    """What kind of node a command wants."""
+
+    data: Path | None
+    """The data folder: identity, remembered port, lock, control socket.  None for a node without
+    any of these, under an identity that it forgets."""
+    listen: tuple[str, ...] | None
+    """Multiaddrs; None for all interfaces, empty to dial only."""
+
+
+class CommandNode(Protocol):
+    """A node that a command has opened."""
+
+    @property
+    def controlled(self) -> "ControlledNode":
+        """The node itself, for what a control socket offers as well."""
+        ...
+
+    def handle(
+        self,
+        protocol: str,
+        handler: "Callable[[NodeStream], Awaitable[None]]",
+        max_streams: int,
+    ) -> None: ...
+
+    def unhandle(self, protocol: str) -> None: ...
+
+    def reports(self) -> "AsyncIterator[NodeReport]":
+        """What the node learns from now on."""
+        ...
+
+
+class Environment(Protocol):
+    """The outside."""
+
+    def open_node(self, request: NodeRequest) -> "AbstractAsyncContextManager[CommandNode]":
+        """Raises P2PNodeError when entered; DataFolderInUse where another node has the folder."""
+        ...
+
+    def data_folder(self, chosen: Path | None) -> Path:
+        """Returns the chosen data folder, or the platform's."""
+        ...
+
+    def control_socket(self, folder: Path) -> Path | None:
+        """Returns where the folder's node listens for commands, or None where it cannot."""
+        ...
+
+    def peer_id(self, folder: Path) -> str:
+        """Returns the folder's peer id; makes folder and key where there is none.
+
+        Raises P2PNodeError.
+        """
+        ...

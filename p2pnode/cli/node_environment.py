@@ -1,0 +1,98 @@
+"""The outside as it is: nodes on the network and folders on the disk."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p2pnode.cli.environment import CommandNode, DataFolderInUse, NodeRequest
+from p2pnode.errors import DataFolderError
+
+if TYPE_CHECKING:
+    from p2pnode.cli.node_report import NodeReport
+    from p2pnode.io.applications.peer_stream import NodeStream
+    from p2pnode.io.control_operations import ControlledNode
+    from p2pnode.io.node import Node
+    from p2pnode.io.node_events import EventSubscription
+
+
+class NodeEnvironment:
+    """The `Environment` of everyday."""
+
+    @asynccontextmanager
+    async def open_node(self, request: NodeRequest) -> AsyncGenerator[CommandNode, None]:
+        """Yields a node.  Raises P2PNodeError; DataFolderInUse where another node is on it."""
+        from p2pnode.io.node_lifetime import open_node
+
+        async with AsyncExitStack() as stack:
+            try:
+                node = await stack.enter_async_context(
+                    open_node(
+                        data_folder=request.data,
+                        listen=request.listen,
+                        control_socket=request.data is not None,
+                    )
+                )
+            except DataFolderError as exc:
+                if isinstance(exc.__cause__, BlockingIOError):
+                    raise DataFolderInUse(str(exc)) from exc
+                raise
+            yield _OpenNode(node)
+
+    def data_folder(self, chosen: Path | None) -> Path:
+        """Returns the chosen data folder, or the platform's."""
+        if chosen is not None:
+            return chosen
+        from p2pnode.io.data_folder import default_data_folder
+
+        return default_data_folder()
+
+    def control_socket(self, folder: Path) -> Path | None:
+        """Returns where the folder's node listens for commands, or None where it cannot."""
+        from p2pnode.io.control_path import control_socket_path
+
+        return control_socket_path(folder)
+
+    def peer_id(self, folder: Path) -> str:
+        """Returns the folder's peer id; makes folder and key where there is none.
+
+        Raises P2PNodeError.
+        """
+        from p2pnode.identity.peer_id import PeerId
+        from p2pnode.io.data_folder import DataFolder
+        from p2pnode.io.os_entropy import os_entropy
+
+        key = DataFolder(folder).load_or_create_key(os_entropy)
+        return str(PeerId.from_public_key(key.public_key))
+
+
+class _OpenNode:
+    """A `CommandNode`."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+
+    @property
+    def controlled(self) -> "ControlledNode":
+        return self._node
+
+    def handle(
+        self,
+        protocol: str,
+        handler: "Callable[[NodeStream], Awaitable[None]]",
+        max_streams: int,
+    ) -> None:
+        self._node.handle(protocol, handler, max_streams)
+
+    def unhandle(self, protocol: str) -> None:
+        self._node.unhandle(protocol)
+
+    def reports(self) -> "AsyncIterator[NodeReport]":
+        return _reports(self._node.events())
+
+
+async def _reports(events: "EventSubscription") -> "AsyncIterator[NodeReport]":
+    from p2pnode.cli.node_reports import report_of
+
+    async for event in events:
+        yield report_of(event)

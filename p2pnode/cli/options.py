@@ -1,0 +1,45 @@
+"""The options that several commands have, each described once."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+DataOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="P2PNODE_DATA",
+        metavar="DIR",
+        help="Folder with the node's key and state.  [default: the platform's data folder]",
+        show_default=False,
+        file_okay=False,
+    ),
+]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object a line on stdout, nothing else.")
+]
+VerboseOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Log to stderr; twice for more.", show_default=False
+    ),
+]
+ListenOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--listen",
+        metavar="MULTIADDR",
+        help="Address to listen on, such as /ip4/0.0.0.0/udp/0/noise; may be repeated, port 0 "
+        "means any.  [default: all interfaces, IPv4 and IPv6, on a port that is remembered]",
+        show_default=False,
+    ),
+]
+AddressArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="ADDR",
+        help="The peer's multiaddr, as it prints it.",
+        show_default=False,
+    ),
+]

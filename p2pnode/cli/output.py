@@ -1,0 +1,79 @@
+"""What a command prints: text for a person, or one JSON object a line for a script.
+
+Rule: with `--json` stdout holds JSON lines and nothing else, each flushed; without it stdout holds
+the answers, and notes and errors go to stderr.  All text goes through `escape` on its way.
+"""
+
+import json
+import logging
+import sys
+from typing import Any, TextIO
+
+from p2pnode.cli.escape import printable
+
+
+class StdoutClosed(Exception):
+    """Whoever read our stdout has gone; there is nobody to tell."""
+
+
+class Output:
+    """The two streams of one command."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self.is_json = is_json
+        self._stream = sys.stdout
+
+    def leave_stdout(self) -> None:
+        """Sends everything to stderr: stdout is for something else."""
+        self._stream = sys.stderr
+
+    def emit(self, fields: dict[str, Any], text: str) -> None:
+        """Prints one answer, in the form that was asked for; the text may have several lines."""
+        self._print(json.dumps(fields) if self.is_json else text)
+
+    def text(self, text: str) -> None:
+        """Prints what only a person wants on stdout."""
+        if not self.is_json:
+            self._print(text)
+
+    def note(self, text: str) -> None:
+        """Tells a person, beside the answers; a script too where its stderr is read."""
+        _write_line(sys.stderr, text)
+
+    def error(self, sentence: str) -> None:
+        """Prints why the command failed."""
+        if self.is_json:
+            self._print(json.dumps({"error": sentence}))
+        else:
+            _write_line(sys.stderr, f"p2pnode: {sentence}")
+
+    def _print(self, text: str) -> None:
+        try:
+            _write_line(self._stream, text)
+        except BrokenPipeError as exc:
+            raise StdoutClosed from exc
+
+
+class EscapingFormatter(logging.Formatter):
+    """Log lines quote peers, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable(line) for line in super().format(record).splitlines())
+
+
+def set_up_logging(level: int) -> None:
+    """Sends our own log to stderr, once a process."""
+    logger = logging.getLogger("p2pnode")
+    logger.setLevel(level)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EscapingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
+
+
+def _write_line(stream: TextIO, text: str) -> None:
+    lines = "\n".join(printable(line) for line in text.split("\n"))
+    encoding = stream.encoding or "utf-8"
+    stream.write(lines.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()

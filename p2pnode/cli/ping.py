@@ -1,0 +1,99 @@
+"""`p2pnode ping`: round-trip times to a peer."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pnode.cli.command import begin
+from p2pnode.cli.escape import shorten
+from p2pnode.cli.options import AddressArgument, DataOption, JsonOption, VerboseOption
+from p2pnode.cli.output import Output
+
+if TYPE_CHECKING:
+    from p2pnode.cli.session import Session
+    from p2pnode.io.control_messages import PingReport
+
+
+def ping(
+    context: typer.Context,
+    address: AddressArgument,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-c", min=1, help="Stop after so many.  [default: until Ctrl-C]"),
+    ] = None,
+    interval: Annotated[
+        float, typer.Option("--interval", "-i", min=0.01, max=86400, help="Seconds between pings.")
+    ] = 1.0,
+    data: DataOption = None,
+    json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> int:
+    """Measure the round-trip time to a peer.
+
+    A ping that is lost prints a line and does not end the command.  The exit code is 0 where at
+    least one pong came back, also after Ctrl-C.
+    """
+    environment, output = begin(context, is_json=json, verbose=verbose)
+    from contextlib import aclosing
+
+    from p2pnode.cli.access import open_access
+    from p2pnode.cli.session import run_session
+
+    async def command(session: "Session") -> int:
+        tally = _Tally(output)
+        session.code_if_interrupted = lambda: tally.exit_code
+        try:
+            async with (
+                open_access(environment, data, address) as access,
+                aclosing(access.ping(address, count, interval)) as reports,
+            ):
+                async for report in reports:
+                    tally.add(report)
+        finally:
+            tally.summarise()
+        return tally.exit_code
+
+    return run_session(command)
+
+
+class _Tally:
+    """Prints pings as they come, and what they come to."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._sent = 0
+        self._received = 0
+        self._sum = 0.0
+        self._min = float("inf")
+        self._max = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self._received else 1
+
+    def add(self, report: "PingReport") -> None:
+        self._sent += 1
+        fields = {"peer": report.peer, "seq": report.seq, "path": report.path, "via": report.via}
+        if report.rtt is None:
+            text = f"ping {report.seq} to {report.peer} is lost: {shorten(report.loss)}"
+            self._output.emit({**fields, "rtt_ms": None, "lost": report.loss}, text)
+            return
+        rtt_ms = report.rtt * 1000
+        self._received += 1
+        self._sum += rtt_ms
+        self._min = min(self._min, rtt_ms)
+        self._max = max(self._max, rtt_ms)
+        text = f"pong {report.seq} from {report.peer} in {rtt_ms:.2f} ms ({report.path})"
+        if self._sent == 1:
+            text = f"{report.peer} answers via {report.via}\n{text}"
+        self._output.emit({**fields, "rtt_ms": round(rtt_ms, 3)}, text)
+
+    def summarise(self) -> None:
+        if not self._sent:
+            return
+        lost = 100 * (self._sent - self._received) / self._sent
+        times = ""
+        if self._received:
+            mean = self._sum / self._received
+            times = f", min/avg/max {self._min:.2f}/{mean:.2f}/{self._max:.2f} ms"
+        self._output.text(f"{self._received} of {self._sent} pongs, {lost:.0f} % lost{times}")

@@ -1,0 +1,132 @@
+"""`p2pnode pipe`: standard input and output, from one peer to another."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pnode.cli.command import begin
+from p2pnode.cli.environment import Environment
+from p2pnode.cli.options import DataOption, JsonOption, ListenOption, VerboseOption
+from p2pnode.cli.output import Output, StdoutClosed
+from p2pnode.errors import P2PNodeError, ProtocolNotSupported
+
+if TYPE_CHECKING:
+    from p2pnode.cli.session import Session
+    from p2pnode.io.applications.peer_stream import NodeStream, PeerStream
+
+STDIN = 0  # file descriptors; Python's own objects would buffer and decode
+STDOUT = 1
+
+
+def pipe(
+    context: typer.Context,
+    address: Annotated[
+        str | None,
+        typer.Argument(metavar="ADDR", help="The waiting peer; without it, this one waits."),
+    ] = None,
+    listen: ListenOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> int:
+    """Join standard input and output to those of a peer.
+
+    Without ADDR: wait for one peer, print the addresses for it on stderr.  Each direction ends by
+    itself, as with a pipe; the command ends with both.  Stdout belongs to the peer's bytes: what
+    --json prints goes to stderr, errors too.
+    """
+    environment, output = begin(context, is_json=json, verbose=verbose)
+    output.leave_stdout()
+    if address is not None and listen:
+        raise typer.BadParameter("is for waiting: it does not go with ADDR", param_hint="--listen")
+    from p2pnode.cli.session import run_session
+
+    async def command(session: "Session") -> int:
+        if address is not None:
+            await _connect(environment, output, data, address)
+        else:
+            await _wait(session, environment, output, data, listen)
+        return 0
+
+    return run_session(command)
+
+
+async def _connect(
+    environment: Environment, output: Output, data: Path | None, address: str
+) -> None:
+    from p2pnode.cli.access import open_access
+    from p2pnode.io.applications.pipe import PROTOCOL_ID
+
+    async with open_access(environment, data, address) as access:
+        try:
+            opened = await access.open_stream(address, PROTOCOL_ID)
+            await _join(opened.stream, opened.peer, output)
+        except ProtocolNotSupported as exc:
+            raise P2PNodeError(
+                "the peer does not wait for a pipe; run `p2pnode pipe` there and connect to the "
+                "address that it prints"
+            ) from exc
+
+
+async def _wait(
+    session: "Session",
+    environment: Environment,
+    output: Output,
+    data: Path | None,
+    listen: list[str] | None,
+) -> None:
+    """Joins the first peer that comes."""
+    import trio
+
+    from p2pnode.cli.waiting import open_waiting_node
+    from p2pnode.io.applications.pipe import PROTOCOL_ID
+    from p2pnode.wire.reset_code import StreamResetCode
+
+    session.code_if_interrupted = lambda: 0
+    come: list[NodeStream] = []
+    has_come, has_ended = trio.Event(), trio.Event()
+
+    async def take(stream: "NodeStream") -> None:
+        if come:
+            stream.reset(StreamResetCode.RESOURCE_LIMIT)
+            return
+        come.append(stream)
+        has_come.set()
+        # The stream is ours for as long as its handler runs.
+        await has_ended.wait()
+
+    async with open_waiting_node(environment, output, data, listen) as node:
+        node.handle(PROTOCOL_ID, take, 2)
+        _announce(output, [str(address) for address in node.controlled.addresses])
+        await has_come.wait()
+        node.unhandle(PROTOCOL_ID)
+        session.code_if_interrupted = lambda: 1
+        try:
+            await _join(come[0], str(come[0].peer_id), output)
+        finally:
+            has_ended.set()
+
+
+def _announce(output: Output, addresses: list[str]) -> None:
+    commands = "\n".join(f"  p2pnode pipe {address}" for address in addresses)
+    text = f"waiting for one peer; on the other machine run one of\n{commands}"
+    output.emit({"event": "listening", "addresses": addresses}, text)
+
+
+async def _join(stream: "PeerStream", peer: str, output: Output) -> None:
+    """Raises P2PNodeError, and StdoutClosed."""
+    from p2pnode.io.applications.peer_stream import STREAM_ERRORS, failure_text
+    from p2pnode.io.applications.pipe import DescriptorSink, DescriptorSource, join_pipe
+
+    output.emit({"event": "connected", "peer": peer}, f"joined with {peer}")
+    try:
+        await join_pipe(stream, DescriptorSource(STDIN), DescriptorSink(STDOUT))
+    except BrokenPipeError as exc:
+        raise StdoutClosed from exc
+    except ProtocolNotSupported:
+        raise
+    except STREAM_ERRORS as exc:
+        if isinstance(exc.__cause__, ProtocolNotSupported):
+            raise exc.__cause__ from None
+        raise P2PNodeError(f"the pipe broke: {failure_text(exc)}") from exc

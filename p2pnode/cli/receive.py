@@ -1,0 +1,135 @@
+"""`p2pnode receive`: waits for files and writes them into a folder."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pnode.cli.command import begin
+from p2pnode.cli.options import DataOption, JsonOption, ListenOption, VerboseOption
+from p2pnode.cli.output import Output
+from p2pnode.cli.progress import ProgressBar, ProgressBars
+from p2pnode.cli.units import transfer_text
+from p2pnode.errors import P2PNodeError
+
+if TYPE_CHECKING:
+    from p2pnode.cli.session import Session
+    from p2pnode.io.applications.file_receiver import IncomingTransfer
+    from p2pnode.io.applications.file_transfer import TransferError, Transferred
+
+
+def receive(
+    context: typer.Context,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Where files go.  [default: here]", show_default=False),
+    ] = Path(),
+    once: Annotated[bool, typer.Option("--once", help="End after the first file.")] = False,
+    listen: ListenOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> int:
+    """Wait for files from peers that run `p2pnode send`.
+
+    Nothing is overwritten: a file whose name is taken gets a number.  Ctrl-C while no file is on
+    its way ends with 0, in the middle of one with 1, and then nothing is left of it.  A full disk
+    ends the command with 1.
+    """
+    environment, output = begin(context, is_json=json, verbose=verbose)
+    from p2pnode.cli.session import run_session
+    from p2pnode.cli.waiting import open_waiting_node
+    from p2pnode.io.applications.file_receiver import MAX_TRANSFERS, FileReceiver
+    from p2pnode.protocols.file_transfer import PROTOCOL_ID
+
+    _check_folder(folder)
+
+    async def command(session: "Session") -> int:
+        with ProgressBars() as bars:
+            reporter = _Reporter(output, bars, is_once=once)
+            limit = 1 if once else MAX_TRANSFERS
+            receiver = FileReceiver(folder, reporter, max_transfers=limit)
+            session.code_if_interrupted = lambda: 1 if receiver.is_receiving else 0
+            async with open_waiting_node(environment, output, data, listen) as node:
+                node.handle(PROTOCOL_ID, receiver.handle, 4 * MAX_TRANSFERS)
+                _announce(output, [str(address) for address in node.controlled.addresses])
+                await reporter.finished.wait()
+                node.unhandle(PROTOCOL_ID)
+                await receiver.wait_idle()
+        if reporter.failure is not None:
+            raise reporter.failure
+        return 0
+
+    return run_session(command)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise P2PNodeError(f"{folder} is not a folder; make it first, or name another")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise P2PNodeError(f"{folder} cannot be written to; name another folder")
+
+
+def _announce(output: Output, addresses: list[str]) -> None:
+    commands = "\n".join(f"  p2pnode send FILE {address}" for address in addresses)
+    text = f"waiting for files; on the other machine run one of\n{commands}"
+    output.emit({"event": "listening", "addresses": addresses}, text)
+
+
+class _Reporter:
+    """Prints how transfers go, and knows when the command is done; a `TransferObserver`."""
+
+    def __init__(self, output: Output, bars: ProgressBars, *, is_once: bool) -> None:
+        import trio
+
+        self.finished = trio.Event()
+        self.failure: TransferError | None = None
+        self._output = output
+        self._bars = bars
+        self._is_once = is_once
+        self._bar_of: dict[IncomingTransfer, ProgressBar] = {}
+
+    def handle_started(self, transfer: "IncomingTransfer") -> None:
+        self._bar_of[transfer] = self._bars.add(transfer.name, transfer.size)
+
+    def handle_progress(self, transfer: "IncomingTransfer", received: int) -> None:
+        self._bar_of[transfer].update(received)
+
+    def handle_received(
+        self, transfer: "IncomingTransfer", path: Path, transferred: "Transferred"
+    ) -> None:
+        self._bar_of.pop(transfer).remove()
+        route = transfer.stream.connection_info
+        fields = {
+            "event": "received",
+            "file": str(path),
+            "bytes": transferred.size,
+            "sha256": transferred.sha256,
+            "seconds": round(transferred.seconds, 6),
+            "path": route.path,
+            "peer": str(transfer.stream.peer_id),
+            "via": str(route.via),
+        }
+        summary = transfer_text(transferred.size, transferred.seconds)
+        text = (
+            f"received {path} from {transfer.stream.peer_id}: {summary}, {route.path}\n"
+            f"sha256 {transferred.sha256}"
+        )
+        self._output.emit(fields, text)
+        if self._is_once:
+            self.finished.set()
+
+    def handle_failed(self, transfer: "IncomingTransfer | None", failure: "TransferError") -> None:
+        name = None
+        if transfer is not None:
+            name = transfer.name
+            bar = self._bar_of.pop(transfer, None)
+            if bar is not None:
+                bar.remove()
+        if failure.is_ours:
+            self.failure = failure
+            self.finished.set()
+            return
+        fields = {"event": "failed", "file": name, "reason": str(failure)}
+        self._output.emit(fields, f"{name or 'a file'} was not received: {failure}")

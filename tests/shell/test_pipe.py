@@ -1,0 +1,111 @@
+"""A stream joined to file descriptors."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import trio
+
+from p2pnode.errors import ConnectionLost
+from p2pnode.io.applications.pipe import DescriptorSink, DescriptorSource, join_pipe
+from tests.shell.fake_streams import FakeStream, fake_peer_id, fake_stream_pair
+
+
+@dataclass
+class Ends:
+    """The outer ends of our stdin and stdout, and the peer's end of the stream."""
+
+    feed: int
+    """Write here what our stdin shall bring."""
+    drain: int
+    """Read here what our stdout gets."""
+    source: DescriptorSource
+    sink: DescriptorSink
+    sink_fd: int
+    ours: FakeStream
+    theirs: FakeStream
+
+    async def join(self) -> None:
+        await join_pipe(self.ours, self.source, self.sink)
+
+    def finish_input(self) -> None:
+        os.close(self.feed)
+        self.feed = -1
+
+    async def read(self, size: int) -> bytes:
+        return await trio.to_thread.run_sync(os.read, self.drain, size)
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    source_fd, feed = os.pipe()
+    drain, sink_fd = os.pipe()
+    ours, theirs = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
+    ends = Ends(
+        feed, drain, DescriptorSource(source_fd), DescriptorSink(sink_fd), sink_fd, ours, theirs
+    )
+    yield ends
+    for fd in (ends.feed, drain, source_fd, sink_fd):
+        if fd >= 0:
+            os.close(fd)
+
+
+async def test_bytes_go_both_ways_as_they_are(ends: Ends) -> None:
+    every_byte = bytes(range(256))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ends.join)
+        os.write(ends.feed, every_byte)
+        assert await ends.theirs.receive_some() == every_byte
+        await ends.theirs.send_all(every_byte[::-1])
+        assert await ends.read(1000) == every_byte[::-1]
+        ends.finish_input()
+        await ends.theirs.send_eof()
+    assert ends.ours.reset_code is None
+
+
+async def test_our_end_leaves_the_peers_direction_open(ends: Ends) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ends.join)
+        ends.finish_input()
+        assert await ends.theirs.receive_some() == b""
+        await ends.theirs.send_all(b"still here")
+        assert await ends.read(1000) == b"still here"
+        await ends.theirs.send_eof()
+
+
+async def test_the_peers_end_is_the_end_of_stdout_and_leaves_our_direction_open(
+    ends: Ends,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ends.join)
+        await ends.theirs.send_eof()
+        assert await ends.read(1000) == b""
+        os.write(ends.feed, b"still here")
+        assert await ends.theirs.receive_some() == b"still here"
+        ends.finish_input()
+
+
+async def test_a_lost_connection_is_a_failure(ends: Ends) -> None:
+    ends.ours.fail(ConnectionLost("the network is down"))
+    with pytest.raises(trio.BrokenResourceError):
+        await ends.join()
+    assert ends.ours.reset_code is not None
+
+
+async def test_cancellation_is_a_reset_for_the_peer(ends: Ends) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ends.join)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert ends.ours.reset_code is not None
+    os.write(ends.feed, b"for the thread that still reads")
+
+
+async def test_a_reader_of_stdout_that_goes_away_ends_the_pipe(ends: Ends) -> None:
+    os.close(ends.drain)
+    ends.drain = os.dup(ends.feed)
+    await ends.theirs.send_all(b"nobody reads this")
+    with pytest.raises(BrokenPipeError):
+        await ends.join()
+    assert ends.ours.reset_code is not None
