@@ -31,17 +31,14 @@ class ReceiveWindow:
         self.received = 0
         """The highest offset; on the connection the sum of those of all streams."""
         self.consumed = 0
+        """Bytes that the application has done with."""
         self._maximum = maximum
         self._epoch_at = now
         self._epoch_offset = 0
 
-    def consume(self, count: int) -> bool:
-        """Takes bytes that the application has done with; returns whether an update is due."""
-        self.consumed += count
-        return (self.limit - self.consumed) * 2 <= self.size
-
     @property
     def is_update_due(self) -> bool:
+        """True once half of the window is consumed."""
         return (self.limit - self.consumed) * 2 <= self.size
 
     def raise_limit(self, now: Instant, rtt: float) -> int:
@@ -86,9 +83,9 @@ class StreamLimits:
     __slots__ = (
         "_window",
         "blocked_at",
-        "closed_by_peer",
         "local_limit",
         "opened",
+        "peer_closed",
         "peer_limit",
         "peer_opened",
     )
@@ -100,7 +97,7 @@ class StreamLimits:
         """How many we may open in all."""
         self.blocked_at = -1
         self.peer_opened = 0
-        self.closed_by_peer = 0
+        self.peer_closed = 0
         """Streams of the peer's that are forgotten here."""
         self.peer_limit = initial_max_streams
         """How many the peer was told it may open in all."""
@@ -109,13 +106,16 @@ class StreamLimits:
     def is_update_due(self) -> bool:
         """True once half of what the peer may still open is gone and there is more to give."""
         used = self.peer_opened * 2 >= self.peer_limit * 2 - self._window
-        return used and self.closed_by_peer + self._window > self.peer_limit
+        return used and self.peer_closed + self._window > self.peer_limit
 
     def raise_peer_limit(self) -> int:
         """Returns the new limit, to be sent: streams that ended plus one window."""
-        self.peer_limit = min(self.closed_by_peer + self._window, MAX_STREAM_COUNT)
+        self.peer_limit = min(self.peer_closed + self._window, MAX_STREAM_COUNT)
         return self.peer_limit
 
-    def raise_local_limit(self, limit: int) -> None:
-        """Takes MAX_STREAMS; a lower value is an older frame and means nothing."""
-        self.local_limit = max(self.local_limit, limit)
+    def raise_local_limit(self, limit: int) -> bool:
+        """Takes MAX_STREAMS; returns False for a lower value: an older frame means nothing."""
+        if limit <= self.local_limit:
+            return False
+        self.local_limit = limit
+        return True

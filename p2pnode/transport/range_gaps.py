@@ -12,8 +12,8 @@ def gaps(ranges: RangeSet, start: int, stop: int) -> list[tuple[int, int]]:
     index = bisect_right(ranges, (start, MAX_VARINT + 1)) - 1
     if index >= 0:
         start = max(start, ranges[index][1])
-    for index in range(index + 1, len(ranges)):
-        low, high = ranges[index]
+    for later in range(index + 1, len(ranges)):
+        low, high = ranges[later]
         if low >= stop:
             break
         if start < low:

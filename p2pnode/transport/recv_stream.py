@@ -144,7 +144,6 @@ class RecvStream:
         """Returns the next bytes, at most `max_bytes`, and b"" where there are none.
 
         Raises StreamReset where the peer gave up, LocalProtocolError after `stop`.
-        The caller returns the credit (`window`).
         """
         if self.reset_code is not None:
             if self.state is RecvState.RESET_RECVD:
@@ -152,10 +151,8 @@ class RecvStream:
             raise StreamReset(self.reset_code)
         if self.stop_code is not None:
             raise LocalProtocolError(f"stream {self.stream_id} was stopped on this side")
-        if self.available <= max_bytes:
-            data = self._read_all()
-        else:
-            data = self._read_some(max_bytes)
+        data = self._read_all() if self.available <= max_bytes else self._read_some(max_bytes)
+        self.window.consumed += len(data)
         if self.state is RecvState.DATA_RECVD and self.available == 0:
             self._advance(RecvInput.READ_ALL)
         return data
@@ -182,11 +179,6 @@ class RecvStream:
             case RecvState.DATA_READ | RecvState.RESET_READ:
                 pass
         return False
-
-    @property
-    def unread(self) -> int:
-        """Bytes that count against the window and that nobody will read any more, or not yet."""
-        return self.window.received - self.window.consumed
 
     @property
     def wants_credit(self) -> bool:
@@ -228,6 +220,7 @@ class RecvStream:
         if fin and self.state is _RECV:
             self._advance(RecvInput.RECV_FIN)
         if self.stop_code is not None:
+            self._drop()
             if self.state is RecvState.SIZE_KNOWN:
                 self._advance(RecvInput.ALL_DATA)
                 self._advance(RecvInput.READ_ALL)
@@ -311,6 +304,8 @@ class RecvStream:
         return b"".join(pieces)
 
     def _drop(self) -> None:
+        """Gives up what was received and not read."""
+        self.window.consumed = self.window.received
         self._chunks.clear()
         self._late = None
         self.available = 0

@@ -15,6 +15,8 @@ SMALL_WRITE: Final = 8 * 1024
 MAX_CHUNK: Final = 256 * 1024
 """bytes; chosen: memory is freed in steps of this as acknowledgements come"""
 
+_EMPTY: Final = memoryview(b"")
+
 
 class SendBuffer:
     """Bytes start..end-1 of a stream, as chunks."""
@@ -34,7 +36,7 @@ class SendBuffer:
         self._starts: list[int] = []
         self._first_stop = 0
         # the chunk that was read last: nearly always the next read is from it
-        self._recent = b""
+        self._recent = _EMPTY
         self._recent_start = 0
         self._recent_stop = 0
         self.end = 0
@@ -54,6 +56,10 @@ class SendBuffer:
 
     def read(self, start: int, stop: int) -> bytes:
         """Returns bytes start..stop-1, which must be here."""
+        return bytes(self.view(start, stop))
+
+    def view(self, start: int, stop: int) -> bytes | memoryview:
+        """Returns bytes start..stop-1, which must be here, uncopied where that is possible."""
         base = self._recent_start
         if base <= start and stop <= self._recent_stop:
             return self._recent[start - base : stop - base]
@@ -62,11 +68,13 @@ class SendBuffer:
         base = self._starts[index]
         if stop > base + len(chunk):
             return self._join(index, start, stop)
+        view = memoryview(chunk)
         if isinstance(chunk, bytearray):
-            return bytes(memoryview(chunk)[start - base : stop - base])
-        self._recent, self._recent_start = chunk, base
+            # copied: it could not grow while a view of it exists
+            return bytes(view[start - base : stop - base])
+        self._recent, self._recent_start = view, base
         self._recent_stop = base + len(chunk)
-        return chunk[start - base : stop - base]
+        return view[start - base : stop - base]
 
     def free(self, upto: int) -> None:
         """Forgets the chunks that lie wholly below `upto`."""
@@ -79,7 +87,7 @@ class SendBuffer:
         if self._chunks:
             self._first_stop = self._starts[0] + len(self._chunks[0])
         if self._recent_stop <= upto:
-            self._recent = b""
+            self._recent = _EMPTY
             self._recent_start = self._recent_stop = 0
 
     def _push(self, chunk: bytes | bytearray) -> None:

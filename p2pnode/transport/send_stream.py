@@ -152,6 +152,7 @@ class SendStream:
         """Ends the stream behind what was written; raises as `write` does."""
         self._check_writable()
         self.final_size = end = self._buffer.end
+        self._is_short = False
         if self.next_offset == end:
             self._repair(end, end + 1)
             self.next_offset = end + 1
@@ -235,9 +236,9 @@ class SendStream:
         size = min(self.fresh_stop - start, room, credit)
         if size <= 0:
             return None
-        return start, self.take_fresh(size), self.next_offset > start + size
+        return start, bytes(self.take_fresh(size)), self.next_offset > start + size
 
-    def take_fresh(self, size: int) -> bytes:
+    def take_fresh(self, size: int) -> bytes | memoryview:
         """Returns the next new bytes; `size` > 0 is within `fresh_stop`.
 
         The end goes with the last of them: then `next_offset` is one more than their end.
@@ -251,14 +252,14 @@ class SendStream:
             if stop == self.final_size:
                 self.next_offset = stop + 1
                 self._advance(SendInput.SEND_FIN)
-        return self._buffer.read(start, stop)
+        return self._buffer.view(start, stop)
 
-    def on_acked(self, start: int, end: int, fin: int) -> None:
-        """Takes the acknowledgement of a STREAM frame with bytes start..end-1."""
+    def on_acked(self, a: int, b: int, c: int) -> None:
+        """Takes the acknowledgement of a STREAM frame: bytes a..b-1, and the end if `c` is 1."""
         state = self.state
         if state is not _SEND and state is not _DATA_SENT:
             return
-        stop = end + fin
+        start, stop = a, b + c
         if self._lost is not None:
             self._unlose(start, stop)
         base = self._base
@@ -281,13 +282,12 @@ class SendStream:
             self._advance(SendInput.ALL_ACKED)
             self._queues.settled[self.stream_id] = self
 
-    def on_lost(self, start: int, end: int, fin: int) -> None:
+    def on_lost(self, a: int, b: int, c: int) -> None:
         """Queues what of a lost STREAM frame is not acknowledged by way of another."""
         state = self.state
         if state is not _SEND and state is not _DATA_SENT:
             return
-        stop = end + fin
-        start = max(start, self._base)
+        start, stop = max(a, self._base), b + c
         if start >= stop:
             return
         if self._acked is None:
