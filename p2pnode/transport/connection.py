@@ -216,7 +216,7 @@ class Connection:
         if not self._max_datagram_frame:
             return 0
         room = min(self.paths.active.mtu.current - DATA_OVERHEAD, self._max_datagram_frame)
-        return room - 1 - varint_size(room)
+        return max(0, room - 1 - varint_size(room))
 
     @property
     def packet_counts(self) -> tuple[int, int]:

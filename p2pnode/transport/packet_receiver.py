@@ -106,7 +106,8 @@ class PacketReceiver:
                 if payload is not None:
                     if path is None:
                         path = self._paths.get_or_create(path_id, now)
-                    self._take(payload, number, path, route, end - position, ecn, now)
+                    if path is not None:  # else as if it were lost: it overtook its ids
+                        self._take(payload, number, path, route, end - position, ecn, now)
                 elif keys.is_exhausted:
                     raise TransportError(ErrorCode.AEAD_LIMIT_REACHED, "too many forged packets")
             position = end

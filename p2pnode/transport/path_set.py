@@ -107,15 +107,23 @@ class PathSet:
         return path_id
 
     def probe(self, path_id: int, routes: list[Route], now: Instant) -> None:
-        """Sends challenges over routes that `path_id` may come to run over."""
+        """Sends challenges over routes that `path_id` may come to run over.
+
+        Raises LocalProtocolError where the peer has given no id for that path.
+        """
         path = self.get_or_create(path_id, now)
+        if path is None:
+            raise LocalProtocolError("the peer has given no connection id for this path")
         for route in routes:
             path.probe(route, self._entropy, now, address_proven=self._is_proven(route))
 
-    def get_or_create(self, path_id: int, now: Instant) -> Path:
-        """Returns a path by id; one that a packet authenticates on exists from then on."""
+    def get_or_create(self, path_id: int, now: Instant) -> Path | None:
+        """Returns a path by id; one that a packet authenticates on exists from then on.
+
+        None where the peer has given no id to answer to: then nothing could be sent on it.
+        """
         path = self.paths.get(path_id)
-        if path is None:
+        if path is None and self._remote_ids.current(path_id) is not None:
             path = self.paths[path_id] = self._new_path(path_id, None, now)
             self._next_path_id = max(self._next_path_id, path_id + 1)
             self.issue_ids()

@@ -7,7 +7,6 @@ from cryptography.exceptions import InvalidTag
 from p2pnode.machine import Received, SocketId, UdpAddr
 from p2pnode.transport.aead import Aead, packet_key
 from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.events import Connected, EndpointEvent
 from p2pnode.transport.frame import (
     STREAM_TYPES,
@@ -77,7 +76,6 @@ class RawPeer:
         self.aead = aead
         self.is_initiator = is_initiator
         self.address = OUR_ADDRESS
-        self.endpoint: Endpoint
         config = config or TransportConfig()
         self.endpoint, self.endpoint_id = make_endpoint(
             "endpoint", config=config, now=self.now, seed=seed

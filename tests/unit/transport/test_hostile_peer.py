@@ -1,0 +1,219 @@
+"""What an authenticated peer can do wrong, and what strangers can: nothing of it may raise."""
+
+import pytest
+
+from p2pnode.machine import UdpAddr
+from p2pnode.transport.aead import Aead
+from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transport.events import ConnectionClosed
+from p2pnode.transport.frame import (
+    HandshakeDone,
+    MaxPathId,
+    NewConnectionId,
+    NewToken,
+    PathAbandon,
+    PathChallenge,
+    PathResponse,
+    Ping,
+    RetireConnectionId,
+    stream_header,
+)
+from tests.support.noise_udp import parameters
+from tests.support.raw_peer import OUR_ID, RawPeer
+
+
+def connected(**options):
+    peer = RawPeer(**options)
+    peer.connect()
+    return peer
+
+
+def closed(peer):
+    return [e.event.reason for e in peer.events if isinstance(e.event, ConnectionClosed)]
+
+
+@pytest.mark.parametrize("is_initiator", [True, False])
+@pytest.mark.parametrize("aead", list(Aead))
+def test_the_raw_peer_is_a_peer(is_initiator, aead):
+    config = {} if is_initiator else {"our_parameters": parameters(OUR_ID, aeads=(int(aead),))}
+    peer = connected(is_initiator=is_initiator, aead=aead, **config)
+    assert any(isinstance(f, HandshakeDone) for p in peer.opened for f in p.frames) == is_initiator
+    peer.send(stream_header(0 if is_initiator else 1, 0, True, None) + b"hello")
+    assert peer.close_code is None
+    assert not closed(peer)
+
+
+@pytest.mark.spec("TRANSPORT-22")
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b"\x3f", ErrorCode.FRAME_ENCODING_ERROR),
+        (b"\x01\x01\x25", ErrorCode.FRAME_ENCODING_ERROR),
+        (b"\x1a\x00", ErrorCode.FRAME_ENCODING_ERROR),
+        (b"\x0a\x00\x05ab", ErrorCode.FRAME_ENCODING_ERROR),
+        (b"\x0c\x00", ErrorCode.FRAME_ENCODING_ERROR),
+        (b"", ErrorCode.PROTOCOL_VIOLATION),
+    ],
+)
+def test_a_packet_that_is_no_sequence_of_frames_closes_the_connection(payload, code):
+    peer = connected()
+    peer.send(payload)
+    assert peer.close_code == code
+    assert len(closed(peer)) == 1
+
+
+@pytest.mark.spec("TRANSPORT-23")
+@pytest.mark.parametrize("frame", [HandshakeDone(), NewToken(b"token")])
+def test_what_only_a_responder_sends_is_a_violation_from_an_initiator(frame):
+    peer = connected()
+    peer.send(frame.encode())
+    assert peer.close_code == ErrorCode.PROTOCOL_VIOLATION
+
+    peer = connected(is_initiator=False)
+    peer.send(frame.encode())
+    assert peer.close_code is None
+
+
+@pytest.mark.spec("TRANSPORT-25")
+def test_too_many_connection_ids_close_the_connection():
+    peer = connected()
+    for sequence in range(1, 5):
+        peer.send(NewConnectionId(0, sequence, 0, bytes(8), bytes(16)).encode())
+    assert peer.close_code == ErrorCode.CONNECTION_ID_LIMIT_ERROR
+
+
+@pytest.mark.parametrize(
+    "frame", [RetireConnectionId(0, 7), NewConnectionId(99, 0, 0, bytes(8), bytes(16))]
+)
+def test_connection_ids_out_of_bounds_close_the_connection(frame):
+    peer = connected()
+    peer.send(frame.encode())
+    assert peer.close_code == ErrorCode.PROTOCOL_VIOLATION
+
+
+@pytest.mark.spec("TRANSPORT-16")
+@pytest.mark.spec("TRANSPORT-18")
+def test_a_packet_under_another_nonce_or_header_changes_nothing():
+    peer = connected()
+    close = b"\x1d\x00\x00"
+    good = peer.seal(close, number=77)
+    other_number = good[:9] + (78).to_bytes(4, "big") + good[13:]
+    other_phase = b"\x81" + good[1:]
+    flipped = good[:-1] + bytes([good[-1] ^ 1])
+    for forged in (other_number, other_phase, flipped, good[:-1], good + b"\0"):
+        peer.deliver(forged)
+        assert not closed(peer)
+    peer.deliver(good)
+    assert closed(peer)
+
+
+@pytest.mark.spec("TRANSPORT-1")
+def test_a_datagram_of_an_unknown_first_byte_is_ignored_without_an_answer():
+    peer = connected()
+    before = len(peer.datagrams)
+    known = {0x80, 0x81, 0x88, *range(0xA1, 0xA6)}
+    stranger = UdpAddr("203.0.113.9", 9)
+    for first in range(256):
+        if first not in known:
+            for size in (0, 20, 1199):
+                peer.deliver(bytes([first]) + bytes(size), source=stranger)
+    assert len(peer.datagrams) == before
+    peer.send(Ping().encode() * 2)
+    assert not closed(peer)
+
+
+@pytest.mark.spec("TRANSPORT-5")
+def test_an_initial_that_is_damaged_gets_no_answer():
+    peer = RawPeer()
+    peer.deliver(b"\xa1\x01\x01" + bytes(1196))
+    peer.deliver(b"\xa1\x01\x01" + bytes(16) + b"\xff" + bytes(1200))
+    assert peer.datagrams == []
+
+
+def test_a_path_of_which_the_peer_gave_no_id_is_not_answered_and_does_no_harm():
+    """Also happens to honest peers: the probe overtakes NEW_CONNECTION_ID."""
+    peer = connected()
+    peer.send(PathChallenge(b"12345678").encode(), path_id=1)
+    peer.wait(1.0)
+    peer.send(Ping().encode())
+    assert not closed(peer)
+
+
+def test_a_path_whose_id_comes_late_is_answered_from_then_on():
+    peer = connected()
+    challenge = PathChallenge(b"12345678").encode()
+    peer.send(challenge, path_id=1)
+    peer.send(NewConnectionId(1, 0, 0, (1).to_bytes(8, "big"), bytes(16)).encode())
+    peer.send(challenge, path_id=1)
+    frames = [f for packet in peer.opened if packet.path_id == 1 for f in packet.frames]
+    assert PathResponse(b"12345678") in frames
+
+
+@pytest.mark.spec("TRANSPORT-35")
+def test_a_peer_that_gives_the_last_path_up_ends_the_connection():
+    peer = connected()
+    peer.send(PathAbandon(0, 0).encode())
+    assert len(closed(peer)) == 1
+    peer.wait(20.0)
+
+
+def test_an_id_that_retires_the_one_in_use_is_followed():
+    peer = connected()
+    peer.send(NewConnectionId(0, 1, 1, (5).to_bytes(8, "big"), bytes(16)).encode() + b"\x01")
+    assert peer.close_code is None
+    peer.wait(1.0)
+    assert peer.datagrams[-1][1:9] == (5).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize("maximum", [0, 3, (1 << 32) - 1])
+def test_any_number_of_paths_may_be_allowed(maximum):
+    peer = connected()
+    peer.send(MaxPathId(maximum).encode())
+    assert peer.close_code is None
+
+
+def test_more_path_ids_than_32_bits_are_a_violation():
+    peer = connected()
+    peer.send(MaxPathId(1 << 32).encode())
+    assert peer.close_code == ErrorCode.PROTOCOL_VIOLATION
+
+
+def test_responses_that_nobody_asked_for_are_ignored():
+    peer = connected()
+    peer.send(PathResponse(bytes(8)).encode() * 50)
+    assert peer.close_code is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 64])
+def test_a_peer_that_takes_tiny_datagrams_or_none_leaves_room_for_none_below_zero(size):
+    peer = connected(our_parameters=parameters(OUR_ID, max_datagram_frame=size))
+    connection = peer.endpoint.connection(peer.handle)
+    assert 0 <= connection.max_datagram_size <= size
+
+
+def test_a_stateless_reset_of_a_stranger_is_ignored():
+    peer = connected()
+    peer.deliver(b"\x88" + bytes(8) + bytes(16))
+    assert not closed(peer)
+
+
+@pytest.mark.spec("TRANSPORT-39")
+def test_a_stateless_reset_with_the_peers_token_ends_the_connection():
+    peer = connected()
+    peer.deliver(b"\x88" + bytes(8) + peer.parameters.reset_token)
+    assert len(closed(peer)) == 1
+
+
+@pytest.mark.spec("TRANSPORT-38")
+def test_data_for_an_unknown_id_is_answered_with_a_shorter_reset():
+    peer = RawPeer()
+    peer.deliver(b"\x80" + (9).to_bytes(8, "big") + bytes(50))
+    (reset,) = peer.datagrams
+    assert reset[:9] == b"\x88" + (9).to_bytes(8, "big")
+    assert len(reset) == 25
+    peer.deliver(b"\x80" + (9).to_bytes(8, "big") + bytes(16))
+    peer.deliver(reset)
+    peer.deliver(b"\x90" + bytes(60))
+    for kind in range(0xA1, 0xA6):
+        peer.deliver(bytes([kind]) + bytes(60))
+    assert len(peer.datagrams) <= 2
