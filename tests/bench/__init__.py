@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.bench.run` (README there: docstring of run.py)."""
