@@ -36,6 +36,8 @@ MAX_HALF_OPEN: Final = 1024
 """half-open handshakes in all; chosen: 4 MB at the most"""
 MAX_HALF_OPEN_PER_PREFIX: Final = 128
 """half-open handshakes of one IPv4 address or IPv6 /64, proven or not"""
+MAX_FINISHED: Final = 1024
+"""handshakes that are over and whose late duplicates are still known; chosen: 200 kB"""
 MAX_EARLY_PACKETS: Final = 10
 """data packets that overtook message 3 and are kept: the initial flight"""
 
@@ -79,8 +81,8 @@ class HalfOpen:
         self.sent = 0
         self.answers = 0
         self.answered_at = 0.0
-        self.early: list[bytes] | None = []
-        """Packets that overtook message 3; None once the handshake is over."""
+        self.early: list[bytes] = []
+        """Packets that overtook message 3."""
 
 
 class HalfOpenKey(NamedTuple):
@@ -108,6 +110,7 @@ class Incoming:
         self._entropy = entropy
         self._by_key: dict[HalfOpenKey, HalfOpen] = {}
         self._by_prefix: dict[bytes, int] = {}
+        self._finished: dict[HalfOpenKey, Instant] = {}
         self._unproven = 0
         self.by_id: dict[int, HalfOpen] = {}
         self.refuses_strangers = False
@@ -132,6 +135,8 @@ class Incoming:
         if known is not None:
             known.received += size
             return self._answer(known, now)
+        if key in self._finished:
+            return None
         proof = self._tokens.check_untrusted(
             initial.token, route.remote, initial.destination, initial.source, unix_now
         )
@@ -189,25 +194,25 @@ class Incoming:
     def finish(self, half_open: HalfOpen) -> list[bytes]:
         """The handshake is over; returns the packets that overtook its end.
 
-        Its key stays until it expires, so that a late duplicate of message 1 starts nothing.
+        Its key is remembered for a while, so that a late duplicate of message 1 starts nothing.
         """
-        early, half_open.early = half_open.early, None
-        self.by_id.pop(half_open.connection_id, None)
-        if not half_open.is_proven:
-            half_open.is_proven = True
-            self._unproven -= 1
-        return early or []
+        self._remove(half_open)
+        self._finished[half_open.key] = half_open.expires_at
+        if len(self._finished) > MAX_FINISHED:
+            del self._finished[next(iter(self._finished))]
+        return half_open.early
 
     def keep_early(self, half_open: HalfOpen, packet: bytes, route: Route) -> None:
         """Keeps a data packet that came before message 3."""
-        early = half_open.early
-        if early is not None and route.key == half_open.route.key:
+        if route.key == half_open.route.key:
             half_open.received += len(packet)
-            if len(early) < MAX_EARLY_PACKETS:
-                early.append(packet)
+            if len(half_open.early) < MAX_EARLY_PACKETS:
+                half_open.early.append(packet)
 
     def handle_timeout(self, now: Instant) -> None:
         """Forgets strangers whose time is up; they are in order of their age."""
+        while self._finished and next(iter(self._finished.values())) <= now:
+            del self._finished[next(iter(self._finished))]
         while self._by_key:
             half_open = next(iter(self._by_key.values()))
             if half_open.expires_at > now:
@@ -222,8 +227,6 @@ class Incoming:
     def _answer(self, half_open: HalfOpen, now: Instant) -> bytes | None:
         """Returns message 2, byte for byte the same each time, within the 3x limit."""
         packet = half_open.handshake.packet
-        if half_open.early is None:
-            return None
         budget = AMPLIFICATION_LIMIT * half_open.received - half_open.sent
         if len(packet) > budget and not half_open.is_proven:
             return None

@@ -331,5 +331,14 @@ def test_ten_data_packets_that_overtake_message_3_are_kept():
     bench.open(half_open, message)
     assert MAX_EARLY_PACKETS == 10
     assert bench.incoming.finish(half_open) == packets[:10]
-    bench.incoming.keep_early(half_open, b"late", route())
-    assert bench.incoming.finish(half_open) == []
+
+
+def test_finished_handshakes_take_no_room_and_start_nothing_anew():
+    bench = Bench()
+    for _ in range(3):
+        initiator, response = bench.knock()
+        half_open, message = bench.final(initiator, response)
+        bench.open(half_open, message)
+        bench.incoming.finish(half_open)
+        assert not bench.incoming.by_id
+    assert bench.incoming.poll_timeout() is None
