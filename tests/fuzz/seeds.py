@@ -1,0 +1,92 @@
+"""What good input looks like, for each target: fuzzers find little when they begin with nothing."""
+
+from typing import Final
+
+from p2pnode.identity.peer_record import seal_peer_record
+from p2pnode.noise.payload import make_payload
+from p2pnode.protocols.file_transfer.messages import (
+    Digest,
+    Offer,
+    Reply,
+    Status,
+    encode_digest,
+    encode_offer,
+    encode_reply,
+)
+from p2pnode.protocols.identify.messages import IdentifyMessage, encode_identify_frames
+from p2pnode.protocols.multistream.messages import encode_message
+from p2pnode.transport import frame
+from p2pnode.transport.packet import (
+    FinalMessage,
+    Initial,
+    Retry,
+    VersionNegotiation,
+    stateless_reset,
+)
+from p2pnode.transport.token import TokenIssuer
+from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.support.identities import peer_id, private_key
+from tests.support.noise_udp import CLIENT, parameters
+
+ADDRESS: Final = parse_multiaddr(f"/ip4/192.0.2.1/udp/4001/noise/p2p/{peer_id('a')}")
+ADDRESS6: Final = parse_multiaddr("/ip6/2001:db8::1/udp/4001/noise")
+IDENTIFY: Final = IdentifyMessage(
+    public_key=private_key("a").public_key,
+    listen_addrs=(ADDRESS, ADDRESS6),
+    protocols=("/a", "/b"),
+    observed_addr=ADDRESS6,
+    protocol_version="p2pnode",
+    agent_version="test",
+    signed_peer_record=None,
+)
+FRAMES: Final = [
+    frame.Ack(0, 100, ((7, 9), (0, 3)), (1, 2, 3)).encode(),
+    frame.stream_header(0, 0, False, 5) + b"hello" + frame.stream_header(4, 70, True, None) + b"x",
+    frame.ResetStream(0, 1, 2).encode() + frame.StopSending(0, 1).encode(),
+    frame.NewConnectionId(1, 0, 0, bytes(8), bytes(16)).encode(),
+    frame.RetireConnectionId(0, 0).encode() + frame.MaxPathId(9).encode(),
+    frame.PathChallenge(bytes(8)).encode() + frame.PathResponse(bytes(8)).encode(),
+    frame.PathAbandon(1, 0).encode() + frame.PathStatus(0, 1, False).encode(),
+    frame.ObservedAddress(0, 0, CLIENT).encode() + frame.AckFrequency(1, 10, 9000).encode(),
+    frame.MaxData(1 << 30).encode() + frame.MaxStreamData(0, 9).encode(),
+    frame.MaxStreams(99).encode() + frame.ImmediateAck().encode() + frame.Datagram(b"d").encode(),
+    frame.ConnectionClose(1, 2, "reason", False).encode(),
+    frame.HandshakeDone().encode() + frame.NewToken(b"token").encode(),
+]
+# An action, its size and the frames: see `act_as_peer`.
+TALK: Final = b"\0" + b"".join(b"\x07" + bytes([len(each)]) + each for each in FRAMES)
+
+SEEDS: Final[dict[str, list[bytes]]] = {
+    "authenticated_peer": [TALK, b"\1" + TALK[1:]],
+    "control": [b'{"op": "ping", "target": "x", "count": 1, "interval": 1.0}'],
+    "endpoint": [bytes(range(256)), bytes(range(255, 0, -1))],
+    "file_transfer": [
+        encode_offer(Offer("name", 5)),
+        encode_reply(Reply(Status.OK, "")),
+        encode_digest(Digest(bytes(32))),
+    ],
+    "frames": FRAMES,
+    "framing": [b"\x06\x05hello\x04\x03abc"],
+    "handshake": [bytes(8), b"\x05token\x01\x00\x30\x02\x01"],
+    "identify": [encode_identify_frames(IDENTIFY)],
+    "identity": [
+        private_key("a").public_key.encode(),
+        peer_id("a").to_bytes(),
+        seal_peer_record(private_key("a"), [ADDRESS], 1).encode(),
+    ],
+    "multiaddr": [ADDRESS.to_bytes(), ADDRESS6.to_bytes()],
+    "multistream": [b"".join(map(encode_message, ("/multistream/1.0.0", "/a", "na")))],
+    "noise": [make_payload(private_key("a"), bytes(32)).encode()],
+    "packets": [
+        Initial(1, 1, 1, 2, b"token", bytes(40)).encode()[:80],
+        FinalMessage(1, bytes(40)).encode(),
+        Retry(1, b"token").encode(),
+        VersionNegotiation(1, (1, 2)).encode(),
+        stateless_reset(1, bytes(16)),
+    ],
+    "parameters": [parameters(1).encode()],
+    "ping": [bytes(64)],
+    "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
+    "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 + 1)],
+    "wire_varint": [b"\x80\x01", b"\x40\x25"],
+}

@@ -1,0 +1,246 @@
+"""Fuzz targets: each takes any bytes and fails where anything but the allowed exceptions comes out.
+
+Decoders may raise DecodeError (of text: AddressError); machines may raise nothing at all.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from p2pnode.clock import UnixTime
+from p2pnode.errors import AddressError, DecodeError, HandshakeError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import split_peer_id, udp_noise_addr
+from p2pnode.identity.peer_record import decode_peer_record_untrusted
+from p2pnode.identity.public_key import decode_public_key_untrusted
+from p2pnode.identity.signed_envelope import decode_envelope_untrusted
+from p2pnode.io.control_messages import decode_request_untrusted
+from p2pnode.noise import IK, XX, CipherState
+from p2pnode.noise.payload import decode_payload_untrusted
+from p2pnode.noise.primitives import CHACHAPOLY
+from p2pnode.protocols.file_transfer import messages as file_transfer
+from p2pnode.protocols.identify import IdentifyRequester, PushReceiver
+from p2pnode.protocols.identify.messages import decode_identify_message_untrusted
+from p2pnode.protocols.multistream import Initiator, Responder
+from p2pnode.protocols.multistream.messages import decode_message_untrusted as multistream_message
+from p2pnode.protocols.ping import PingRequester, PingResponder
+from p2pnode.transport import packet
+from p2pnode.transport.frame import (
+    STREAM_TYPES,
+    decode_frame_untrusted,
+    decode_stream_untrusted,
+)
+from p2pnode.transport.parameters import decode_parameters_untrusted
+from p2pnode.transport.token import TokenIssuer
+from p2pnode.transport.varint import decode_varint_untrusted
+from p2pnode.wire.framing import FrameReader
+from p2pnode.wire.multiaddr import (
+    components,
+    decode_multiaddr_untrusted,
+    is_relayed,
+    join_components,
+    multiaddr_scope,
+    parse_multiaddr,
+    split_last_peer,
+)
+from p2pnode.wire.multihash import check_peer_multihash_untrusted
+from p2pnode.wire.varint import decode_uvarint_untrusted, encode_uvarint
+from tests.fuzz.choices import Choices
+from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_handshake
+from tests.support.identities import peer_id
+from tests.support.noise import make_pair
+from tests.support.noise_udp import CLIENT
+
+Target: TypeAlias = Callable[[bytes], None]
+ALICE: Final = peer_id("a")
+PROTOCOLS: Final = frozenset({"/a", "/p2pnode/file/1.0.0"})
+
+
+def fuzz_wire_varint(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        value, end = decode_uvarint_untrusted(data)
+        assert encode_uvarint(value) == data[:end], "a second form of the same number"
+    with contextlib.suppress(DecodeError):
+        decode_varint_untrusted(data, 0)
+    with contextlib.suppress(DecodeError):
+        check_peer_multihash_untrusted(data)
+
+
+def fuzz_framing(data: bytes) -> None:
+    choices, reader = Choices(data), FrameReader(64)
+    with contextlib.suppress(DecodeError):
+        while not choices.is_empty:
+            reader.feed(choices.take(choices.byte() % 16))
+            while (frame := reader.next_frame_untrusted()) is not None:
+                assert len(frame) <= 64
+
+
+def fuzz_multiaddr(data: bytes) -> None:
+    try:
+        address = decode_multiaddr_untrusted(data)
+    except DecodeError:
+        return
+    assert join_components(components(address)) == address
+    assert parse_multiaddr(str(address)) == address, "text that does not lead back"
+    multiaddr_scope(address)
+    is_relayed(address)
+    split_last_peer(address)
+    with contextlib.suppress(AddressError):
+        split_peer_id(address)
+    with contextlib.suppress(AddressError):
+        udp_noise_addr(address)
+
+
+def fuzz_text(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(AddressError):
+        parse_multiaddr(text)
+    with contextlib.suppress(AddressError):
+        assert PeerId.parse(str(PeerId.parse(text))) == PeerId.parse(text)
+
+
+def fuzz_identity(data: bytes) -> None:
+    for decode in (
+        decode_public_key_untrusted,
+        PeerId.decode_untrusted,
+        decode_envelope_untrusted,
+        decode_peer_record_untrusted,
+    ):
+        with contextlib.suppress(DecodeError):
+            decode(data)
+    with contextlib.suppress(DecodeError):
+        decode_public_key_untrusted(data).verify(b"message", data[:72])
+
+
+def fuzz_noise(data: bytes) -> None:
+    choices = Choices(data)
+    with contextlib.suppress(DecodeError, HandshakeError):
+        decode_payload_untrusted(data).authenticate(data[:32], expected=None)
+    writer, reader = make_pair((XX, IK)[choices.byte() % 2])
+    with contextlib.suppress(DecodeError, HandshakeError):
+        while not writer.is_finished:
+            reader.read_message(choices.mutate(writer.write_message(b"payload")))
+            writer, reader = reader, writer
+    with contextlib.suppress(DecodeError):
+        CipherState(CHACHAPOLY, bytes(32)).decrypt_with_ad(b"", data)
+
+
+def fuzz_identify(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        decode_identify_message_untrusted([data])
+    for machine in (IdentifyRequester(ALICE, 0.0), PushReceiver(ALICE, 0.0)):
+        choices = Choices(data)
+        while not choices.is_empty:
+            machine.handle_data(choices.take(1 + choices.byte()), 0.0)
+        machine.handle_eof(0.0)
+        machine.handle_data(data, 0.0)
+        machine.poll_output()
+        assert machine.is_done
+        assert machine.outcome is not None
+
+
+def fuzz_ping(data: bytes) -> None:
+    requester, responder = PingRequester(lambda size: bytes(size)), PingResponder(0.0)
+    requester.ping(0.0)
+    choices = Choices(data)
+    while not choices.is_empty:
+        part = choices.take(1 + choices.byte() % 64)
+        for machine in (requester, responder):
+            machine.handle_data(part, 0.0)
+            machine.poll_output()
+        requester.poll_events()
+    requester.handle_eof(1.0)
+    responder.handle_eof(1.0)
+
+
+def fuzz_multistream(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        multistream_message(data)
+    for side in (Initiator(["/a", "/b"]), Responder(PROTOCOLS.__contains__)):
+        choices = Choices(data)
+        while side.outcome is None and not choices.is_empty:
+            side.handle_data(choices.take(1 + choices.byte() % 64))
+            side.poll_data()
+        if side.outcome is None:
+            side.handle_eof()
+        assert side.outcome is not None
+
+
+def fuzz_file_transfer(data: bytes) -> None:
+    for decode in (
+        file_transfer.decode_offer_untrusted,
+        file_transfer.decode_reply_untrusted,
+        file_transfer.decode_digest_untrusted,
+    ):
+        with contextlib.suppress(DecodeError):
+            decode(data)
+
+
+def fuzz_control(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        decode_request_untrusted(data)
+    with contextlib.suppress(DecodeError):
+        decode_request_untrusted(json.dumps({"op": "ping", "target": data.hex()}).encode())
+
+
+def fuzz_frames(data: bytes) -> None:
+    position = 0
+    with contextlib.suppress(DecodeError):
+        while position < len(data):
+            before = position
+            if data[position] in STREAM_TYPES:
+                *_, position = decode_stream_untrusted(data, position)
+            elif data[position] == 0:
+                position += 1
+            else:
+                frame, position = decode_frame_untrusted(data, position)
+                assert decode_frame_untrusted(frame.encode(), 0)[0] == frame
+            assert before < position <= len(data)
+
+
+def fuzz_packets(data: bytes) -> None:
+    padded = data.ljust(packet.MIN_INITIAL_SIZE, b"\0")
+    for decode, datagram in (
+        (packet.decode_initial_untrusted, data),
+        (packet.decode_initial_untrusted, padded),
+        (packet.decode_message_untrusted, data),
+        (packet.decode_retry_untrusted, data),
+        (packet.decode_version_negotiation_untrusted, data),
+        (packet.decode_stateless_reset_untrusted, data),
+    ):
+        with contextlib.suppress(DecodeError):
+            decode(datagram)
+
+
+def fuzz_parameters(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        parameters = decode_parameters_untrusted(data)
+        assert decode_parameters_untrusted(parameters.encode()) == parameters
+
+
+def fuzz_token(data: bytes) -> None:
+    issuer = TokenIssuer(bytes(32))
+    assert issuer.check_untrusted(data, CLIENT, 1, 2, UnixTime(1.7e9)) is None
+
+
+TARGETS: Final[dict[str, Target]] = {
+    "authenticated_peer": fuzz_authenticated_peer,
+    "control": fuzz_control,
+    "endpoint": fuzz_endpoint,
+    "file_transfer": fuzz_file_transfer,
+    "frames": fuzz_frames,
+    "framing": fuzz_framing,
+    "handshake": fuzz_handshake,
+    "identify": fuzz_identify,
+    "identity": fuzz_identity,
+    "multiaddr": fuzz_multiaddr,
+    "multistream": fuzz_multistream,
+    "noise": fuzz_noise,
+    "packets": fuzz_packets,
+    "parameters": fuzz_parameters,
+    "ping": fuzz_ping,
+    "text": fuzz_text,
+    "token": fuzz_token,
+    "wire_varint": fuzz_wire_varint,
+}
