@@ -11,7 +11,7 @@ from collections import deque
 from random import Random
 from typing import Final, NamedTuple
 
-from p2pnode.clock import Deadline, Instant, earliest
+from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
 from p2pnode.errors import (
     ClosedByPeer,
@@ -314,15 +314,24 @@ class Connection:
         return batch.finish()
 
     def poll_timeout(self) -> Deadline | None:
-        """Returns when `handle_timeout` or `poll_transmits` has something to do."""
+        """Returns when `handle_timeout` or `poll_transmits` has something to do.
+
+        Asked after every drain, so it compares times and makes one Deadline.
+        """
         if not self._closing.is_open:
             return self._closing.poll_timeout()
-        deadlines = [Deadline(self._idle_at(), "idle timeout")]
+        at, why = self._idle_at(), "idle timeout"
+        keep_alive = self._config.keep_alive
         for path in self.paths.paths.values():
-            deadlines += [d for d in path.deadlines() if d is not None]
-            if path.route is not None:
-                deadlines.append(Deadline(path.last_sent + self._config.keep_alive, "keep-alive"))
-        return earliest(self._sender.poll_timeout(), self._keys.poll_timeout(), *deadlines)
+            if path.route is not None and path.last_sent + keep_alive < at:
+                at, why = path.last_sent + keep_alive, "keep-alive"
+            for deadline in path.deadlines():
+                if deadline is not None and deadline.at < at:
+                    at, why = deadline
+        for deadline in (self._sender.poll_timeout(), self._keys.poll_timeout()):
+            if deadline is not None and deadline.at < at:
+                at, why = deadline
+        return Deadline(at, why)
 
     def poll_events(self) -> list[ConnectionEvent]:
         """Returns the facts since the last call."""

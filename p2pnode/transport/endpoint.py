@@ -4,6 +4,7 @@ One endpoint serves all sockets of a node.  It owns its connections, and is a Da
 whoever changes a connection asks for it by `connection`, so that what it wants to send is noticed.
 """
 
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -157,7 +158,7 @@ class Endpoint:
 
     # the machine
 
-    def handle_received(self, batch: list[Received], now: Instant) -> None:
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes what sockets brought.  Untrusted; never raises."""
         for received in batch:
             buffer = received.buffer
@@ -354,7 +355,6 @@ class Endpoint:
             connection = self._connections.get(handle)
             if connection is not None:
                 self._collect(handle, connection)
-                self._sync(handle, connection)
             elif handle in self._dials:
                 failure = self._dials[handle].failure(now)
                 if failure is not None:

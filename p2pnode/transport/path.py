@@ -4,11 +4,10 @@ The rule (RFC 9000 section 9.4): what was learned of one address does not hold f
 move to another IP address starts congestion control, RTT and MTU anew; packet numbers go on.
 """
 
-from collections.abc import Iterator
 from random import Random
 from typing import Final, NamedTuple
 
-from p2pnode.clock import Deadline, Instant, earliest
+from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
 from p2pnode.transport.ack_tracker import AckTracker
 from p2pnode.transport.cubic import Cubic
@@ -163,11 +162,9 @@ class Path:
     def pto(self, max_ack_delay: float) -> float:
         return self.rtt.pto_interval(max_ack_delay)
 
-    def deadlines(self) -> Iterator[Deadline | None]:
-        yield self.recovery.poll_timeout()
-        yield self.acks.poll_timeout()
-        for validation in self.validations.values():
-            yield validation.poll_timeout()
-
-    def poll_timeout(self) -> Deadline | None:
-        return earliest(*self.deadlines())
+    def deadlines(self) -> list[Deadline | None]:
+        """Returns what the parts of the path wait for."""
+        deadlines = [self.recovery.poll_timeout(), self.acks.poll_timeout()]
+        if self.validations:
+            deadlines += [v.poll_timeout() for v in self.validations.values()]
+        return deadlines
