@@ -7,13 +7,14 @@ from p2pnode.transport.config import TransportConfig
 
 DEFAULT_MAX_STREAMS: Final = 64
 """Streams of one protocol that one peer may have open to us; go-libp2p's protocol-peer limit."""
+DEFAULT_AGENT_VERSION: Final = "p2pnode/0.1.0"
 
 
 @dataclass(frozen=True, slots=True)
 class SwarmConfig:
     """Durations in seconds."""
 
-    agent_version: str = "p2pnode/0.1.0"
+    agent_version: str = DEFAULT_AGENT_VERSION
     protocol_version: str = "p2pnode/0.1.0"
     transport: TransportConfig = field(default_factory=TransportConfig)
     identify_delay: float = 0.1

@@ -57,6 +57,12 @@ class StreamWritable(NamedTuple):
     stream: SwarmStream
 
 
+class StreamsAvailable(NamedTuple):
+    """`open_stream` found no room before; now the peer allows more streams."""
+
+    connection: int
+
+
 class PeerIdentified(NamedTuple):
     """What a peer says of itself, or says anew."""
 
@@ -115,6 +121,7 @@ SwarmEvent: TypeAlias = (
     | StreamOpened
     | StreamReadable
     | StreamWritable
+    | StreamsAvailable
     | PeerIdentified
     | IdentifyFailed
     | PongReceived

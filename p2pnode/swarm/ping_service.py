@@ -60,8 +60,11 @@ class PingService:
     def on_stream_failed(
         self, connection: int, machine: StreamMachine, reason: str, now: Instant
     ) -> None:
-        self._requesters.pop(connection, None)
-        self._events.append(PingFailed(connection, reason))
+        if isinstance(machine, PingRequester):
+            self._requesters.pop(connection, None)
+            self._events.append(PingFailed(connection, reason))
+        elif connection in self._responders:
+            self._responders[connection] -= 1
 
     def handle_timeout(self, now: Instant) -> None:
         pass

@@ -74,8 +74,7 @@ class StreamPump:
                 case SendEof():
                     self._wants_eof = True
                 case ResetStream(code):
-                    self.stream.reset(code)
-                    self._is_over = True
+                    self._give_up(code)
                     return
         try:
             if self._unsent:
@@ -88,7 +87,11 @@ class StreamPump:
             self._break(StreamResetCode.NONE, now)
 
     def _break(self, code: int, now: Instant) -> None:
-        self._is_over = True
         self._unsent.clear()
         self.machine.handle_reset(code, now)
-        self.stream.reset(StreamResetCode.NONE)
+        self._give_up(StreamResetCode.NONE)
+
+    def _give_up(self, code: int) -> None:
+        self._is_over = True
+        self.stream.reset(code)
+        self.stream.release()

@@ -40,10 +40,15 @@ class StreamTable:
         self._events: list[SwarmEvent] = []
 
     def has_streams(self, connection: int) -> bool:
-        return any(handle == connection for handle, _ in self._streams)
+        """True also while what was written to a released stream is on its way."""
+        found = self._endpoint.connection(connection)
+        return found is not None and len(found.streams) > 0
 
-    def open(self, connection: int, protocols: Sequence[str], now: Instant) -> SwarmStream:
-        """Opens a stream and proposes protocols.  Raises ConnectionLost or LocalProtocolError."""
+    def open(self, connection: int, protocols: Sequence[str], now: Instant) -> SwarmStream | None:
+        """Opens a stream and proposes protocols.  Raises ConnectionLost.
+
+        Returns None where the peer allows no more streams now; StreamsAvailable tells when it does.
+        """
         found = self._endpoint.connection(connection)
         if found is None:
             raise ClosedLocally("the connection is gone")
@@ -51,7 +56,7 @@ class StreamTable:
             raise found.close_reason
         stream_id = found.streams.open()
         if stream_id is None:
-            raise LocalProtocolError("the peer allows no more streams now")
+            return None
         touch = self._endpoint.connection
         stream = SwarmStream(connection, found, stream_id, propose(protocols), touch, now)
         self._streams[connection, stream_id] = stream
@@ -65,6 +70,10 @@ class StreamTable:
         except P2PNodeError as error:
             service.on_stream_failed(command.connection, command.machine, str(error), now)
             return
+        if stream is None:
+            reason = "the peer allows no more streams now"
+            service.on_stream_failed(command.connection, command.machine, reason, now)
+            return
         key = (command.connection, stream.stream_id)
         self._pumps[key] = StreamPump(stream, command.machine), service
         self._pump(key, now)
@@ -75,10 +84,21 @@ class StreamTable:
             if key[0] == connection and pump.machine is machine:
                 self._pump(key, now)
 
-    def forget(self, stream: SwarmStream) -> None:
-        """The application is done with a stream."""
-        self._streams.pop((stream.connection, stream.stream_id), None)
-        self._negotiating.pop((stream.connection, stream.stream_id), None)
+    def release(self, stream: SwarmStream) -> None:
+        """The application is done with a stream: what it has written is still delivered."""
+        stream.release()
+        self._forget_if_over(stream)
+
+    def reset(self, stream: SwarmStream, code: int) -> None:
+        """The application gives a stream up in both directions."""
+        stream.fail(LocalProtocolError("the stream was reset on this side"), code)
+        self._forget_if_over(stream)
+
+    def _forget_if_over(self, stream: SwarmStream) -> None:
+        if stream.is_over:
+            key = stream.connection, stream.stream_id
+            self._streams.pop(key, None)
+            self._negotiating.pop(key, None)
 
     # from the endpoint
 
@@ -176,7 +196,7 @@ class StreamTable:
     def _on_negotiated(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         if key in self._pumps:
             self._pump(key, now)
-        elif stream.failure is not None:
+        elif stream.is_over:
             self._streams.pop(key, None)
             if not stream.is_inbound:
                 self._events.append(events.StreamReadable(stream))
@@ -221,5 +241,7 @@ class StreamTable:
 
     def _drop(self, key: StreamKey) -> None:
         self._pumps.pop(key, None)
-        self._streams.pop(key, None)
-        self._negotiating.pop(key, None)
+        stream = self._streams.get(key)
+        if stream is not None and stream.is_over:
+            self._streams.pop(key, None)
+            self._negotiating.pop(key, None)

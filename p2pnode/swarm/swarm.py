@@ -206,11 +206,14 @@ class Swarm:
                 self._dial_of.pop(handle, None)
                 self._endpoint.cancel_dial(handle)
 
-    def open_stream(self, connection: int, protocols: Sequence[str], now: Instant) -> SwarmStream:
+    def open_stream(
+        self, connection: int, protocols: Sequence[str], now: Instant
+    ) -> SwarmStream | None:
         """Opens a stream for the first of the protocols that the peer speaks.
 
         With one protocol, data may be written at once: no round trip is spent on the negotiation.
-        Raises ConnectionLost, or LocalProtocolError where the peer allows no more streams now.
+        Returns None where the peer allows no more streams now; StreamsAvailable tells when it does.
+        Raises ConnectionLost.
         """
         return self.streams.open(connection, protocols, now)
 
@@ -247,7 +250,7 @@ class Swarm:
 
     # the machine
 
-    def handle_received(self, batch: list[Received], now: Instant) -> None:
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         self._endpoint.handle_received(batch, now)
         self._drain(now)
 
@@ -307,8 +310,10 @@ class Swarm:
                 peer = self._peers.get(handle)
                 if peer is not None:
                     self.streams.on_opened(peer, stream_id, now)
-            case StreamFinished() | StreamsAvailable():
+            case StreamFinished():
                 self._close_if_drained(handle, now)
+            case StreamsAvailable():
+                self._events.append(events.StreamsAvailable(handle))
             case transport.Connected():
                 self._on_connected(handle, event, now)
             case transport.DialFailed(route, reason):

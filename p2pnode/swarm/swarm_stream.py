@@ -31,6 +31,7 @@ class SwarmStream:
         "_connection",
         "_deadline",
         "_failure",
+        "_is_released",
         "_negotiation",
         "_rest",
         "_touch",
@@ -62,6 +63,7 @@ class SwarmStream:
         self._deadline: Instant | None = now + NEGOTIATION_TIMEOUT
         self._rest = b""
         self._failure: P2PNodeError | None = None
+        self._is_released = False
         self._send_negotiation()
 
     @property
@@ -72,6 +74,11 @@ class SwarmStream:
     def failure(self) -> P2PNodeError | None:
         """Why the stream is of no use any more, where the reason is not in the stream itself."""
         return self._failure
+
+    @property
+    def is_over(self) -> bool:
+        """True once nobody here needs the stream; what was written may still be on its way."""
+        return self._failure is not None or (self._is_released and self._negotiation is None)
 
     def negotiate(self) -> bool:
         """Takes what has arrived; returns whether the negotiation came to an end by it."""
@@ -95,6 +102,8 @@ class SwarmStream:
             case Agreed(protocol, rest):
                 self.protocol, self._rest = protocol, rest
                 self._negotiation = self._deadline = None
+                if self._is_released:
+                    self._stop()
             case Refused(protocols):
                 self.fail(ProtocolNotSupported(protocols), StreamResetCode.NEGOTIATION_FAILED)
             case Failed(reason):
@@ -118,10 +127,16 @@ class SwarmStream:
             return b""
         data = self._connection.streams.read(self.stream_id, max_bytes)
         if data:
-            self._touch(self.connection)
+            if self._connection.streams.has_pending:
+                self._touch(self.connection)
         elif not self.at_eof:
             self._raise_lost()
         return data
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something waits to be sent on the connection, such as credit after a read."""
+        return self._connection.streams.has_pending
 
     @property
     def at_eof(self) -> bool:
@@ -167,11 +182,13 @@ class SwarmStream:
             self._touch(self.connection)
 
     def release(self) -> None:
-        """The caller wants no more of the stream: what still comes is dropped."""
-        streams = self._connection.streams
-        if not self._connection.is_closed and streams.is_known(self.stream_id):
-            streams.stop(self.stream_id, StreamResetCode.NONE)
-            self._touch(self.connection)
+        """The caller wants no more of the stream: what still comes is dropped.
+
+        A negotiation that is under way goes on: its answer is the peer's to give.
+        """
+        self._is_released = True
+        if self._negotiation is None:
+            self._stop()
 
     def fail(self, reason: P2PNodeError, code: int) -> None:
         """Makes the stream useless for a reason that is not the peer's."""
@@ -203,6 +220,12 @@ class SwarmStream:
                 self._connection.streams.write(self.stream_id, data)
             except P2PNodeError as error:
                 self.fail(error, StreamResetCode.NONE)
+            self._touch(self.connection)
+
+    def _stop(self) -> None:
+        streams = self._connection.streams
+        if not self._connection.is_closed and streams.is_known(self.stream_id):
+            streams.stop(self.stream_id, StreamResetCode.NONE)
             self._touch(self.connection)
 
     def _raise_failure(self) -> None:
