@@ -256,7 +256,8 @@ class PacketSender:
         for route, data in responses:
             validation = path.validations.get(route.key)
             is_current = path.route is not None and path.route.key == route.key
-            budget = FULL_SIZE if validation is None else validation.budget
+            # An address that nothing is known of may be a victim's: the answer stays small.
+            budget = PROBE_SIZE if validation is None else validation.budget
             if not is_current and budget < PROBE_SIZE:
                 continue
             pad = FULL_SIZE if is_current or budget >= FULL_SIZE else 0

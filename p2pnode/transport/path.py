@@ -23,6 +23,8 @@ MAX_ROUTES: Final = 8
 """addresses of one path that are probed at a time; the budget for unproven addresses"""
 MAX_RESPONSES: Final = 16
 """PATH_RESPONSEs that wait to be sent; chosen: two for every address that may be probing us"""
+MAX_RESPONSES_PER_ROUTE: Final = 2
+"""of them to one address, or a packet full of challenges would bring a victim many answers"""
 
 
 class PathLimits(NamedTuple):
@@ -120,7 +122,9 @@ class Path:
         self._wanted = route.key
 
     def add_response(self, route: Route, data: bytes) -> None:
-        if len(self.responses) < MAX_RESPONSES:
+        """Takes a PATH_CHALLENGE, to be answered where it came from."""
+        same = sum(waiting.key == route.key for waiting, _ in self.responses)
+        if len(self.responses) < MAX_RESPONSES and same < MAX_RESPONSES_PER_ROUTE:
             self.responses.append((route, data))
 
     def on_response(self, data: bytes, now: Instant) -> RouteValidation | None:

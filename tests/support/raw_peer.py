@@ -1,5 +1,6 @@
 """A peer that seals whatever it is told to: frames and numbers that an honest one never sends."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
@@ -89,6 +90,8 @@ class RawPeer:
         self.opened: list[Opened] = []
         self.datagrams: list[bytes] = []
         """All that the endpoint sent, handshake packets too."""
+        self.bytes_to: Counter[UdpAddr] = Counter()
+        """How many bytes went to each address."""
         self.events: list[EndpointEvent] = []
         self._credentials = credentials("raw peer")
         self._entropy = entropy(f"raw/{seed}")
@@ -146,6 +149,7 @@ class RawPeer:
         for _ in range(1000):
             transmits = self.endpoint.poll_transmits(self.now)
             for transmit in transmits:
+                self.bytes_to[transmit.remote] += len(transmit.buffer)
                 step, buffer = transmit.segment_size, bytes(transmit.buffer)
                 for start in range(0, len(buffer), step):
                     self._take(buffer[start : start + step])

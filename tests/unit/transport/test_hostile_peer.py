@@ -217,3 +217,20 @@ def test_data_for_an_unknown_id_is_answered_with_a_shorter_reset():
     for kind in range(0xA1, 0xA6):
         peer.deliver(bytes([kind]) + bytes(60))
     assert len(peer.datagrams) <= 2
+
+
+@pytest.mark.spec("TRANSPORT-27")
+@pytest.mark.parametrize("is_newest", [True, False])
+@pytest.mark.parametrize("challenges", [1, 2, 16])
+def test_challenges_from_a_forged_address_do_not_bring_it_more_than_three_times_their_size(
+    challenges, is_newest
+):
+    peer, victim = connected(), UdpAddr("203.0.113.9", 9)
+    payload = b"".join(PathChallenge(bytes([n]) * 8).encode() for n in range(challenges))
+    packets = [peer.seal(payload) for _ in range(20)]
+    if not is_newest:
+        peer.send(Ping().encode())
+    probes = 12 * 100 if is_newest else 0
+    for packet in packets:
+        peer.deliver(packet, source=victim)
+    assert peer.bytes_to[victim] <= 3 * sum(map(len, packets)) + probes
