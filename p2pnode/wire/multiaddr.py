@@ -171,12 +171,14 @@ def _check_text(address: Multiaddr) -> None:
     """Raises DecodeError where the library cannot print the address, or reads it back otherwise.
 
     The second happens for values with a slash inside: printed, they would be another address.
+    Nor does a name hold what `parse_multiaddr` would refuse, and a terminal might obey.
     """
     try:
-        again = Multiaddr(str(address)).to_bytes()
+        text = str(address)
+        again = Multiaddr(text).to_bytes()
     except (LibraryError, ValueError, TypeError) as exc:
         raise DecodeError("a multiaddr with a malformed value") from exc
-    if again != address.to_bytes():
+    if again != address.to_bytes() or " " in text or not text.isprintable():
         raise DecodeError("a multiaddr with an ambiguous value")
 
 

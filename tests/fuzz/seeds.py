@@ -90,3 +90,9 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 + 1)],
     "wire_varint": [b"\x80\x01", b"\x40\x25"],
 }
+
+FOUND: Final[dict[str, list[bytes]]] = {
+    # An IPv6 zone with control characters was taken, and its text was not an address.
+    "multiaddr": [bytes.fromhex("2a0440000f29")],
+}
+"""Inputs that a fuzzer has found to fail, since mended."""

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.choices import Choices
-from tests.fuzz.seeds import SEEDS
+from tests.fuzz.seeds import FOUND, SEEDS
 from tests.fuzz.targets import TARGETS
 
 WHOLE_CONNECTIONS = ["authenticated_peer", "endpoint", "handshake"]
@@ -29,6 +29,12 @@ def test_every_target_has_seeds():
 def test_good_input_is_taken(name):
     for seed in [b"", *SEEDS[name]]:
         TARGETS[name](seed)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_a_fuzzer_found_stays_mended(name):
+    for data in FOUND[name]:
+        TARGETS[name](data)
 
 
 @pytest.mark.parametrize("name", CODECS)
