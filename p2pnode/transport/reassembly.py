@@ -46,31 +46,22 @@ class Reassembly:
 
     def take_from(self, position: int) -> list[bytes]:
         """Removes and returns the pieces that are in order from `position` on."""
-        ranges = self._ranges
-        if not len(ranges) or ranges[0][0] > position:
+        if not len(self._ranges) or self._ranges[0][0] != position:
             return []
-        taken: list[bytes] = []
-        while len(ranges) and ranges[0][0] <= position:
-            start, stop = ranges[0]
-            ranges.drop_first()
-            while start < stop:
-                piece, start = self._pop(start)
-                # what came in order since then may cover the beginning
-                if start > position:
-                    taken.append(piece[-(start - position) :])
-                    position = start
-        return taken
+        _, stop = self._ranges[0]
+        self._ranges.drop_first()
+        return self._pop_run(position, stop)
 
-    def _pop(self, start: int) -> tuple[bytes, int]:
-        piece = self._pieces.pop(start)
-        return piece, start + len(piece)
+    def _pop_run(self, position: int, stop: int) -> list[bytes]:
+        run: list[bytes] = []
+        while position < stop:
+            piece = self._pieces.pop(position)
+            position += len(piece)
+            run.append(piece)
+        return run
 
     def _compact(self) -> None:
         for start, stop in self._ranges:
-            run: list[bytes] = []
-            position = start
-            while position < stop:
-                piece, position = self._pop(position)
-                run.append(piece)
+            run = self._pop_run(start, stop)
             self._pieces[start] = run[0] if len(run) == 1 else b"".join(run)
         self._compact_at = max(COMPACT_AT, 2 * len(self._pieces))

@@ -225,11 +225,11 @@ class RecvStream:
                 self._advance(RecvInput.ALL_DATA)
                 self._advance(RecvInput.READ_ALL)
             return counted
-        if offset > in_order:
-            if data:
-                self._put_aside(offset, data)
-        else:
-            self._take_in_order(data[in_order - offset :] if offset < in_order else data)
+        if offset < in_order:
+            data = data[in_order - offset :]
+            offset = in_order
+        if data:
+            self._take(offset, data)
         if self.state is RecvState.SIZE_KNOWN and self._in_order == self.final_size:
             self._advance(RecvInput.ALL_DATA)
         return counted
@@ -238,26 +238,24 @@ class RecvStream:
     def _in_order(self) -> int:
         return self.window.consumed + self.available
 
-    def _put_aside(self, offset: int, data: bytes) -> None:
-        if self._late is None:
-            self._late = Reassembly()
-        self._late.add(offset, data)
-        if self._late.is_full:
+    def _take(self, offset: int, data: bytes) -> None:
+        late = self._late
+        if late is None:
+            if offset == self._in_order:
+                self._append(data)
+                return
+            late = self._late = Reassembly()
+        late.add(offset, data)
+        for piece in late.take_from(self._in_order):
+            self._append(piece)
+        if late.is_full:
             raise TransportError(
                 ErrorCode.PROTOCOL_VIOLATION, "a stream with too many holes", FrameType.STREAM
             )
-
-    def _take_in_order(self, data: bytes) -> None:
-        self._append(data)
-        if self._late is not None:
-            for piece in self._late.take_from(self._in_order):
-                self._append(piece)
-            if not len(self._late):
-                self._late = None
+        if not len(late):
+            self._late = None
 
     def _append(self, data: bytes) -> None:
-        if not data:
-            return
         self.available += len(data)
         if len(data) >= SMALL_CHUNK:
             self._chunks.append(data)

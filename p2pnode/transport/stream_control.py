@@ -56,9 +56,8 @@ class StreamControl:
     def write(self, builder: PacketBuilder, now: Instant, rtt: float) -> None:
         """Writes what fits, oldest first.  `rtt` in seconds tunes the windows; 0 means unknown."""
         for kind, stream_id in list(self.pending):
-            written = self._encode(kind, stream_id, now, rtt)
-            if written is not None:
-                frame, value = written
+            if self._is_wanted(kind, stream_id):
+                frame, value = self._encode(kind, stream_id, now, rtt)
                 if not builder.add(frame, (self, kind, stream_id, value)):
                     return
             del self.pending[kind, stream_id]
@@ -71,69 +70,75 @@ class StreamControl:
                 stream.on_reset_acked()
 
     def on_lost(self, a: int, b: int, c: int) -> None:
-        """Queues it again, unless a later one has said more."""
-        if self._is_current(a, b, c):
+        """Queues it again, unless a later one has said more or it has become pointless."""
+        if self._is_wanted(a, b) and self._is_latest(a, b, c):
             self.pending[a, b] = None
 
-    def _is_current(self, kind: int, stream_id: int, value: int) -> bool:
+    def _is_wanted(self, kind: int, stream_id: int) -> bool:
+        """Whether the frame would tell the peer something."""
+        match kind:
+            case FrameType.DATA_BLOCKED:
+                return self._credit.available <= 0
+            case FrameType.STREAMS_BLOCKED:
+                return self._limits.opened >= self._limits.local_limit
+            case FrameType.MAX_STREAM_DATA | FrameType.STOP_SENDING:
+                recv = self._recv.get(stream_id)
+                if recv is None or recv.state is not RecvState.RECV:
+                    return False
+                return kind == FrameType.STOP_SENDING or recv.stop_code is None
+            case FrameType.RESET_STREAM | FrameType.STREAM_DATA_BLOCKED:
+                send = self._send.get(stream_id)
+                if send is None:
+                    return False
+                if kind == FrameType.RESET_STREAM:
+                    return send.state is SendState.RESET_SENT
+                return send.is_blocked
+            case _:
+                return True
+
+    def _is_latest(self, kind: int, stream_id: int, value: int) -> bool:
         match kind:
             case FrameType.MAX_DATA:
                 return value == self._window.limit
             case FrameType.MAX_STREAM_DATA:
-                stream = self._recv.get(stream_id)
-                return stream is not None and value == stream.window.limit
+                return value == self._recv[stream_id].window.limit
             case FrameType.MAX_STREAMS:
                 return value == self._limits.peer_limit
+            case FrameType.STREAM_DATA_BLOCKED:
+                return value == self._send[stream_id].max_data
+            case FrameType.DATA_BLOCKED:
+                return value == self._credit.limit
             case _:
                 return True
 
-    def _encode(
-        self, kind: int, stream_id: int, now: Instant, rtt: float
-    ) -> tuple[bytes, int] | None:
-        """Returns the frame and its value, or None where it has become pointless."""
+    def _encode(self, kind: int, stream_id: int, now: Instant, rtt: float) -> tuple[bytes, int]:
+        """Returns a frame that is wanted, and its value."""
         match kind:
             case FrameType.MAX_DATA:
-                limit = self._window.raise_limit(now, rtt)
-                return MaxData(limit).encode(), limit
+                value = self._window.raise_limit(now, rtt)
+                return MaxData(value).encode(), value
+            case FrameType.MAX_STREAM_DATA:
+                window = self._recv[stream_id].window
+                value = window.raise_limit(now, rtt)
+                self._window.grow(int(window.size * CONNECTION_SHARE))
+                return MaxStreamData(stream_id, value).encode(), value
             case FrameType.MAX_STREAMS:
-                limit = self._limits.raise_peer_limit()
-                return MaxStreams(limit).encode(), limit
+                value = self._limits.raise_peer_limit()
+                return MaxStreams(value).encode(), value
+            case FrameType.STOP_SENDING:
+                value = self._recv[stream_id].stop_code or 0
+                return StopSending(stream_id, value).encode(), value
+            case FrameType.RESET_STREAM:
+                send = self._send[stream_id]
+                value = send.reset_code or 0
+                return ResetStream(stream_id, value, send.sent_size).encode(), value
             case FrameType.DATA_BLOCKED:
-                limit = self._credit.limit
-                is_blocked = self._credit.available == 0
-                return (DataBlocked(limit).encode(), limit) if is_blocked else None
-            case FrameType.STREAMS_BLOCKED:
-                limit = self._limits.local_limit
-                is_blocked = self._limits.opened == limit
-                return (StreamsBlocked(limit).encode(), limit) if is_blocked else None
-            case FrameType.MAX_STREAM_DATA | FrameType.STOP_SENDING:
-                recv = self._recv.get(stream_id)
-                return None if recv is None else self._encode_for_sender(kind, recv, now, rtt)
+                value = self._credit.limit
+                return DataBlocked(value).encode(), value
+            case FrameType.STREAM_DATA_BLOCKED:
+                value = self._send[stream_id].max_data
+                return StreamDataBlocked(stream_id, value).encode(), value
             case _:
-                send = self._send.get(stream_id)
-                return None if send is None else self._encode_for_receiver(kind, send)
-
-    def _encode_for_sender(
-        self, kind: int, stream: RecvStream, now: Instant, rtt: float
-    ) -> tuple[bytes, int] | None:
-        if stream.state is not RecvState.RECV:
-            return None
-        if kind == FrameType.STOP_SENDING:
-            assert stream.stop_code is not None
-            return StopSending(stream.stream_id, stream.stop_code).encode(), stream.stop_code
-        if stream.stop_code is not None:
-            return None
-        limit = stream.window.raise_limit(now, rtt)
-        self._window.grow(int(stream.window.size * CONNECTION_SHARE))
-        return MaxStreamData(stream.stream_id, limit).encode(), limit
-
-    def _encode_for_receiver(self, kind: int, stream: SendStream) -> tuple[bytes, int] | None:
-        if kind == FrameType.RESET_STREAM:
-            if stream.state is not SendState.RESET_SENT:
-                return None
-            assert stream.reset_code is not None
-            frame = ResetStream(stream.stream_id, stream.reset_code, stream.sent_size)
-            return frame.encode(), stream.reset_code
-        if not stream.is_blocked:
-            return None
-        return StreamDataBlocked(stream.stream_id, stream.max_data).encode(), stream.max_data
+                assert kind == FrameType.STREAMS_BLOCKED, "not a frame about streams"
+                value = self._limits.local_limit
+                return StreamsBlocked(value).encode(), value
