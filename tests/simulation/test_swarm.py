@@ -54,6 +54,7 @@ def test_peers_identify_each_other() -> None:
     assert info.signed_peer_record is not None
 
 
+@pytest.mark.spec("SWARM-8")
 def test_news_are_pushed_to_peers() -> None:
     a, b, world = two_nodes()
     a.connect(b)
@@ -72,6 +73,7 @@ def test_pings_measure_the_round_trip() -> None:
     assert [round(pong.rtt, 3) for pong in a.of(PongReceived)] == [0.06] * 3
 
 
+@pytest.mark.spec("SWARM-6")
 def test_a_request_and_its_answer_take_one_round_trip_after_the_handshake() -> None:
     a, b, world = two_nodes(delay=0.05)
     b.serve(ECHO, echo)
@@ -110,6 +112,7 @@ def test_an_unknown_protocol_is_refused() -> None:
     assert not b.swarm.streams.has_streams(next(iter(b.swarm.connections)))
 
 
+@pytest.mark.spec("SWARM-7")
 def test_a_stream_whose_protocol_never_comes_is_given_up() -> None:
     """A slow loris holds one slot for ten seconds, not for ever."""
     a, b, world = two_nodes()
@@ -127,6 +130,7 @@ def test_a_stream_whose_protocol_never_comes_is_given_up() -> None:
     assert not b.swarm.streams.has_streams(handle)
 
 
+@pytest.mark.spec("SWARM-4", "SWARM-5")
 def test_dialling_at_once_ends_with_one_connection() -> None:
     for seed in range(10):
         a, b, world = two_nodes(seed=seed, delay=0.02)
@@ -143,6 +147,7 @@ def test_dialling_at_once_ends_with_one_connection() -> None:
         world.run_until(lambda a=a, stream=stream: a.do(stream.read, 9) == b"x", 5)
 
 
+@pytest.mark.spec("SWARM-3")
 def test_a_connected_peer_is_not_dialled_again() -> None:
     a, b, _ = two_nodes()
     first = a.connect(b)
@@ -150,6 +155,7 @@ def test_a_connected_peer_is_not_dialled_again() -> None:
     assert a.connections_to(b) == 1
 
 
+@pytest.mark.spec("SWARM-4")
 def test_a_peer_that_came_back_replaces_its_old_connection() -> None:
     a, b, world = two_nodes()
     a.connect(b)
@@ -183,6 +189,7 @@ class SimNodeId:
     other = SimNode(wire(99).a).peer_id
 
 
+@pytest.mark.spec("SWARM-1", "SWARM-2")
 def test_of_several_addresses_the_one_that_works_wins_and_all_failures_are_told() -> None:
     network = pair(3)
     a, b = SimNode(network.a), SimNode(network.b)

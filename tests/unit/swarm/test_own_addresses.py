@@ -1,0 +1,44 @@
+"""Sockets and interfaces: p2pnode/swarm/own_addresses.py."""
+
+from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.swarm.own_addresses import OwnAddresses
+
+
+def with_sockets(*sockets: tuple[str, int, bool]) -> OwnAddresses:
+    own = OwnAddresses()
+    for i, (ip, port, is_listening) in enumerate(sockets):
+        own.add_socket(SocketId(i), UdpAddr(ip, port), is_listening=is_listening)
+    return own
+
+
+def test_a_wildcard_stands_for_every_interface_loopback_last() -> None:
+    own = with_sockets(("0.0.0.0", 4001, True), ("::", 4001, True))
+    own.set_interfaces(("127.0.0.1", "192.168.1.5", "fd00::1"))
+    assert [a.ip for a in own.listen_addresses()] == ["192.168.1.5", "fd00::1", "127.0.0.1"]
+
+
+def test_a_socket_that_only_dials_is_no_address() -> None:
+    own = with_sockets(("0.0.0.0", 5000, False))
+    own.set_interfaces(("192.168.1.5",))
+    assert own.listen_addresses() == ()
+
+
+def test_dials_leave_from_the_listening_socket() -> None:
+    own = with_sockets(("0.0.0.0", 5000, False), ("0.0.0.0", 4001, True), ("::", 4001, True))
+    assert own.socket_for(UdpAddr("8.8.8.8", 1)) == 1
+    assert own.socket_for(UdpAddr("2001:4860::1", 1)) == 2
+
+
+def test_a_loopback_socket_reaches_loopback_only() -> None:
+    own = with_sockets(("127.0.0.1", 4001, True), ("0.0.0.0", 5000, False))
+    assert own.socket_for(UdpAddr("127.0.0.1", 1)) == 0
+    assert own.socket_for(UdpAddr("8.8.8.8", 1)) == 1
+    own.remove_socket(SocketId(1))
+    assert own.socket_for(UdpAddr("8.8.8.8", 1)) is None
+    assert own.socket_for(UdpAddr("::1", 1)) is None
+
+
+def test_a_change_of_interfaces_is_noticed_once() -> None:
+    own = OwnAddresses()
+    assert own.set_interfaces(("1.1.1.1",))
+    assert not own.set_interfaces(("1.1.1.1",))
