@@ -116,17 +116,16 @@ def _announce(output: Output, addresses: list[str]) -> None:
 
 async def _join(stream: "PeerStream", peer: str, output: Output) -> None:
     """Raises P2PNodeError, and StdoutClosed."""
-    from p2pnode.io.applications.peer_stream import STREAM_ERRORS, failure_text
+    from p2pnode.io.applications.peer_stream import STREAM_ERRORS, stream_failure
     from p2pnode.io.applications.pipe import DescriptorSink, DescriptorSource, join_pipe
 
-    output.emit({"event": "connected", "peer": peer}, f"joined with {peer}")
+    output.emit({"event": "connected", "peer": peer}, f"connected with {peer}")
     try:
         await join_pipe(stream, DescriptorSource(STDIN), DescriptorSink(STDOUT))
     except BrokenPipeError as exc:
         raise StdoutClosed from exc
-    except ProtocolNotSupported:
-        raise
     except STREAM_ERRORS as exc:
-        if isinstance(exc.__cause__, ProtocolNotSupported):
-            raise exc.__cause__ from None
-        raise P2PNodeError(f"the pipe broke: {failure_text(exc)}") from exc
+        failure = stream_failure(exc)
+        if isinstance(failure, ProtocolNotSupported):
+            raise failure from None
+        raise P2PNodeError(f"the pipe broke: {failure}") from exc

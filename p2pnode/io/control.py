@@ -18,7 +18,7 @@ import trio
 from p2pnode.errors import DecodeError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io import control_socket
-from p2pnode.io.applications.peer_stream import STREAM_ERRORS, NodeStream, failure_text
+from p2pnode.io.applications.peer_stream import STREAM_ERRORS, NodeStream, stream_failure
 from p2pnode.io.applications.together import run_together
 from p2pnode.io.control_channel import MAX_FRAME_SIZE, ControlChannel, FrameKind
 from p2pnode.io.control_messages import (
@@ -181,10 +181,7 @@ async def _lend(stream: NodeStream, channel: ControlChannel) -> None:
         await run_together(loan.carry_to_peer, loan.carry_to_client)
         is_done = True
     except STREAM_ERRORS as exc:
-        failure = exc.__cause__ if isinstance(exc.__cause__, P2PNodeError) else exc
-        if not isinstance(failure, P2PNodeError):
-            failure = P2PNodeError(failure_text(exc))
-        await _tell_failure(channel, failure)
+        await _tell_failure(channel, stream_failure(exc))
     finally:
         if not is_done:
             stream.reset(StreamResetCode.NONE)

@@ -16,7 +16,7 @@ from p2pnode.io.applications.peer_stream import (
     STREAM_ERRORS,
     NodeStream,
     RouteFacts,
-    failure_text,
+    stream_failure,
 )
 from p2pnode.io.control_messages import (
     IdentifyReport,
@@ -104,4 +104,4 @@ async def _ping_once(node: ControlledNode, target: str) -> tuple[float | None, s
     except trio.TooSlowError:
         return None, f"no answer within {PING_TIMEOUT:.0f} s"
     except STREAM_ERRORS as exc:
-        return None, failure_text(exc)
+        return None, str(stream_failure(exc))

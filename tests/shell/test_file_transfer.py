@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.errors import ConnectionLost, ProtocolNotSupported
+from p2pnode.errors import ConnectionLost, ProtocolNotSupported, StreamReset
 from p2pnode.io.applications.file_receiver import FileReceiver, IncomingTransfer
 from p2pnode.io.applications.file_sender import OutgoingFile, send_file
 from p2pnode.io.applications.file_transfer import BLOCK_SIZE, TransferError, Transferred
@@ -25,6 +25,7 @@ from p2pnode.protocols.file_transfer.messages import (
     encode_reply,
 )
 from p2pnode.wire.framing import FrameReader, encode_frame
+from p2pnode.wire.reset_code import StreamResetCode
 from tests.shell.fake_streams import FakeStream, fake_peer_id, fake_stream_pair
 
 
@@ -322,9 +323,18 @@ async def test_the_sender_sends_nothing_of_the_file_before_consent(tmp_path: Pat
             await send_file(ours, file, ignore)
 
 
-async def test_the_sender_says_that_the_peer_takes_no_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ProtocolNotSupported(("/p2pnode/file/1.0.0",)),
+        StreamReset(StreamResetCode.NEGOTIATION_FAILED),
+    ],
+)
+async def test_the_sender_says_that_the_peer_takes_no_files(
+    tmp_path: Path, failure: Exception
+) -> None:
     ours, _ = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
-    ours.fail(ProtocolNotSupported(("/p2pnode/file/1.0.0",)))
+    ours.fail(failure)
     with make_file(tmp_path / "x", b"abc") as file, pytest.raises(ProtocolNotSupported):
         await send_file(ours, file, ignore)
 

@@ -30,7 +30,7 @@ from p2pnode.io.applications.peer_stream import (
     STREAM_ERRORS,
     NodeStream,
     PeerStream,
-    failure_text,
+    stream_failure,
 )
 from p2pnode.protocols.file_transfer.messages import (
     Reply,
@@ -120,7 +120,7 @@ class FileReceiver:
                 await _conclude(stream, reply)
             is_done = True
         except STREAM_ERRORS as exc:
-            gone = TransferError(f"the sender is gone: {failure_text(exc)}")
+            gone = TransferError(f"the sender is gone: {stream_failure(exc)}")
             report = report or functools.partial(self._observer.handle_failed, None, gone)
         finally:
             if not is_done:
@@ -156,7 +156,7 @@ class FileReceiver:
         except _Refusal as exc:
             return exc.reply, functools.partial(self._observer.handle_failed, transfer, exc)
         except STREAM_ERRORS as exc:
-            gone = TransferError(f"the sender is gone: {failure_text(exc)}")
+            gone = TransferError(f"the sender is gone: {stream_failure(exc)}")
             reply = Reply(Status.BAD_MESSAGE, str(gone))
             return reply, functools.partial(self._observer.handle_failed, transfer, gone)
         finally:

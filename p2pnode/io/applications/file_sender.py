@@ -23,7 +23,7 @@ from p2pnode.io.applications.file_transfer import (
     TransferError,
     Transferred,
 )
-from p2pnode.io.applications.peer_stream import STREAM_ERRORS, PeerStream, failure_text
+from p2pnode.io.applications.peer_stream import STREAM_ERRORS, PeerStream, stream_failure
 from p2pnode.io.applications.together import run_together
 from p2pnode.protocols.file_transfer.messages import (
     Digest,
@@ -103,12 +103,13 @@ async def send_file(
         is_done = True
     except DecodeError as exc:
         raise TransferError(f"the receiver broke the protocol: {exc}") from exc
-    except (TransferError, ProtocolNotSupported):
+    except TransferError:
         raise
     except STREAM_ERRORS as exc:
-        if isinstance(exc.__cause__, ProtocolNotSupported):
-            raise exc.__cause__ from None
-        raise TransferError(f"the file was not sent: {failure_text(exc)}") from exc
+        failure = stream_failure(exc)
+        if isinstance(failure, ProtocolNotSupported):
+            raise failure from None
+        raise TransferError(f"the file was not sent: {failure}") from exc
     except trio.TooSlowError as exc:
         raise TransferError("the receiver has not answered for too long") from exc
     finally:

@@ -4,9 +4,17 @@ from typing import Protocol
 
 import trio
 
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import (
+    ClosedLocally,
+    ConnectionLost,
+    P2PNodeError,
+    ProtocolNotSupported,
+    StreamReset,
+    StreamStopped,
+)
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Buffer
+from p2pnode.wire.reset_code import StreamResetCode
 
 
 class PeerStream(Protocol):
@@ -49,12 +57,16 @@ STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError, P2PNodeErro
 """How a stream fails when nobody on our side made a mistake."""
 
 
-def failure_text(exc: BaseException) -> str:
-    """Returns what went wrong with a stream, as a clause for a person."""
-    if isinstance(exc, P2PNodeError):
-        return str(exc)
-    if isinstance(exc.__cause__, P2PNodeError):
-        return str(exc.__cause__)
+def stream_failure(exc: BaseException) -> P2PNodeError:
+    """Returns why a stream failed: what the exception stands for, as one of our own."""
+    cause = exc if isinstance(exc, P2PNodeError) else exc.__cause__
+    if isinstance(cause, (StreamReset, StreamStopped)):
+        # The peer's answer that it speaks no such protocol may be overtaken by its reset.
+        if cause.code == StreamResetCode.NEGOTIATION_FAILED:
+            return ProtocolNotSupported(("this protocol",))
+        return cause
+    if isinstance(cause, P2PNodeError):
+        return cause
     if isinstance(exc, trio.ClosedResourceError):
-        return "the stream was closed on this side"
-    return str(exc) or "the connection was lost"
+        return ClosedLocally("the stream was closed on this side")
+    return ConnectionLost(str(exc) or "the connection was lost")
