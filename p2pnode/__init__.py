@@ -1,1 +1,130 @@
-"""p2pnode: a libp2p-style overlay node on trio, where peers help each other through NATs."""
+"""p2pnode: a libp2p-style overlay node on trio, where peers help each other through NATs.
+
+    async with p2pnode.open_node() as node:
+        stream = await node.open_stream(address, "/echo/1.0.0")
+
+The names below are the public ones.  They are imported when first used, so that the layers without
+I/O (specs/README.md) can be imported without trio.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from p2pnode.errors import (
+        AddressError,
+        ConnectionLost,
+        DataFolderError,
+        DialError,
+        KeyFileError,
+        ListenError,
+        NoAnswer,
+        P2PNodeError,
+        PeerIdMismatch,
+        ProtocolNotSupported,
+        StreamReset,
+        StreamStopped,
+    )
+    from p2pnode.identity.keys import PrivateKey
+    from p2pnode.identity.peer_id import PeerId
+    from p2pnode.io.connection_info import ConnectionInfo
+    from p2pnode.io.node import Node
+    from p2pnode.io.node_config import NodeConfig
+    from p2pnode.io.node_events import (
+        AddressObserved,
+        EventsDropped,
+        ListenAddressesChanged,
+        NodeEvent,
+        PathChanged,
+        PeerConnected,
+        PeerDisconnected,
+        PeerIdentified,
+    )
+    from p2pnode.io.node_lifetime import open_node
+    from p2pnode.io.pings import PingLost, Pong
+    from p2pnode.io.stream import Stream
+    from p2pnode.protocols.identify import IdentifyInfo
+    from p2pnode.wire.multiaddr import Multiaddr
+
+__all__ = [
+    "AddressError",
+    "AddressObserved",
+    "ConnectionInfo",
+    "ConnectionLost",
+    "DataFolderError",
+    "DialError",
+    "EventsDropped",
+    "IdentifyInfo",
+    "KeyFileError",
+    "ListenAddressesChanged",
+    "ListenError",
+    "Multiaddr",
+    "NoAnswer",
+    "Node",
+    "NodeConfig",
+    "NodeEvent",
+    "P2PNodeError",
+    "PathChanged",
+    "PeerConnected",
+    "PeerDisconnected",
+    "PeerId",
+    "PeerIdMismatch",
+    "PeerIdentified",
+    "PingLost",
+    "Pong",
+    "PrivateKey",
+    "ProtocolNotSupported",
+    "Stream",
+    "StreamReset",
+    "StreamStopped",
+    "open_node",
+]
+
+_NODE_EVENTS = "p2pnode.io.node_events"
+_ERRORS = "p2pnode.errors"
+_MODULES = {
+    "AddressError": _ERRORS,
+    "AddressObserved": _NODE_EVENTS,
+    "ConnectionInfo": "p2pnode.io.connection_info",
+    "ConnectionLost": _ERRORS,
+    "DataFolderError": _ERRORS,
+    "DialError": _ERRORS,
+    "EventsDropped": _NODE_EVENTS,
+    "IdentifyInfo": "p2pnode.protocols.identify",
+    "KeyFileError": _ERRORS,
+    "ListenAddressesChanged": _NODE_EVENTS,
+    "ListenError": _ERRORS,
+    "Multiaddr": "p2pnode.wire.multiaddr",
+    "NoAnswer": _ERRORS,
+    "Node": "p2pnode.io.node",
+    "NodeConfig": "p2pnode.io.node_config",
+    "NodeEvent": _NODE_EVENTS,
+    "P2PNodeError": _ERRORS,
+    "PathChanged": _NODE_EVENTS,
+    "PeerConnected": _NODE_EVENTS,
+    "PeerDisconnected": _NODE_EVENTS,
+    "PeerId": "p2pnode.identity.peer_id",
+    "PeerIdMismatch": _ERRORS,
+    "PeerIdentified": _NODE_EVENTS,
+    "PingLost": "p2pnode.io.pings",
+    "Pong": "p2pnode.io.pings",
+    "PrivateKey": "p2pnode.identity.keys",
+    "ProtocolNotSupported": _ERRORS,
+    "Stream": "p2pnode.io.stream",
+    "StreamReset": _ERRORS,
+    "StreamStopped": _ERRORS,
+    "open_node": "p2pnode.io.node_lifetime",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

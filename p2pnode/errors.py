@@ -15,6 +15,7 @@
     +-- StreamReset                .code: the peer gave up sending
     +-- StreamStopped              .code: the peer gave up receiving
     +-- DialError                  .attempts: one (address, reason) for each address tried
+    +-- NoAnswer                   a ping or identify that the peer did not answer
     +-- ProtocolNotSupported       .protocols: none of them is spoken by the peer
     +-- AddressError               a multiaddr or peer id that does not parse or cannot be used
     +-- KeyFileError               a key file that cannot be read, written or trusted
@@ -121,6 +122,10 @@ class DialError(P2PNodeError):
         tried = "".join(f"; {address}: {reason}" for address, reason in attempts)
         super().__init__(message + tried)
         self.attempts = attempts
+
+
+class NoAnswer(P2PNodeError):
+    """The peer did not answer a ping or identify, or not as it should."""
 
 
 class ProtocolNotSupported(P2PNodeError):

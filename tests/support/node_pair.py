@@ -13,7 +13,7 @@ from p2pnode.io.listening import NodeSocket
 from p2pnode.io.node import Node
 from p2pnode.io.node_lifetime import NodeParts, run_node
 from p2pnode.io.stream import Stream
-from p2pnode.machine import SocketId, Transmit, UdpAddr
+from p2pnode.machine import Transmit, UdpAddr
 from p2pnode.swarm import SwarmConfig
 from p2pnode.transport.config import TransportConfig
 from tests.support.sim_socket import SimSocket

@@ -1,0 +1,110 @@
+"""Opens the sockets of a node: where it listens, and what it dials from otherwise.
+
+Rule: the sockets that listen also dial, so that one NAT mapping serves all peers; a family without
+a socket on all interfaces gets one that only dials.
+"""
+
+import errno
+import ipaddress
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import count
+from typing import Final, NamedTuple
+
+from p2pnode.errors import AddressError, ListenError
+from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.io.dial_target import zone_index
+from p2pnode.io.driver import DatagramSocket
+from p2pnode.io.udp_open import open_udp_socket
+from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+
+logger = logging.getLogger(__name__)
+
+WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - a peer is there for everybody
+
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+
+
+class NodeSocket(NamedTuple):
+    """A socket of a node, and the address that it is bound to."""
+
+    socket: DatagramSocket
+    local: UdpAddr
+    is_listening: bool
+
+
+def open_all_interfaces(port: int, stack: ExitStack) -> list[NodeSocket]:
+    """Returns sockets that listen on all interfaces, as far as the machine has IPv4 and IPv6.
+
+    `stack` closes them.  Raises ListenError.
+    """
+    ids = _socket_ids()
+    opened: list[NodeSocket] = []
+    missing: ListenError | None = None
+    for wildcard in WILDCARDS:
+        try:
+            opened.append(_open(UdpAddr(wildcard, port), ids, stack, is_listening=True))
+        except ListenError as exc:
+            if not _is_family_missing(exc):
+                raise
+            logger.debug("%s", exc)
+            missing = exc
+    if missing is not None and not opened:
+        raise missing
+    return opened
+
+
+def open_sockets(listen: Sequence[Multiaddr | str], stack: ExitStack) -> list[NodeSocket]:
+    """Returns sockets for these addresses, and those to dial from where they do not suffice.
+
+    `stack` closes them.  Raises ListenError, or AddressError for an address that does not parse.
+    """
+    ids = _socket_ids()
+    wanted = dict.fromkeys(_listen_address(address) for address in listen)
+    opened = [_open(address, ids, stack, is_listening=True) for address in wanted]
+    covered = [s.local.ip for s in opened]
+    missing: ListenError | None = None
+    for wildcard in WILDCARDS:
+        if wildcard in covered:
+            continue
+        try:
+            opened.append(_open(UdpAddr(wildcard, 0), ids, stack, is_listening=False))
+        except ListenError as exc:
+            logger.debug("%s", exc)
+            missing = exc
+    if missing is not None and not opened:
+        raise missing
+    return opened
+
+
+def _listen_address(given: Multiaddr | str) -> UdpAddr:
+    address = parse_multiaddr(given) if isinstance(given, str) else given
+    parts = udp_noise_addr(address)
+    if parts is None or parts.kind not in ("ip4", "ip6"):
+        raise AddressError(
+            f"cannot listen on {given}: not an address such as /ip4/0.0.0.0/udp/4001/noise"
+        )
+    return UdpAddr(
+        str(ipaddress.ip_address(parts.host)),
+        parts.port,
+        zone_index(parts.zone) if parts.zone else 0,
+    )
+
+
+def _open(
+    address: UdpAddr, ids: Iterator[SocketId], stack: ExitStack, *, is_listening: bool
+) -> NodeSocket:
+    sock = open_udp_socket(address, next(ids))
+    stack.callback(sock.close)
+    return NodeSocket(sock, sock.local, is_listening)
+
+
+def _socket_ids() -> Iterator[SocketId]:
+    return map(SocketId, count())
+
+
+def _is_family_missing(failure: ListenError) -> bool:
+    cause = failure.__cause__
+    return isinstance(cause, OSError) and cause.errno in _NO_SUCH_FAMILY

@@ -1,0 +1,248 @@
+"""A peer for trio programs: `async with open_node() as node`.
+
+Rule: a Node translates.  Commands go to the swarm, its events go to whoever waits for them, and all
+decisions are below.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import trio
+
+from p2pnode.errors import ConnectionLost, LocalProtocolError, P2PNodeError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
+from p2pnode.io import node_events
+from p2pnode.io.answers import Answers
+from p2pnode.io.connection_info import ConnectionInfo, connection_info, path_kind, via
+from p2pnode.io.dial_target import DialTarget, Target, dial_target
+from p2pnode.io.dials import Dials, Reached
+from p2pnode.io.driver import Driver
+from p2pnode.io.engine import Engine
+from p2pnode.io.handlers import Handler, Handlers
+from p2pnode.io.node_events import MAX_EVENTS, EventFeed, EventSubscription
+from p2pnode.io.open_streams import OpenStreams
+from p2pnode.io.pings import Pings
+from p2pnode.io.stream import Stream
+from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.swarm import Swarm
+from p2pnode.swarm import events as swarm_events
+from p2pnode.swarm.config import DEFAULT_MAX_STREAMS
+from p2pnode.swarm.events import SwarmEvent
+from p2pnode.wire.multiaddr import Multiaddr
+
+
+class Node:
+    """A running peer; `p2pnode.open_node` makes and ends it.
+
+    A target is a multiaddr, with or without /p2p/<id> at its end, or the id of a peer that is
+    connected or whose addresses are known; text of either will do.  All methods that take one raise
+    AddressError for text that is neither and DialError where the peer cannot be reached.
+    """
+
+    def __init__(self, swarm: Swarm, nursery: trio.Nursery) -> None:
+        """For `node_lifetime`; handlers run in the nursery."""
+        self.peer_id: PeerId = swarm.peer_id
+        self._swarm = swarm
+        self._engine = engine = Engine(swarm, Driver(swarm, self._dispatch))
+        self._streams = OpenStreams(engine)
+        self._dials = Dials(engine)
+        self._handlers = Handlers(engine, self._streams, nursery)
+        self._pings: Answers[float] = Answers(self._send_ping)
+        self._identifies: Answers[IdentifyInfo] = Answers(self._send_identify)
+        self._feed = EventFeed()
+        self._connected: dict[PeerId, None] = {}
+        self._is_closed = False
+
+    @property
+    def engine(self) -> Engine:
+        """For those who run the node."""
+        return self._engine
+
+    # facts
+
+    @property
+    def addresses(self) -> list[Multiaddr]:
+        """Where the node can be dialled, as far as it knows; loopback last.
+
+        Empty for a node that only dials.
+        """
+        return [with_peer_id(a, self.peer_id) for a in self._swarm.listen_addresses()]
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """The peers that are connected."""
+        return list(self._swarm.pool.peers())
+
+    def connection_info(self, peer: PeerId) -> ConnectionInfo:
+        """Returns which way packets to the peer go now.  Raises ConnectionLost where none do."""
+        best = self._swarm.pool.best(peer)
+        info = None if best is None else connection_info(self._swarm, best)
+        if info is None:
+            raise ConnectionLost(f"not connected with {peer}")
+        return info
+
+    def events(self, max_events: int = MAX_EVENTS) -> EventSubscription:
+        """Returns what happens from now on, to be iterated over with `async for`.
+
+        Who is more than `max_events` behind loses the oldest and gets EventsDropped for them.
+        """
+        return self._feed.subscribe(max_events)
+
+    # streams
+
+    def handle(
+        self, protocol: str, handler: Handler, max_streams: int = DEFAULT_MAX_STREAMS
+    ) -> None:
+        """Runs the handler, in a task of its own, for each stream that peers open for the protocol.
+
+        A peer may have `max_streams` of them at a time.  The stream is closed when the handler
+        returns, and reset when it raises; what it raises is logged.  Raises LocalProtocolError
+        where the protocol has a handler already.
+        """
+        self._handlers.add(protocol, handler, max_streams)
+
+    def unhandle(self, protocol: str) -> None:
+        """Takes no new streams for the protocol; those that are being handled go on."""
+        self._handlers.remove(protocol)
+
+    async def open_stream(self, target: Target, protocol: str | Sequence[str]) -> Stream:
+        """Opens a stream for the first of the protocols that the peer speaks; connects if needed.
+
+        Of one protocol it is not awaited whether the peer speaks it: data may follow at once, and
+        ProtocolNotSupported comes from the stream's first use.  Of several, this raises it.  Waits
+        while the peer allows no more streams.  Cancel-safe.
+        """
+        protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
+        wanted = dial_target(target)
+        while True:
+            reached = await self._reach(wanted)
+            stream = self._streams.open(reached.connection, protocols)
+            if stream is not None:
+                break
+            await self._streams.wait_for_room(reached.connection)
+        if len(protocols) > 1:
+            await stream.wait_negotiated()
+        return stream
+
+    # peers
+
+    async def connect(self, target: Target) -> PeerId:
+        """Connects with a peer, unless it is connected, and returns its id.  Cancel-safe."""
+        return (await self._reach(dial_target(target))).peer_id
+
+    async def disconnect(self, peer: PeerId, code: int = 0, reason: str = "") -> None:
+        """Closes the connections with a peer, who is told the code and the reason."""
+        for pooled in list(self._swarm.pool.peers().get(peer, ())):
+            self._swarm.disconnect(pooled.handle, self._engine.now, code, reason)
+        self._engine.drain()
+        await trio.lowlevel.checkpoint()
+
+    async def identify(self, target: Target) -> IdentifyInfo:
+        """Asks a peer who it is, and where it sees us.  Raises NoAnswer.  Cancel-safe."""
+        reached = await self._reach(dial_target(target))
+        return await self._identifies.ask(reached.connection)
+
+    async def ping(self, target: Target) -> float:
+        """Returns the time that 32 bytes take to a peer and back, in seconds.
+
+        Who asks while a ping is on its way gets the outcome of that one.  Raises NoAnswer.
+        Cancel-safe.
+        """
+        reached = await self._reach(dial_target(target))
+        return await self._pings.ask(reached.connection)
+
+    def pings(self, target: Target, count: int | None = None, interval: float = 1.0) -> Pings:
+        """Returns an async iterator over Pong and PingLost, `interval` seconds apart.
+
+        It raises where the peer cannot be reached to begin with, and connects again where the
+        connection is lost later.
+        """
+        return Pings(self, target, count, interval)
+
+    async def _reach(self, target: DialTarget) -> Reached:
+        if self._is_closed:
+            raise LocalProtocolError("the node is closed")
+        return await self._dials.reach(target)
+
+    def _send_ping(self, connection: int) -> None:
+        self._swarm.ping(connection, self._engine.now)
+        self._engine.drain()
+
+    def _send_identify(self, connection: int) -> None:
+        self._swarm.identify(connection, self._engine.now)
+        self._engine.drain()
+
+    # the end
+
+    def close(self) -> None:
+        """Closes all connections; their peers are told before this returns."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._swarm.close(self._engine.now)
+            self._engine.drain()
+            self._feed.close()
+
+    # from the swarm
+
+    def _dispatch(self, event: SwarmEvent) -> None:
+        match event:
+            case swarm_events.StreamReadable(stream):
+                self._streams.on_readable(stream)
+            case swarm_events.StreamWritable(stream):
+                self._streams.on_writable(stream)
+            case swarm_events.StreamOpened(stream):
+                self._handlers.on_opened(stream)
+            case swarm_events.StreamsAvailable(connection):
+                self._streams.on_room(connection)
+            case swarm_events.PongReceived(connection, rtt):
+                self._pings.answer(connection, rtt)
+            case swarm_events.PingFailed(connection, reason):
+                self._pings.fail(connection, reason)
+            case swarm_events.PeerIdentified(connection, info):
+                self._identifies.answer(connection, info)
+                self._feed.publish(node_events.PeerIdentified(info))
+            case swarm_events.IdentifyFailed(connection, reason):
+                self._identifies.fail(connection, reason)
+            case swarm_events.DialSucceeded():
+                self._dials.on_succeeded(event)
+            case swarm_events.DialFailed():
+                self._dials.on_failed(event)
+            case swarm_events.ConnectionEstablished():
+                self._on_established(event)
+            case swarm_events.ConnectionClosed(connection, peer_id, reason, is_last):
+                self._on_closed(connection, peer_id, reason, is_last=is_last)
+            case swarm_events.AddressObserved(peer_id, address, disposition, report):
+                told = udp_noise_multiaddr(address)
+                observed = node_events.AddressObserved(peer_id, told, disposition, report)
+                self._feed.publish(observed)
+            case swarm_events.PathChanged(_, peer_id, route, why):
+                path = node_events.PathChanged(peer_id, path_kind(route), via(route), why)
+                self._feed.publish(path)
+            case swarm_events.ListenAddressesChanged():
+                self._feed.publish(node_events.ListenAddressesChanged(tuple(self.addresses)))
+            case swarm_events.DatagramReceived():
+                pass  # nothing of the shell sends them yet
+            case _:
+                assert_never(event)
+
+    def _on_established(self, event: swarm_events.ConnectionEstablished) -> None:
+        if event.peer_id in self._connected:
+            return
+        self._connected[event.peer_id] = None
+        route = event.route
+        self._feed.publish(
+            node_events.PeerConnected(
+                event.peer_id, event.is_initiator, path_kind(route), via(route)
+            )
+        )
+
+    def _on_closed(
+        self, connection: int, peer_id: PeerId, reason: P2PNodeError, *, is_last: bool
+    ) -> None:
+        self._streams.on_connection_closed(connection)
+        self._pings.fail(connection, str(reason))
+        self._identifies.fail(connection, str(reason))
+        if is_last:
+            self._connected.pop(peer_id, None)
+            self._feed.publish(node_events.PeerDisconnected(peer_id, reason))
