@@ -1,14 +1,12 @@
 """Frames and packets: what is encoded is read back, and no bytes raise anything but DecodeError."""
 
 import contextlib
-import ipaddress
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from p2pnode.errors import DecodeError
-from p2pnode.machine import UdpAddr
 from p2pnode.transport import frame, packet
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.parameters import (
@@ -22,71 +20,10 @@ from p2pnode.transport.varint import (
     encode_varint,
     varint_size,
 )
+from tests.support.frames import frames_of, integers
 
-integers = st.one_of(
-    st.integers(0, MAX_VARINT), st.sampled_from([0, 63, 64, 16383, 16384, 1 << 30, MAX_VARINT])
-)
 ids = st.integers(0, (1 << 64) - 1)
-reasons = st.text(max_size=60)
-addresses = st.builds(
-    lambda packed, port: UdpAddr(str(ipaddress.ip_address(packed)), port),
-    st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=16),
-    st.integers(0, 65535),
-)
-
-
-@st.composite
-def acks(draw):
-    """Draws an ACK of any set of packet numbers with at most 64 gaps."""
-    gaps = draw(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 1000)), max_size=63))
-    stop = draw(st.integers(1 << 20, 1 << 40))
-    ranges = []
-    for gap, length in [(0, draw(st.integers(1, 1000))), *gaps]:
-        stop -= gap
-        ranges.append((stop - length, stop))
-        stop -= length
-    ecn = draw(st.none() | st.tuples(integers, integers, integers))
-    return frame.Ack(draw(integers), draw(integers), tuple(ranges), ecn)
-
-
-@st.composite
-def new_connection_ids(draw):
-    sequence = draw(integers)
-    retire = draw(st.integers(0, sequence))
-    return frame.NewConnectionId(
-        draw(integers), sequence, retire, draw(st.binary(min_size=8, max_size=8)),
-        draw(st.binary(min_size=16, max_size=16)),
-    )  # fmt: skip
-
-
-challenges = st.binary(min_size=8, max_size=8)
-frames = st.one_of(
-    st.builds(frame.Ping),
-    acks(),
-    st.builds(frame.ResetStream, integers, integers, integers),
-    st.builds(frame.StopSending, integers, integers),
-    st.builds(frame.NewToken, st.binary(min_size=1, max_size=frame.MAX_TOKEN_SIZE)),
-    st.builds(frame.MaxData, integers),
-    st.builds(frame.MaxStreamData, integers, integers),
-    st.builds(frame.MaxStreams, integers),
-    st.builds(frame.DataBlocked, integers),
-    st.builds(frame.StreamDataBlocked, integers, integers),
-    st.builds(frame.StreamsBlocked, integers),
-    new_connection_ids(),
-    st.builds(frame.RetireConnectionId, integers, integers),
-    st.builds(frame.PathChallenge, challenges),
-    st.builds(frame.PathResponse, challenges),
-    st.builds(frame.ConnectionClose, integers, integers, reasons, st.just(False)),
-    st.builds(frame.ConnectionClose, integers, st.just(0), reasons, st.just(True)),
-    st.builds(frame.HandshakeDone),
-    st.builds(frame.ImmediateAck),
-    st.builds(frame.PathAbandon, integers, integers),
-    st.builds(frame.PathStatus, integers, integers, st.booleans()),
-    st.builds(frame.MaxPathId, integers),
-    st.builds(frame.ObservedAddress, integers, integers, addresses),
-    st.builds(frame.AckFrequency, integers, integers, integers),
-    st.builds(frame.Datagram, st.binary(max_size=100)),
-)
+frames = frames_of(integers, st.integers(1 << 20, 1 << 40))
 
 
 @given(integers, st.binary(max_size=3))
