@@ -102,7 +102,7 @@ async def connects(node: Node, addr: str, pid: int) -> None:
             times.append(time.perf_counter() - start)
             await node.disconnect(peer)
             await trio.sleep(0.02)
-    quantiles(times, "ms", 1e3, cpu_pct=timed.percent())
+    quantiles(times, "ms", 1e3, cpu_pct=timed.percent(), cpu_us=timed.micros_each(CONNECTS))
 
 
 async def round_trips(node: Node, addr: str, pid: int) -> None:
@@ -114,7 +114,7 @@ async def round_trips(node: Node, addr: str, pid: int) -> None:
             await stream.send_all(bytes(32))
             await read_exactly(stream, 32)
             times.append(time.perf_counter() - start)
-    quantiles(times, "us", 1e6, cpu_pct=timed.percent())
+    quantiles(times, "us", 1e6, cpu_pct=timed.percent(), cpu_us=timed.micros_each(PINGS))
 
 
 async def rate(worker: Callable[[], Awaitable[None]], width: int, pid: int) -> None:
@@ -132,7 +132,8 @@ async def rate(worker: Callable[[], Awaitable[None]], width: int, pid: int) -> N
         async with trio.open_nursery() as nursery:
             for _ in range(width):
                 nursery.start_soon(loop)
-    sample(done / timed.wall, "1/s", done=done, cpu_pct=timed.percent())
+    cpu_us = timed.micros_each(done)
+    sample(done / timed.wall, "1/s", done=done, cpu_pct=timed.percent(), cpu_us=cpu_us)
 
 
 async def streams(node: Node, addr: str, width: int, pid: int) -> None:

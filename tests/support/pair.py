@@ -197,12 +197,11 @@ class Pair:
         other = self.server if side is self.client else self.client
         own = side.sockets[transmit.socket]
         source = self.translate.get(own, own)
-        for socket, address in other.sockets.items():
-            # behind a NAT only the present mapping leads to a socket
-            if transmit.remote == self.translate.get(address, address):
-                break
-        else:
+        # behind a NAT only the present mapping leads to a socket
+        reached = {self.translate.get(a, a): (socket, a) for socket, a in other.sockets.items()}
+        if transmit.remote not in reached:
             return
+        socket, address = reached[transmit.remote]
         if own in self.blocked or address in self.blocked:
             return
         ecn = transmit.ecn
