@@ -241,15 +241,14 @@ def test_paths_can_be_opened_and_abandoned_for_ever() -> None:
 @pytest.mark.spec("TRANSPORT-26")
 def test_the_number_of_paths_is_bounded() -> None:
     pair = connected()
-    paths = pair.client.connection.paths
     routes = [Route(SocketId(i), None, pair.server.address) for i in range(1, 10)]
     for route in routes:
         pair.client.more[route.socket] = UdpAddr("192.0.2.70", 7000 + route.socket)
     for route in routes[:8]:
-        paths.open([route], pair.now)
+        pair.client.connection.paths.open([route], pair.now)
         pair.drive(seconds=1)
     with pytest.raises(LocalProtocolError):
-        paths.open([routes[8]], pair.now)
+        pair.client.connection.paths.open([routes[8]], pair.now)
 
 
 @pytest.mark.spec("TRANSPORT-35")
