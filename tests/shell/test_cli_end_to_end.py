@@ -1,0 +1,252 @@
+"""The commands as processes of their own, over real sockets on loopback.
+
+Each test waits for printed lines, never for a time; a watchdog ends what hangs.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import IO, Any
+
+import pytest
+
+WATCHDOG = 60.0
+"""seconds after which a process is taken for hanging"""
+
+ENTRY = "import sys; from p2pnode.cli.main import main; sys.exit(main())"
+NOTHING = Path(os.devnull)
+LISTEN = ("--listen", "/ip4/127.0.0.1/udp/0/noise")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals"),
+]
+
+
+class Command:
+    """A p2pnode process."""
+
+    def __init__(self, *arguments: str, data: Path, stdin: Path = NOTHING) -> None:
+        with stdin.open("rb") as source:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", ENTRY, *arguments, "--data", str(data)],
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        self._watchdog = threading.Timer(WATCHDOG, self.process.kill)
+        self._watchdog.start()
+
+    def __enter__(self) -> "Command":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.cancel()
+        if self.process.poll() is None:
+            self.process.kill()
+        for stream in (self.process.stdout, self.process.stderr):
+            _pipe(stream).close()
+        self.process.wait()
+
+    def json(self, *, on_stderr: bool = False) -> dict[str, Any]:
+        """Returns the next line, which is an object."""
+        stream = self.process.stderr if on_stderr else self.process.stdout
+        line = _pipe(stream).readline()
+        assert line, f"the command ended: {_pipe(self.process.stderr).read().decode()}"
+        value: dict[str, Any] = json.loads(line)
+        return value
+
+    def event(self, name: str) -> dict[str, Any]:
+        """Returns the next event of that name."""
+        while (line := self.json())["event"] != name:
+            pass
+        return line
+
+    def signal(self, number: signal.Signals) -> int:
+        """Returns the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        return self.process.wait()
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Returns the lines to the end."""
+        return [json.loads(line) for line in _pipe(self.process.stdout).read().splitlines()]
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+@contextlib.contextmanager
+def running(data: Path, *arguments: str) -> Iterator[tuple[Command, str]]:
+    """Yields a peer that runs, and its address."""
+    with Command("run", *LISTEN, *arguments, "--json", data=data) as command:
+        yield command, command.event("started")["addresses"][0]
+
+
+def run_to_end(*arguments: str, data: Path) -> tuple[int, list[dict[str, Any]]]:
+    with Command(*arguments, "--json", data=data) as command:
+        lines = command.rest()
+        return command.wait(), lines
+
+
+def test_a_peer_is_pinged_and_identified_from_another_terminal(tmp_path: Path) -> None:
+    with running(tmp_path / "a") as (peer, address):
+        # The same data folder, as on a newcomer's machine: the peer does not dial itself.
+        code, pongs = run_to_end("ping", address, "-c", "2", "-i", "0.01", data=tmp_path / "a")
+        assert code == 0
+        assert [pong["seq"] for pong in pongs] == [1, 2]
+        assert all(address.endswith(pong["peer"]) for pong in pongs)
+        assert all(0 < pong["rtt_ms"] < 1000 * WATCHDOG for pong in pongs)
+        assert {(pong["path"], pong["via"]) for pong in pongs} == {
+            ("direct", address.partition("/p2p/")[0])
+        }
+
+        code, [said] = run_to_end("identify", address, data=tmp_path / "b")
+        assert code == 0
+        assert said["peer_id"] == address.rpartition("/")[2]
+        assert said["observed_addr"].startswith("/ip4/127.0.0.1/udp/")
+        assert "/ipfs/ping/1.0.0" in said["protocols"]
+
+        connected = peer.event("connected")
+        assert connected["direction"] == "inbound"
+        assert peer.event("disconnected")["peer"] == connected["peer"]
+        assert peer.signal(signal.SIGINT) == 0
+
+
+def test_identity_and_port_survive_a_kill(tmp_path: Path) -> None:
+    with Command("run", "--json", data=tmp_path) as first:
+        started = first.event("started")
+        first.process.kill()
+        first.wait()
+    assert run_to_end("id", data=tmp_path) == (0, [{"peer_id": started["peer_id"]}])
+    with Command("run", "--json", data=tmp_path) as second:
+        again = second.event("started")
+        assert sorted(again["addresses"]) == sorted(started["addresses"])
+        code, [error] = run_to_end("run", data=tmp_path)
+        assert code == 1
+        assert "in use" in error["error"]
+        assert second.signal(signal.SIGTERM) == 0
+
+
+@contextlib.contextmanager
+def receiving(folder: Path, data: Path, *arguments: str) -> Iterator[tuple[Command, str]]:
+    folder.mkdir(exist_ok=True)
+    with Command("receive", str(folder), *LISTEN, *arguments, "--json", data=data) as command:
+        yield command, command.event("listening")["addresses"][0]
+
+
+def test_a_file_goes_through_the_running_node_byte_for_byte(tmp_path: Path) -> None:
+    content = Random("file").randbytes(5_000_011)
+    (tmp_path / "a file.bin").write_bytes(content)
+    with (
+        receiving(tmp_path / "in", tmp_path / "a", "--once") as (receiver, address),
+        running(tmp_path / "b", "--connect", address) as (sender, sender_address),
+    ):
+        sender.event("connected")
+        code, [sent] = run_to_end(
+            "send", str(tmp_path / "a file.bin"), address, data=tmp_path / "b"
+        )
+        assert code == 0
+        received = receiver.event("received")
+        assert receiver.wait() == 0
+        assert sender.signal(signal.SIGINT) == 0
+    assert received["peer"] == sender_address.rpartition("/")[2]
+    assert (tmp_path / "in" / "a file.bin").read_bytes() == content
+    for report in (sent, received):
+        assert report["sha256"] == hashlib.sha256(content).hexdigest()
+        assert report["bytes"] == len(content)
+        assert report["path"] == "direct"
+        assert report["seconds"] > 0
+
+
+def test_an_interrupted_send_leaves_nothing_and_the_receiver_goes_on(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 33)
+    (tmp_path / "small").write_bytes(b"abc")
+    with receiving(tmp_path / "in", tmp_path / "a") as (receiver, address):
+        with Command(
+            "send", str(tmp_path / "sparse"), address, "--json", data=tmp_path / "b"
+        ) as sender:
+            wait_until_written_to(tmp_path / "in")
+            assert sender.signal(signal.SIGINT) == 1
+        assert receiver.event("failed")["file"] == "sparse"
+        assert os.listdir(tmp_path / "in") == []
+        assert run_to_end("send", str(tmp_path / "small"), address, data=tmp_path / "b")[0] == 0
+        assert receiver.event("received")["bytes"] == 3
+        assert receiver.signal(signal.SIGINT) == 0
+
+
+def test_an_interrupted_receive_leaves_nothing_and_the_sender_hears_of_it(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 33)
+    with (
+        receiving(tmp_path / "in", tmp_path / "a") as (receiver, address),
+        Command("send", str(tmp_path / "sparse"), address, "--json", data=tmp_path / "b") as sender,
+    ):
+        wait_until_written_to(tmp_path / "in")
+        assert receiver.signal(signal.SIGINT) == 1
+        assert os.listdir(tmp_path / "in") == []
+        assert set(sender.json()) == {"error"}
+        assert sender.wait() == 1
+
+
+def wait_until_written_to(folder: Path) -> None:
+    """Returns when a file in the folder has grown; the watchdog of the writer limits the wait."""
+    while not any(path.stat().st_size for path in folder.iterdir()):
+        pass
+
+
+def test_a_pipe_carries_bytes_both_ways(tmp_path: Path) -> None:
+    up, down = tmp_path / "up", tmp_path / "down"
+    up.write_bytes(Random("up").randbytes(300_000))
+    down.write_bytes(Random("down").randbytes(300_000))
+    with Command("pipe", *LISTEN, "--json", data=tmp_path / "a", stdin=down) as waiting:
+        address = waiting.json(on_stderr=True)["addresses"][0]
+        with Command("pipe", address, data=tmp_path / "b", stdin=up) as connecting:
+            assert _pipe(connecting.process.stdout).read() == down.read_bytes()
+            assert _pipe(waiting.process.stdout).read() == up.read_bytes()
+            assert connecting.wait() == 0
+            assert waiting.wait() == 0
+
+
+def test_somebody_else_at_the_address_is_one_sentence(tmp_path: Path) -> None:
+    _, [other] = run_to_end("id", data=tmp_path / "other")
+    with running(tmp_path / "a") as (_, address):
+        transport = address.partition("/p2p/")[0]
+        code, [error] = run_to_end(
+            "ping", f"{transport}/p2p/{other['peer_id']}", "-c", "1", data=tmp_path / "b"
+        )
+    assert code == 1
+    assert f"expected peer {other['peer_id']}" in error["error"]
+
+
+def test_a_port_in_use_and_a_key_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
+    with running(tmp_path / "a") as (_, address):
+        transport = address.partition("/p2p/")[0]
+        code, [error] = run_to_end("run", "--listen", transport, data=tmp_path / "b")
+        assert code == 1
+        assert "in use" in error["error"]
+    (tmp_path / "b" / "key").write_bytes(b"rubbish")
+    code, [error] = run_to_end("id", data=tmp_path / "b")
+    assert code == 1
+    assert str(tmp_path / "b" / "key") in error["error"]
+
+
+def test_who_does_not_wait_for_files_gets_none(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    with running(tmp_path / "a") as (_, address):
+        code, [error] = run_to_end("send", str(tmp_path / "x"), address, data=tmp_path / "b")
+    assert code == 1
+    assert "p2pnode receive" in error["error"]
