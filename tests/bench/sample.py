@@ -65,12 +65,7 @@ class Timed:
         self._start = time.perf_counter()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.wall = time.perf_counter() - self._start
         self.cpu = [cpu_seconds(p) - b for p, b in zip(self._pids, self._before, strict=True)]
 
