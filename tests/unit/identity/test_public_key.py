@@ -128,6 +128,20 @@ def test_der_that_is_not_canonical_is_refused() -> None:
             ),
         ),
     ],
+    # the keys are made anew in each process: their bytes are no names
+    ids=[
+        "short ed25519",
+        "long ed25519",
+        "secp256k1 beyond the field",
+        "secp256k1 all zeros",
+        "secp256k1 uncompressed",
+        "ecdsa not DER",
+        "ecdsa on secp256k1",
+        "ecdsa with an RSA key",
+        "rsa with an EC key",
+        "rsa of 1024 bits",
+        "rsa with a huge exponent",
+    ],
 )
 def test_unfit_keys_are_refused(key_type: KeyType, data: bytes) -> None:
     with pytest.raises(DecodeError):
