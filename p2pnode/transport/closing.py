@@ -1,7 +1,7 @@
 """The end of a connection (RFC 9000 section 10.2).
 
     OPEN --we close--> CLOSING --time--> CLOSED
-      |                  | peer's close
+      |
       `--peer closes--> DRAINING --time--> CLOSED
 
 The rule: closing costs the peer at most one packet for every one of its own, ever more rarely;
@@ -37,7 +37,6 @@ TRANSITIONS: Final = {
     (CloseState.OPEN, CloseEvent.LOCAL_CLOSE): CloseState.CLOSING,
     (CloseState.OPEN, CloseEvent.PEER_CLOSE): CloseState.DRAINING,
     (CloseState.OPEN, CloseEvent.SILENT): CloseState.CLOSED,
-    (CloseState.CLOSING, CloseEvent.PEER_CLOSE): CloseState.DRAINING,
     (CloseState.CLOSING, CloseEvent.TIME): CloseState.CLOSED,
     (CloseState.DRAINING, CloseEvent.TIME): CloseState.CLOSED,
 }
@@ -67,12 +66,10 @@ class Closing:
         state = TRANSITIONS.get((self.state, event))
         if state is None:
             return False
-        was_open = self.is_open
         self.state = state
-        if was_open:
-            self.reason, self.frame, self._until = reason, frame, until
+        self.reason, self.frame, self._until = reason, frame, until
         self.is_send_due = state is CloseState.CLOSING and frame is not None
-        return was_open
+        return True
 
     def on_packet(self) -> None:
         """The peer has not heard yet: tells it again at its 1st, 2nd, 4th, 8th packet."""

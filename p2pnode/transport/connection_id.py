@@ -65,9 +65,11 @@ class LocalIds:
 
         Raises TransportError for an id that was never issued.
         """
+        if frame.path_id > self._highest_path:
+            raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "retired an id never issued")
         issued = self._next_sequence.get(frame.path_id)
         if issued is None:
-            return None
+            return None  # of a path that was abandoned
         if frame.sequence >= issued:
             raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "retired an id never issued")
         place = (frame.path_id, frame.sequence)
@@ -144,16 +146,6 @@ class RemoteIds:
             raise TransportError(ErrorCode.CONNECTION_ID_LIMIT_ERROR, "too many connection ids")
         self.tokens_changed = True
         return [RetireConnectionId(frame.path_id, sequence) for sequence in retired]
-
-    def use_fresh(self, path_id: int) -> RetireConnectionId | None:
-        """Moves a path on to an unused id, where there is one, and retires the old one."""
-        ids = self._ids.get(path_id)
-        if ids is None or len(ids) < 2:
-            return None
-        sequence = next(iter(ids))
-        del ids[sequence]
-        self.tokens_changed = True
-        return RetireConnectionId(path_id, sequence)
 
     def abandon(self, path_id: int) -> None:
         self._ids.pop(path_id, None)

@@ -141,10 +141,12 @@ def decode_stateless_reset_untrusted(datagram: bytes) -> bytes:
 
 
 def decode_initial_untrusted(datagram: bytes) -> Initial:
-    """Reads message 1's packet.  Only the version is sure to mean the same in every version."""
+    """Reads message 1's packet; of an unknown version only what all versions have in common."""
     if len(datagram) < MIN_INITIAL_SIZE:
         raise DecodeError("initial datagram below 1,200 bytes")
     _, version, pattern, destination, source, size = struct.unpack_from(">BBBQQB", datagram)
+    if version not in VERSIONS:
+        return Initial(version, pattern, destination, source, b"", b"")
     if size > MAX_TOKEN_SIZE:
         raise DecodeError("token too long")
     start = 20 + size

@@ -27,6 +27,8 @@ MAX_DATAGRAM_QUEUE: Final = 256
 """DATAGRAM frames that wait to be sent; chosen: 10 ms at 40 MB/s; older ones are stale anyway"""
 MTU_PROBE_AFTER: Final = 10
 """packets sent on a path before its MTU is searched; chosen: a request and its answer need none"""
+MAX_ACK_SIZE: Final = 600
+"""bytes; what an ACK with all its ranges needs at the most"""
 _PING: Final = Ping().encode()
 _PADDING: Final = bytes(1)
 
@@ -142,7 +144,7 @@ class PacketSender:
             due = other.acks.wants_ack(now)
             if other is path:
                 due = due or (other.acks.has_unacked and self._has_data())
-            elif other.route is not None:
+            elif other.route is not None or builder.room < MAX_ACK_SIZE:
                 due = False
             if due:
                 ack = other.acks.build(other.path_id, now)

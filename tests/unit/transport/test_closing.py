@@ -50,13 +50,12 @@ def test_who_was_told_sends_nothing():
     assert not closing.is_send_due
 
 
-def test_the_peers_close_silences_our_own_and_the_reason_stays():
+def test_the_peers_close_changes_nothing_once_we_have_closed():
     closing, reason = Closing(), ClosedLocally()
     closing.close(CloseEvent.LOCAL_CLOSE, reason, 5.0, FRAME)
     assert not closing.close(CloseEvent.PEER_CLOSE, ClosedByPeer(0, ""), 9.0, None)
-    assert closing.state is CloseState.DRAINING
+    assert closing.state is CloseState.CLOSING
     assert closing.reason is reason
-    assert not closing.is_send_due
     assert closing.poll_timeout().at == 5.0
 
 

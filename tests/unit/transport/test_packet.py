@@ -1,3 +1,5 @@
+import struct
+
 import pytest
 
 from p2pnode.errors import DecodeError
@@ -160,3 +162,9 @@ def test_the_first_bytes_are_the_specs():
         "Version Negotiation": HandshakeType.VERSION_NEGOTIATION,
     }
     assert all(128 <= first <= 191 for first in rows.values())
+
+
+@pytest.mark.spec("TRANSPORT-15")
+def test_of_an_unknown_version_only_what_all_versions_share_is_read():
+    datagram = struct.pack(">BBBQQ", 0xA1, 9, 77, 1, 2) + b"\xff" * 1200
+    assert decode_initial_untrusted(datagram) == Initial(9, 77, 1, 2, b"", b"")
