@@ -16,9 +16,11 @@ CAPACITY = SEND_BUFFER_SIZE + 2 * CHUNK
 
 
 async def clog(stream: trio.abc.SendStream) -> None:
-    chunk = bytes(CHUNK)
-    for _ in range(CAPACITY // CHUNK):
-        await stream.send_all(chunk)
+    """Sends until neither the peer nor the send buffer takes any more."""
+    for _ in range(2):
+        await stream.send_all(bytes(CHUNK))
+    await trio.sleep(1)  # acknowledged, so that the buffer is empty
+    await stream.send_all(bytes(SEND_BUFFER_SIZE))
     with trio.move_on_after(1):
         await stream.send_all(b"x")
         raise AssertionError("there is room yet")
