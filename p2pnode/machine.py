@@ -21,7 +21,7 @@ Rules of the contract:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, NewType, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
 from p2pnode.clock import Deadline, Instant
 
@@ -53,10 +53,10 @@ class UdpAddr(NamedTuple):
 class Ecn:
     """ECN codepoints of RFC 3168, the two low bits of the traffic class."""
 
-    NOT_ECT = 0
-    ECT_1 = 1
-    ECT_0 = 2
-    CE = 3
+    NOT_ECT: Final = 0
+    ECT_1: Final = 1
+    ECT_0: Final = 2
+    CE: Final = 3
 
 
 class Received(NamedTuple):

@@ -20,7 +20,7 @@ class DatagramBatch:
         self._transmits: list[Transmit] = []
         self._parts: list[bytes] = []
         self._route: Route | None = None
-        self._ecn = 0
+        self._ecn: int = 0
         self._segment_size = 0
         self._segments = 0
         self._size = 0
