@@ -1,105 +1,30 @@
 """The command line: `p2pnode COMMAND`.
 
-Rule: whatever happens, a person reads one sentence on stderr, a script one JSON object on stdout,
-and the exit code tells done (0), failed (1) and wrong usage (2) apart.
+Rule: signals are taken before anything else happens; so this module imports next to nothing.
 """
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import typer
+from p2pnode.cli.interrupts import INTERRUPTS
 
-from p2pnode.cli import id as id_command
-from p2pnode.cli import identify, ping, pipe, receive, run, send
-from p2pnode.cli.command import Invocation
-from p2pnode.cli.environment import Environment
-from p2pnode.cli.output import Output, StdoutClosed
-from p2pnode.errors import P2PNodeError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
-# Typer brings a copy of click with it, or depends on click, by version; this is its UsageError.
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-
-app = typer.Typer(
-    name="p2pnode",
-    help="A peer that helps other peers, and is helped by them.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.  An interrupt is an end like any other: "
-    "0 where waiting was all that was left to do, else 1.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command("run")(run.run)
-app.command("id")(id_command.show_id)
-app.command("ping")(ping.ping)
-app.command("identify")(identify.identify)
-app.command("send")(send.send)
-app.command("receive")(receive.receive)
-app.command("pipe")(pipe.pipe)
+if TYPE_CHECKING:
+    from p2pnode.cli.environment import Environment
 
 
-def main(argv: Sequence[str] | None = None, environment: Environment | None = None) -> int:
+def main(argv: Sequence[str] | None = None, environment: "Environment | None" = None) -> int:
     """Runs a command; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    output = Output(is_json="--json" in arguments)
-    if environment is None:
-        from p2pnode.cli.node_environment import NodeEnvironment
+    with INTERRUPTS.taken():
+        from p2pnode.cli.app import EXIT_FAILED, run_command
+        from p2pnode.cli.output import StdoutClosed
 
-        environment = NodeEnvironment()
-    with _sigterm_as_interrupt():
         try:
-            return _run(arguments, Invocation(environment, output))
+            return run_command(list(sys.argv[1:] if argv is None else argv), environment)
         except StdoutClosed:
             _forget_stdout()
-        except KeyboardInterrupt:
-            pass  # before the command had begun, or for the second time
     return EXIT_FAILED
-
-
-def _run(arguments: list[str], invocation: Invocation) -> int:
-    output = invocation.output
-    try:
-        code: object = typer.main.get_command(app).main(
-            args=arguments, prog_name="p2pnode", standalone_mode=False, obj=invocation
-        )
-    except _USAGE_ERROR as exc:
-        usage_error = cast("typer.BadParameter", exc)
-        if output.is_json:
-            output.error(usage_error.format_message())
-        else:
-            usage_error.show()
-        return EXIT_USAGE
-    except P2PNodeError as exc:
-        output.error(str(exc))
-    except OSError as exc:
-        output.error(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
-    except typer.Abort:
-        pass
-    else:
-        # Typer has its own code for KeyboardInterrupt.
-        return code if code in (0, EXIT_FAILED, EXIT_USAGE) else EXIT_FAILED
-    return EXIT_FAILED
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Generator[None, None, None]:
-    """Lets SIGTERM interrupt what happens before and after the command's own handling of it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _forget_stdout() -> None:

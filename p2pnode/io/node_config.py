@@ -1,5 +1,6 @@
 """What the user of a node may set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -23,7 +24,7 @@ class NodeConfig:
     """None: the data folder's key, or without a folder one that is forgotten afterwards."""
     data_folder: Path | None = None
     """Where key, port and control socket are; locked while the node is open."""
-    listen: tuple[Multiaddr | str, ...] | None = None
+    listen: Sequence[Multiaddr | str] | None = None
     """Addresses such as /ip4/0.0.0.0/udp/4001/noise; port 0 takes any.  None: all interfaces, IPv4
     and IPv6, on the data folder's port.  Empty: dial only."""
     agent_version: str = DEFAULT_AGENT_VERSION
@@ -43,7 +44,7 @@ class NodeSettings(TypedDict, total=False):
 
     identity: PrivateKey | None
     data_folder: Path | None
-    listen: tuple[Multiaddr | str, ...] | None
+    listen: Sequence[Multiaddr | str] | None
     agent_version: str
     control_socket: bool
     key_log: Path | None

@@ -29,6 +29,7 @@ from p2pnode.io.listening import NodeSocket, open_all_interfaces, open_sockets
 from p2pnode.io.node import Node
 from p2pnode.io.node_config import NodeConfig, NodeSettings
 from p2pnode.io.os_entropy import os_entropy, os_rng
+from p2pnode.io.trace_files import TraceFiles
 from p2pnode.swarm import Swarm, SwarmConfig
 
 
@@ -62,6 +63,8 @@ class NodeParts:
     entropy: Entropy = os_entropy
     rng: Random
     unix_now: UnixTime
+    key_log: Path | None = None
+    qlog_dir: Path | None = None
 
 
 @asynccontextmanager
@@ -72,6 +75,9 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
         async with trio.open_nursery() as nursery:
             node = _make_node(parts, nursery)
             nursery.start_soon(node.engine.driver.run)
+            traces = TraceFiles(node.engine.swarm, parts.key_log, parts.qlog_dir)
+            if parts.key_log or parts.qlog_dir:
+                nursery.start_soon(traces.run)
             if parts.watches_interfaces:
                 nursery.start_soon(_watch_interfaces, node, parts.interfaces)
             try:
@@ -81,6 +87,7 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
             finally:
                 nursery.cancel_scope.cancel()
                 node.close()
+                traces.flush()
     except BaseExceptionGroup as group:
         failure = _unwrapped(group)
     if failure is not None:
@@ -111,6 +118,8 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         control_path=folder.control_socket if folder and config.control_socket else None,
         rng=rng,
         unix_now=UnixTime(time.time()),
+        key_log=config.key_log,
+        qlog_dir=config.qlog_dir,
     )
 
 

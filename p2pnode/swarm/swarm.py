@@ -283,6 +283,14 @@ class Swarm:
             *(dial.poll_timeout() for dial in self._dials.values()),
         )
 
+    def poll_key_log(self) -> list[str]:
+        """Returns the secrets of new connections, where the configuration asks for them."""
+        return self._endpoint.poll_key_log()
+
+    def poll_qlog(self) -> list[tuple[str, list[str]]]:
+        """Returns (trace name, JSON texts), where the configuration asks for them."""
+        return self._endpoint.poll_qlog()
+
     # endpoint events
 
     def _drain(self, now: Instant) -> None:

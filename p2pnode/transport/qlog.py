@@ -12,6 +12,7 @@ from p2pnode.clock import Instant, UnixTime
 from p2pnode.errors import DecodeError
 from p2pnode.transport.frame import (
     STREAM_TYPES,
+    ConnectionClose,
     Datagram,
     Frame,
     FrameType,
@@ -131,6 +132,10 @@ def describe_frames(payload: bytes) -> list[dict[str, object]]:
 
 def _facts(frame: Frame) -> dict[str, object]:
     match frame:
+        case ConnectionClose(code, frame_type, reason, is_application):
+            space = "application" if is_application else "transport"
+            trigger = {"trigger_frame_type": frame_type}
+            return {"error_space": space, "error_code": code, "reason": reason, **trigger}
         case Datagram(data):
             return {"length": len(data)}
         case NewToken() | NewConnectionId():

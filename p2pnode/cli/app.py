@@ -1,0 +1,71 @@
+"""The commands as one program, and what its failures look like.
+
+Rule: whatever happens, a person reads one sentence on stderr, a script one JSON object on stdout,
+and the exit code tells done (0), failed (1) and wrong usage (2) apart.
+"""
+
+from typing import cast
+
+import typer
+
+from p2pnode.cli import id as id_command
+from p2pnode.cli import identify, ping, pipe, receive, run, send
+from p2pnode.cli.command import Invocation
+from p2pnode.cli.environment import Environment
+from p2pnode.cli.output import Output
+from p2pnode.errors import P2PNodeError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+# Typer brings a copy of click with it, or depends on click, by version; this is its UsageError.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="p2pnode",
+    help="A peer that helps other peers, and is helped by them.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.  An interrupt is an end like any other: "
+    "0 where waiting was all that was left to do, else 1.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("id")(id_command.show_id)
+app.command("ping")(ping.ping)
+app.command("identify")(identify.identify)
+app.command("send")(send.send)
+app.command("receive")(receive.receive)
+app.command("pipe")(pipe.pipe)
+
+
+def run_command(arguments: list[str], environment: Environment | None) -> int:
+    """Runs a command; returns the exit code.  Raises StdoutClosed."""
+    if environment is None:
+        from p2pnode.cli.node_environment import NodeEnvironment
+
+        environment = NodeEnvironment()
+    output = Output(is_json="--json" in arguments)
+    invocation = Invocation(environment, output)
+    try:
+        code: object = typer.main.get_command(app).main(
+            args=arguments, prog_name="p2pnode", standalone_mode=False, obj=invocation
+        )
+    except _USAGE_ERROR as exc:
+        usage_error = cast("typer.BadParameter", exc)
+        if output.is_json:
+            output.error(usage_error.format_message())
+        else:
+            usage_error.show()
+        return EXIT_USAGE
+    except P2PNodeError as exc:
+        output.error(str(exc))
+    except OSError as exc:
+        output.error(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+    except typer.Abort:
+        pass
+    else:
+        # Typer has its own code for KeyboardInterrupt.
+        return code if code in (0, EXIT_FAILED, EXIT_USAGE) else EXIT_FAILED
+    return EXIT_FAILED
