@@ -16,6 +16,7 @@ from p2pnode.io.stream import Stream
 from p2pnode.machine import Transmit, UdpAddr
 from p2pnode.swarm import SwarmConfig
 from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.packet import HandshakeType
 from tests.support.sim_socket import SimSocket
 
 PROTOCOL = "/test/1.0.0"
@@ -27,6 +28,8 @@ class SimNetwork:
 
     def __init__(self) -> None:
         self.is_cut = False
+        self.handshakes: list[Transmit] = []
+        """First messages that were sent, repeated ones included."""
         self._sockets: dict[UdpAddr, LinkedSocket] = {}
 
     def socket(self, address: UdpAddr) -> "LinkedSocket":
@@ -34,6 +37,8 @@ class SimNetwork:
         return sock
 
     def carry(self, source: UdpAddr, transmit: Transmit) -> None:
+        if transmit.buffer[0] == HandshakeType.INITIAL:
+            self.handshakes.append(transmit)
         target = self._sockets.get(transmit.remote)
         if target is None or self.is_cut:
             return
@@ -116,10 +121,6 @@ async def node_pair(transport: TransportConfig | None = None) -> AsyncIterator[N
     """Yields two nodes on a network of their own; needs a virtual clock."""
     network = SimNetwork()
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            sim_node(network, "client", "192.0.2.1", transport)
-        )
-        server = await stack.enter_async_context(
-            sim_node(network, "server", "192.0.2.2", transport)
-        )
+        client = await stack.enter_async_context(sim_node(network, "client", "10.0.0.1", transport))
+        server = await stack.enter_async_context(sim_node(network, "server", "10.0.0.2", transport))
         yield NodePair(network, client, server)
