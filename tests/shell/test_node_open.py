@@ -17,6 +17,7 @@ from p2pnode.io.aead_preference import has_aes, preferred_aeads
 from p2pnode.io.control_client import ControlClient
 from p2pnode.io.data_folder import DataFolder
 from p2pnode.io.node_config import NodeConfig, NodeSettings
+from p2pnode.io.node_events import PeerConnected
 from p2pnode.io.node_lifetime import open_node
 from p2pnode.io.stream import Stream
 from p2pnode.transport.aead import Aead
@@ -61,7 +62,10 @@ async def test_bytes_go_to_a_peer_and_back_over_loopback() -> None:
 async def test_a_node_that_only_dials_has_no_addresses_and_is_reached_all_the_same() -> None:
     with trio.fail_after(TIMEOUT):
         async with open_node(listen=[LOOPBACK]) as server, open_node(listen=[]) as client:
+            events = server.events()
             await client.connect(server.addresses[0])
+            assert isinstance(await anext(events), PeerConnected)  # a moment later than there
+
             await server.ping(client.peer_id)
 
             assert client.addresses == []
