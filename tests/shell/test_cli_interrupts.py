@@ -1,0 +1,55 @@
+"""Signals, whenever they come."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from p2pnode.cli.interrupts import Interrupts
+from p2pnode.cli.main import main
+from tests.shell.fake_node import ADDRESS, FakeEnvironment, FakeNode
+
+
+class EarlyInterrupt(FakeEnvironment):
+    """The signal comes before the command has begun."""
+
+    def data_folder(self, chosen: Path | None) -> Path:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().data_folder(chosen)
+
+
+def test_a_signal_before_the_command_has_begun_is_not_lost(tmp_path: Path) -> None:
+    def on_open(node: FakeNode, _: trio.Nursery) -> None:
+        node.is_ending = False
+
+    assert main(["run"], EarlyInterrupt(tmp_path, on_open)) == 1
+    assert main(["ping", ADDRESS], EarlyInterrupt(tmp_path)) == 1
+
+
+def test_a_command_that_cannot_end_is_ended_by_the_third_signal() -> None:
+    code = (
+        "import os, signal; from p2pnode.cli.interrupts import INTERRUPTS\n"
+        "with INTERRUPTS.taken():\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('never', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.stdout == b"still here\n"
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_mean_what_they_did_once_the_command_is_over(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    interrupts = Interrupts()
+    ends: list[int] = []
+    with interrupts.taken(), interrupts.ending_by(lambda: ends.append(1)):
+        os.kill(os.getpid(), number)
+    assert ends == [1]
+    assert signal.getsignal(number) is before
