@@ -22,6 +22,11 @@ class Interrupts:
         self._count = 0
         self._end: Callable[[], None] | None = None
 
+    @property
+    def has_come(self) -> bool:
+        """True once the command has been asked to end."""
+        return self._count > 0
+
     @contextmanager
     def taken(self) -> Generator[None, None, None]:
         """Takes the signals; outside of the main thread there are none to take."""

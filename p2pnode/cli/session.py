@@ -36,6 +36,8 @@ def run_session(command: Callable[[Session], Awaitable[int]]) -> int:
 
 
 async def _supervise(command: Callable[[Session], Awaitable[int]]) -> int:
+    if INTERRUPTS.has_come:
+        return EXIT_FAILED
     session = Session()
     token = trio.lowlevel.current_trio_token()
     code = EXIT_FAILED
