@@ -1,5 +1,6 @@
 """Two StreamSets back to back: their packets as bytes, without packet numbers or encryption."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from p2pnode.transport.frame import (
@@ -27,7 +28,10 @@ class Limits(NamedTuple):
     initial_max_streams: int = 8
 
 
-class Packet(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Packet:
+    """Two packets with the same content are still two."""
+
     payload: bytes
     records: tuple
 
