@@ -8,7 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.errors import LocalProtocolError, P2PNodeError, ProtocolNotSupported
+from p2pnode.errors import (
+    LocalProtocolError,
+    P2PNodeError,
+    ProtocolNotSupported,
+    StreamReset,
+)
 from p2pnode.machine import Buffer
 from p2pnode.protocols.multistream import Agreed, Failed, Initiator, Refused, Responder
 from p2pnode.transport.connection import Connection
@@ -89,7 +94,7 @@ class SwarmStream:
         try:
             data = streams.read(self.stream_id, MAX_NEGOTIATION_READ)
         except P2PNodeError as error:
-            self.fail(error, StreamResetCode.NONE)
+            self.fail(_refusal(error, negotiation), StreamResetCode.NONE)
             return True
         if data:
             negotiation.handle_data(data)
@@ -236,6 +241,21 @@ class SwarmStream:
         reason = self._connection.close_reason
         if reason is not None:
             raise reason
+
+
+def _refusal(error: P2PNodeError, negotiation: Initiator | Responder) -> P2PNodeError:
+    """Returns what the loss of a stream means while its protocol is being agreed on.
+
+    Who sent data behind a proposal that is refused has sent another proposal, and a malformed one:
+    the peer then resets the stream, and its "na" may be lost with it.
+    """
+    if (
+        isinstance(negotiation, Initiator)
+        and isinstance(error, StreamReset)
+        and error.code == StreamResetCode.NEGOTIATION_FAILED
+    ):
+        return ProtocolNotSupported(negotiation.protocols)
+    return error
 
 
 def propose(protocols: Sequence[str]) -> Initiator:

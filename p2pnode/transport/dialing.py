@@ -27,6 +27,9 @@ FIRST_INTERVAL: Final = 0.5
 half of RFC 9002's 1 s, because a lost first packet is what a person waits for"""
 MAX_INTERVAL: Final = 4.0
 """seconds between two of them"""
+MISMATCH_GRACE: Final = 2.0
+"""seconds that the right peer has left to answer once another one did; chosen: four round trips of
+the worst path, and nobody who typed a wrong id waits for ten seconds"""
 
 
 class Dialing:
@@ -87,6 +90,8 @@ class Dialing:
             answer = self._handshake.read_response_untrusted(message)
             return self._open(answer, now)
         except PeerIdMismatch as error:
+            if not isinstance(self._failure, PeerIdMismatch):
+                self._deadline = min(self._deadline, now + MISMATCH_GRACE)
             self._failure = error
         except (DecodeError, HandshakeError):
             pass  # forged or damaged: as if it had not come

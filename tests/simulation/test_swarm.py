@@ -210,6 +210,18 @@ def test_dialling_nobody_or_oneself_is_refused_at_once() -> None:
         a.do(a.swarm.dial, a.peer_id, (b.address(),), world.now)
 
 
+@pytest.mark.spec("PING-6")
+@pytest.mark.parametrize("pause", [30.0, 46.0, 59.99, 60.0, 75.0])
+def test_pings_far_apart_all_come_back(pause: float) -> None:
+    a, b, world = two_nodes(delay=0.02)
+    connection = a.connect(b)
+    for _ in range(4):
+        a.do(a.swarm.ping, connection, world.now)
+        world.run_for(pause)
+    assert len(a.of(PongReceived)) == 4
+    assert not a.of(PingFailed)
+
+
 def test_a_dead_peer_fails_the_ping() -> None:
     a, b, world = two_nodes()
     connection = a.connect(b)

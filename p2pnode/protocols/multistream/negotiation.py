@@ -130,6 +130,11 @@ class Initiator(_Negotiation):
         self._send(self._protocols[0])
 
     @property
+    def protocols(self) -> tuple[str, ...]:
+        """What is proposed, in order of preference."""
+        return self._protocols
+
+    @property
     def may_send_early(self) -> bool:
         """True where the protocol's data may follow before there is an outcome."""
         return len(self._protocols) == 1

@@ -2,7 +2,7 @@
 
     PingRequester   IDLE --ping()--> WAITING --32 equal bytes--> IDLE, Pong
                     WAITING --10 s | other bytes | eof | reset--> DONE, PingFailed
-                    IDLE --close() | eof | reset--> DONE
+                    IDLE --close() | eof | reset | 45 s without a ping--> DONE
     PingResponder   OPEN --32 bytes--> OPEN, echoes them
                     OPEN --eof | reset | 60 s of silence--> DONE
 
@@ -21,6 +21,7 @@ from p2pnode.wire.reset_code import StreamResetCode
 PING_SIZE = 32  # bytes; libp2p ping.md
 PING_TIMEOUT = 10.0  # seconds for one ping; go-libp2p
 RESPONDER_IDLE_TIMEOUT = 60.0  # seconds without a ping; chosen: twice go-libp2p's whole stream
+REQUESTER_IDLE_TIMEOUT = 45.0  # seconds; chosen: or a ping would cross the responder's giving up
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ PingEvent: TypeAlias = Pong | PingFailed
 
 @dataclass(frozen=True, slots=True)
 class _Idle:
-    pass
+    since: Instant | None
+    """When the last pong came; None before the first ping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class PingRequester:
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
-        self._state: _Idle | _Waiting | _Done = _Idle()
+        self._state: _Idle | _Waiting | _Done = _Idle(None)
         self._seq = 0
         self._received = bytearray()
         self._output: list[StreamOutput] = []
@@ -104,7 +106,7 @@ class PingRequester:
                     self._received.clear()
                     self._events.append(Pong(self._seq, max(0.0, now - sent_at)))
                     self._seq += 1
-                    self._state = _Idle()
+                    self._state = _Idle(now)
             case _Idle():
                 if data:
                     self._fail("the peer sent bytes that answer no ping")
@@ -124,9 +126,14 @@ class PingRequester:
         self._state = _Done()
 
     def handle_timeout(self, now: Instant) -> None:
-        """Gives up a ping after its ten seconds."""
-        if isinstance(self._state, _Waiting) and now >= self._state.sent_at + PING_TIMEOUT:
+        """Gives up a ping after its ten seconds, and a stream that nobody pings on."""
+        deadline = self.poll_timeout()
+        if deadline is None or now < deadline.at:
+            return
+        if isinstance(self._state, _Waiting):
             self._fail("the ping timed out", StreamResetCode.NONE)
+        else:
+            self.close()
 
     def poll_output(self) -> list[StreamOutput]:
         """Returns what to do to the stream, in order."""
@@ -139,10 +146,14 @@ class PingRequester:
         return events
 
     def poll_timeout(self) -> Deadline | None:
-        """Returns when the ping on its way is given up."""
-        if isinstance(self._state, _Waiting):
-            return Deadline(self._state.sent_at + PING_TIMEOUT, "ping timeout")
-        return None
+        """Returns when the ping on its way, or the idle stream, is given up."""
+        match self._state:
+            case _Waiting(_, sent_at):
+                return Deadline(sent_at + PING_TIMEOUT, "ping timeout")
+            case _Idle(since) if since is not None:
+                return Deadline(since + REQUESTER_IDLE_TIMEOUT, "ping stream idle")
+            case _:
+                return None
 
     @property
     def is_done(self) -> bool:
