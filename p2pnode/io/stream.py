@@ -1,7 +1,8 @@
 """A stream to a peer as trio knows streams: `trio.abc.HalfCloseableStream`.
 
-Rules: what can be done at once is done without waiting, and the packets that it causes leave before
-the call returns; back-pressure is the peer's flow control.  A send that was cut short cannot be
+Rules: what can be done at once is done without waiting; packets with data leave before the call
+returns, ends of streams a turn later, so that those of many streams share one; back-pressure is the
+peer's flow control.  A send that was cut short cannot be
 taken for a whole one: the stream then ends by a reset, never by an end of data.
 """
 
@@ -217,7 +218,7 @@ class Stream(trio.abc.HalfCloseableStream):
                 except BaseException:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     raise
-                self._host.drain()
+                self._host.wake()
             await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._is_sending = False
@@ -284,7 +285,7 @@ class Stream(trio.abc.HalfCloseableStream):
             with suppress(P2PNodeError):  # the direction is over already
                 self._stream.finish()
         self._host.release(self._stream)
-        self._host.drain()
+        self._host.wake()
 
     def _mark_closed(self) -> bool:
         """Returns False where it was closed before."""

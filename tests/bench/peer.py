@@ -16,7 +16,7 @@ import trio
 if __package__ in (None, ""):
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from p2pnode import Node, Stream, open_node
+from p2pnode import Node, PeerId, Stream, open_node
 from tests.bench.sample import (
     CHUNK,
     CONNECTS,
@@ -68,8 +68,8 @@ async def serve() -> None:
         await trio.sleep_forever()
 
 
-async def one_echo(node: Node, addr: str, size: int) -> None:
-    stream = await node.open_stream(addr, ECHO)
+async def one_echo(node: Node, target: str | PeerId, size: int) -> None:
+    stream = await node.open_stream(target, ECHO)
     await stream.send_all(bytes(size))
     await stream.send_eof()
     await read_exactly(stream, size)
@@ -137,8 +137,8 @@ async def rate(worker: Callable[[], Awaitable[None]], width: int, pid: int) -> N
 
 
 async def streams(node: Node, addr: str, width: int, pid: int) -> None:
-    await node.connect(addr)
-    await rate(lambda: one_echo(node, addr, 32), width, pid)
+    peer = await node.connect(addr)
+    await rate(lambda: one_echo(node, peer, 32), width, pid)
 
 
 async def handshakes(stack: contextlib.AsyncExitStack, addr: str, width: int, pid: int) -> None:
