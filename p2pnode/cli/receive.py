@@ -41,9 +41,11 @@ def receive(
     from p2pnode.cli.session import run_session
     from p2pnode.cli.waiting import open_waiting_node
     from p2pnode.io.applications.file_receiver import MAX_TRANSFERS, FileReceiver
+    from p2pnode.io.applications.partial_file import remove_leftovers
     from p2pnode.protocols.file_transfer import PROTOCOL_ID
 
     _check_folder(folder)
+    remove_leftovers(folder)
 
     async def command(session: "Session") -> int:
         with ProgressBars() as bars:

@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import pytest
 
+from tests.shell.test_partial_file import has_unnamed_files
+
 WATCHDOG = 60.0
 """seconds after which a process is taken for hanging"""
 
@@ -179,7 +181,7 @@ def test_an_interrupted_send_leaves_nothing_and_the_receiver_goes_on(tmp_path: P
         with Command(
             "send", str(tmp_path / "sparse"), address, "--json", data=tmp_path / "b"
         ) as sender:
-            wait_until_written_to(tmp_path / "in")
+            wait_until_written_to(tmp_path / "in", receiver)
             assert sender.signal(signal.SIGINT) == 1
         assert receiver.event("failed")["file"] == "sparse"
         assert os.listdir(tmp_path / "in") == []
@@ -195,17 +197,46 @@ def test_an_interrupted_receive_leaves_nothing_and_the_sender_hears_of_it(tmp_pa
         receiving(tmp_path / "in", tmp_path / "a") as (receiver, address),
         Command("send", str(tmp_path / "sparse"), address, "--json", data=tmp_path / "b") as sender,
     ):
-        wait_until_written_to(tmp_path / "in")
+        wait_until_written_to(tmp_path / "in", receiver)
         assert receiver.signal(signal.SIGINT) == 1
         assert os.listdir(tmp_path / "in") == []
         assert set(sender.json()) == {"error"}
         assert sender.wait() == 1
 
 
-def wait_until_written_to(folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_receive_that_is_killed_leaves_nothing_of_the_file(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 33)
+    folder = tmp_path / "in"
+    with (
+        receiving(folder, tmp_path / "a") as (receiver, address),
+        Command("send", str(tmp_path / "sparse"), address, data=tmp_path / "b"),
+    ):
+        wait_until_written_to(folder, receiver)
+        receiver.signal(number)
+    if not has_unnamed_files(folder):
+        with receiving(folder, tmp_path / "a"):  # the next one removes what is left
+            pass
+    assert os.listdir(folder) == []
+
+
+def wait_until_written_to(folder: Path, receiver: Command) -> None:
     """Returns when a file in the folder has grown; the watchdog of the writer limits the wait."""
-    while not any(path.stat().st_size for path in folder.iterdir()):
+    while not any(size for size in written_sizes(folder, receiver.process.pid)):
         pass
+
+
+def written_sizes(folder: Path, pid: int) -> Iterator[int]:
+    """Yields the sizes of the folder's files, and on Linux of those that have no name yet."""
+    for path in folder.iterdir():
+        yield path.stat().st_size
+    with contextlib.suppress(FileNotFoundError):  # not on Linux, or one was closed just now
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            if os.readlink(path).startswith(f"{folder}{os.sep}"):
+                yield path.stat().st_size
 
 
 def test_a_pipe_carries_bytes_both_ways(tmp_path: Path) -> None:

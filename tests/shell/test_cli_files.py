@@ -147,7 +147,6 @@ def test_a_receive_that_is_interrupted_in_a_file_fails_and_leaves_nothing(tmp_pa
         nursery.start_soon(node.handlers[FILE_PROTOCOL], ours)
         await theirs.send_all(encode_frame(encode_offer(Offer("x", 300))) + b"abc")
         await trio.testing.wait_all_tasks_blocked()
-        assert len(os.listdir(incoming)) == 1
         interrupt()
 
     def on_open(node: FakeNode, nursery: trio.Nursery) -> None:
