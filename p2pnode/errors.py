@@ -19,8 +19,12 @@
     +-- ProtocolNotSupported       .protocols: none of them is spoken by the peer
     +-- AddressError               a multiaddr or peer id that does not parse or cannot be used
     +-- KeyFileError               a key file that cannot be read, written or trusted
-    +-- DataFolderError            a data folder that is in use, or cannot be used
+    +-- DataFolderError            a data folder that cannot be used
+    |   +-- DataFolderInUse        another node has locked it
     +-- ListenError                an address that cannot be listened on
+    +-- TransferError              a file that was not transferred; defined in
+    |                              io/applications/file_transfer.py
+    +-- SimulationError            a simulation that went wrong; defined in netsim/world.py
 
 `Closed...` means that we closed it; `...ByPeer` that the other side did.
 """
@@ -116,11 +120,10 @@ class StreamStopped(P2PNodeError):
 
 
 class DialError(P2PNodeError):
-    """No address led to the peer."""
+    """No address led to the peer; the message says so, and why, in one sentence."""
 
     def __init__(self, message: str, attempts: tuple[tuple[str, str], ...] = ()) -> None:
-        tried = "".join(f"; {address}: {reason}" for address, reason in attempts)
-        super().__init__(message + tried)
+        super().__init__(message)
         self.attempts = attempts
 
 
@@ -145,7 +148,11 @@ class KeyFileError(P2PNodeError):
 
 
 class DataFolderError(P2PNodeError):
-    """A data folder that is in use by another node, or cannot be used."""
+    """A data folder that cannot be used."""
+
+
+class DataFolderInUse(DataFolderError):
+    """A data folder that another node has locked."""
 
 
 class ListenError(P2PNodeError):

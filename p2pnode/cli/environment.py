@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from p2pnode.errors import DataFolderError
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
@@ -17,10 +15,6 @@ if TYPE_CHECKING:
     from p2pnode.cli.node_report import NodeReport
     from p2pnode.io.applications.peer_stream import NodeStream
     from p2pnode.io.control_operations import ControlledNode
-
-
-class DataFolderInUse(DataFolderError):
-    """Another node has locked the data folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

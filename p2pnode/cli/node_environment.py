@@ -1,12 +1,11 @@
 """The outside as it is: nodes on the network and folders on the disk."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2pnode.cli.environment import CommandNode, DataFolderInUse, NodeRequest
-from p2pnode.errors import DataFolderError
+from p2pnode.cli.environment import CommandNode, NodeRequest
 
 if TYPE_CHECKING:
     from p2pnode.cli.node_report import NodeReport
@@ -24,19 +23,11 @@ class NodeEnvironment:
         """Yields a node.  Raises P2PNodeError; DataFolderInUse where another node is on it."""
         from p2pnode.io.node_lifetime import open_node
 
-        async with AsyncExitStack() as stack:
-            try:
-                node = await stack.enter_async_context(
-                    open_node(
-                        data_folder=request.data,
-                        listen=request.listen,
-                        control_socket=request.data is not None,
-                    )
-                )
-            except DataFolderError as exc:
-                if isinstance(exc.__cause__, BlockingIOError):
-                    raise DataFolderInUse(str(exc)) from exc
-                raise
+        async with open_node(
+            data_folder=request.data,
+            listen=request.listen,
+            control_socket=request.data is not None,
+        ) as node:
             yield _OpenNode(node)
 
     def data_folder(self, chosen: Path | None) -> Path:

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from p2pnode.cli.environment import CommandNode, DataFolderInUse, Environment, NodeRequest
+from p2pnode.cli.environment import CommandNode, Environment, NodeRequest
 from p2pnode.cli.output import Output
+from p2pnode.errors import DataFolderInUse
 
 
 @asynccontextmanager

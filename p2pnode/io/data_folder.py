@@ -3,7 +3,6 @@
     key           the identity's private key, libp2p's encoding; readable by its owner only
     port          the UDP port that was chosen once, in digits
     reset-secret  32 bytes: what stateless resets are made of, also after a crash
-    tokens        address validation tokens; may be lost
     lock          held by the node that uses the folder
     control.sock  while a node runs
 
@@ -30,9 +29,6 @@ from p2pnode.io.control_path import control_socket_path
 from p2pnode.io.folder_lock import FolderLock
 
 RESET_SECRET_SIZE = 32  # bytes; the key of an HMAC-SHA256
-
-MAX_TOKENS_SIZE = 1024 * 1024
-"""bytes; chosen: some thousand peers' tokens"""
 
 FIRST_PORT, LAST_PORT = 10_000, 32_767
 """Where the port is chosen: above what well-known services use and below the ranges from which
@@ -73,7 +69,7 @@ class DataFolder:
 
     @contextmanager
     def locked(self) -> Generator[None, None, None]:
-        """Keeps other nodes from using the folder.  Raises DataFolderError where one does."""
+        """Keeps other nodes from using the folder.  Raises DataFolderInUse where one does."""
         lock = FolderLock(self.path / "lock")
         try:
             yield
@@ -128,19 +124,6 @@ class DataFolder:
         port = choose_free_port(rng)
         self._replace(path, b"%d\n" % port)
         return port
-
-    def load_tokens(self) -> bytes:
-        """Returns what `save_tokens` kept; empty where that is nothing, or cannot be used."""
-        try:
-            content = read_small_file(self.path / "tokens", MAX_TOKENS_SIZE)
-        except OSError:
-            return b""
-        return content if len(content) <= MAX_TOKENS_SIZE else b""
-
-    def save_tokens(self, content: bytes) -> None:
-        """Keeps the tokens for the next start.  Raises DataFolderError.  Needs the lock."""
-        assert len(content) <= MAX_TOKENS_SIZE
-        self._replace(self.path / "tokens", content)
 
     def _replace(self, path: Path, content: bytes) -> None:
         try:

@@ -25,6 +25,9 @@ from p2pnode.wire.multiaddr import Multiaddr
 CONNECT_TIMEOUT: Final = 30.0
 """seconds for the lookup of a name and all addresses of a peer; chosen: three handshake timeouts"""
 
+NO_ANSWER: Final = "no answer"
+"""The reason of an attempt to which nothing came back (p2pnode/transport/dialing.py)."""
+
 _Key: TypeAlias = tuple[PeerId | None, tuple[Multiaddr, ...]]
 
 
@@ -151,15 +154,37 @@ async def _resolved(target: DialTarget) -> tuple[Multiaddr, ...]:
     try:
         return tuple(await resolve(target.address))
     except AddressError as exc:
-        raise DialError(f"cannot reach {target}", ((str(target.address), str(exc)),)) from exc
+        raise DialError(
+            f"cannot reach {target}: {exc}", ((str(target.address), str(exc)),)
+        ) from exc
 
 
 def _dial_error(
     target: DialTarget, attempts: tuple[tuple[Multiaddr, P2PNodeError], ...]
 ) -> DialError:
     told = tuple((str(address), str(reason)) for address, reason in attempts)
-    error = DialError(f"cannot reach {target}", told)
+    error = DialError(dial_failure_text(str(target), told), told)
     for _, reason in attempts:
         if isinstance(reason, PeerIdMismatch):
             error.__cause__ = reason
     return error
+
+
+def dial_failure_text(target: str, attempts: tuple[tuple[str, str], ...]) -> str:
+    """Returns the sentence: each address with its reason, and what to do where none answers.
+
+    An address that is the target itself is not repeated.
+    """
+    if not attempts:
+        return f"cannot reach {target}: there was no address to try"
+    parts: list[str] = []
+    for address, reason in attempts:
+        if address == target and len(attempts) == 1:
+            parts.append(reason)
+        elif reason == NO_ANSWER:
+            parts.append(f"{reason} from {address}")
+        else:
+            parts.append(f"{reason} (at {address})")
+    if all(reason == NO_ANSWER for _, reason in attempts):
+        parts.append("is the peer running there, and does UDP get through?")
+    return f"cannot reach {target}: {'; '.join(parts)}"

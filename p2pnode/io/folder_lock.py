@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from p2pnode.errors import DataFolderError
+from p2pnode.errors import DataFolderError, DataFolderInUse
 
 if sys.platform == "win32":
     import msvcrt
@@ -24,7 +24,7 @@ class FolderLock:
     """The lock, held from construction until `release`."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the lock.  Raises DataFolderError where another process has it."""
+        """Takes the lock.  Raises DataFolderError; DataFolderInUse where another process has it."""
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as exc:
@@ -34,7 +34,7 @@ class FolderLock:
         except (BlockingIOError, PermissionError) as exc:
             holder = _holder(self._descriptor)
             self.release()
-            raise DataFolderError(
+            raise DataFolderInUse(
                 f"{path.parent} is in use by another node{holder}; stop it, or give this one"
                 " a folder of its own with --data DIR"
             ) from exc

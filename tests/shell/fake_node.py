@@ -55,7 +55,9 @@ class FakeNode:
         if not target.startswith("/"):
             raise AddressError(f"{target!r} is not a multiaddr")
         if target != ADDRESS:
-            raise DialError("the peer cannot be reached", ((target, "nothing answers"),))
+            raise DialError(
+                f"cannot reach {target}: nothing answers", ((target, "nothing answers"),)
+            )
         return PEER
 
     async def open_stream(self, target: str, protocol: str) -> FakeStream:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2pnode.cli.environment import DataFolderInUse, NodeRequest
+from p2pnode.cli.environment import NodeRequest
 from p2pnode.cli.main import main
+from p2pnode.errors import DataFolderInUse
 from p2pnode.io.applications.file_receiver import FileReceiver
 from p2pnode.io.applications.file_sender import OutgoingFile, send_file
 from p2pnode.protocols.file_transfer import PROTOCOL_ID as FILE_PROTOCOL

@@ -14,14 +14,13 @@ from random import Random
 
 import pytest
 
-from p2pnode.errors import DataFolderError, KeyFileError
+from p2pnode.errors import DataFolderError, DataFolderInUse, KeyFileError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.io.atomic_file import create_file, replace_file
 from p2pnode.io.control_path import MAX_SOCKET_PATH, control_socket_path
 from p2pnode.io.data_folder import (
     FIRST_PORT,
     LAST_PORT,
-    MAX_TOKENS_SIZE,
     DataFolder,
     choose_free_port,
 )
@@ -101,21 +100,21 @@ def test_starters_at_the_same_moment_get_the_same_key(tmp_path: Path) -> None:
 @posix_only
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
-    folder.save_tokens(b"old")
+    secret = folder.load_or_create_reset_secret(os_entropy)
     with no_room_in_files():
         with pytest.raises(KeyFileError, match="cannot write the key file"):
             folder.load_or_create_key(os_entropy)
         with pytest.raises(DataFolderError, match="cannot write"):
-            folder.save_tokens(b"new")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["tokens"]
-    assert folder.load_tokens() == b"old"
+            folder.load_or_choose_port(Random("port"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["reset-secret"]
+    assert folder.load_or_create_reset_secret(os_entropy) == secret
 
 
 def test_a_folder_is_locked_until_it_is_released(tmp_path: Path) -> None:
     folder, other = DataFolder(tmp_path), DataFolder(tmp_path)
     with folder.locked():
         with (
-            pytest.raises(DataFolderError, match=rf"{tmp_path} is in use .*{os.getpid()}.*--data"),
+            pytest.raises(DataFolderInUse, match=rf"{tmp_path} is in use .*{os.getpid()}.*--data"),
             other.locked(),
         ):
             raise AssertionError
@@ -191,15 +190,6 @@ def test_the_reset_secret_is_kept_and_remade_when_damaged(tmp_path: Path) -> Non
     remade = DataFolder(tmp_path).load_or_create_reset_secret(os_entropy)
     assert remade != secret
     assert DataFolder(tmp_path).load_or_create_reset_secret(os_entropy) == remade
-
-
-def test_tokens_are_kept_and_may_be_lost(tmp_path: Path) -> None:
-    folder = DataFolder(tmp_path)
-    assert folder.load_tokens() == b""
-    folder.save_tokens(b"tokens")
-    assert DataFolder(tmp_path).load_tokens() == b"tokens"
-    (tmp_path / "tokens").write_bytes(bytes(MAX_TOKENS_SIZE + 1))
-    assert folder.load_tokens() == b""
 
 
 def test_creating_never_replaces(tmp_path: Path) -> None:

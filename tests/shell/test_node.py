@@ -100,7 +100,10 @@ async def test_an_address_without_an_answer_is_told_with_the_reason(
             await pair.client.connect("/ip4/192.0.2.99/udp/4001/noise")
 
         address = "/ip4/192.0.2.99/udp/4001/noise"
-        assert str(failure.value) == f"cannot reach {address}; {address}: no answer"
+        assert str(failure.value) == (
+            f"cannot reach {address}: no answer; is the peer running there, and does UDP get "
+            "through?"
+        )
         assert failure.value.attempts == ((address, "no answer"),)
 
 
