@@ -18,4 +18,8 @@ class Deadline(NamedTuple):
 
 def earliest(*deadlines: Deadline | None) -> Deadline | None:
     """Returns the first of the deadlines that are set, or None where none is."""
-    return min((d for d in deadlines if d is not None), default=None)
+    first: Deadline | None = None
+    for deadline in deadlines:
+        if deadline is not None and (first is None or deadline.at < first.at):
+            first = deadline
+    return first

@@ -1,7 +1,8 @@
 """What an application gives to say whom it wants: an address, a peer id, or text of either."""
 
 import socket
-from typing import NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
@@ -14,6 +15,9 @@ from p2pnode.wire.multiaddr import (
     join_components,
     parse_multiaddr,
 )
+
+TEXTS_KEPT: Final = 256
+"""Texts whose meaning is kept: who opens many streams gives the same text each time."""
 
 Target: TypeAlias = str | Multiaddr | PeerId
 
@@ -31,17 +35,19 @@ class DialTarget(NamedTuple):
 
 def dial_target(target: Target) -> DialTarget:
     """Returns what was meant.  Raises AddressError."""
-    if isinstance(target, PeerId):
-        return DialTarget(target, None)
-    if isinstance(target, str):
-        if not target.startswith("/"):
-            return DialTarget(PeerId.parse(target), None)
-        target = parse_multiaddr(target)
-    parts = components(target)
+    meant = _parse(target) if isinstance(target, str) else target
+    if isinstance(meant, PeerId):
+        return DialTarget(meant, None)
+    parts = components(meant)
     if len(parts) == 1 and parts[0].code == Code.P2P:
         return DialTarget(PeerId(parts[0].value), None)
-    address, peer_id = split_peer_id(target)
+    address, peer_id = split_peer_id(meant)
     return DialTarget(peer_id, _with_zone_index(address))
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _parse(text: str) -> Multiaddr | PeerId:
+    return parse_multiaddr(text) if text.startswith("/") else PeerId.parse(text)
 
 
 def _with_zone_index(address: Multiaddr) -> Multiaddr:

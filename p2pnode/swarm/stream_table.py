@@ -4,8 +4,9 @@ A stream belongs to a built-in protocol's machine (a pump moves its bytes) or to
 is told when a stream may be read or written).
 """
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Final, TypeAlias, TypeVar
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import ClosedLocally, LocalProtocolError, P2PNodeError
@@ -22,6 +23,7 @@ from p2pnode.wire.reset_code import StreamResetCode
 MAX_NEGOTIATING: Final = 64
 """Inbound streams of one connection whose protocol is not known yet; chosen: a burst of requests"""
 
+T = TypeVar("T", bound=Hashable)
 StreamKey: TypeAlias = tuple[int, int]
 """(connection handle, stream id)"""
 
@@ -37,6 +39,10 @@ class StreamTable:
         self._streams: dict[StreamKey, SwarmStream] = {}
         self._pumps: dict[StreamKey, tuple[StreamPump, Service]] = {}
         self._negotiating: dict[StreamKey, None] = {}
+        self._negotiating_of: Counter[int] = Counter()
+        """connection -> streams whose protocol is not known yet"""
+        self._inbound: Counter[tuple[int, str]] = Counter()
+        """(connection, protocol) -> streams that the peer has opened"""
         self._events: list[SwarmEvent] = []
 
     def has_streams(self, connection: int) -> bool:
@@ -59,8 +65,7 @@ class StreamTable:
             return None
         touch = self._endpoint.connection
         stream = SwarmStream(connection, found, stream_id, propose(protocols), touch, now)
-        self._streams[connection, stream_id] = stream
-        self._negotiating[connection, stream_id] = None
+        self._add((connection, stream_id), stream)
         return stream
 
     def run(self, service: Service, command: OpenStream, now: Instant) -> None:
@@ -96,9 +101,7 @@ class StreamTable:
 
     def _forget_if_over(self, stream: SwarmStream) -> None:
         if stream.is_over:
-            key = stream.connection, stream.stream_id
-            self._streams.pop(key, None)
-            self._negotiating.pop(key, None)
+            self._forget((stream.connection, stream.stream_id))
 
     # from the endpoint
 
@@ -107,17 +110,15 @@ class StreamTable:
         found = self._endpoint.connection(peer.connection)
         if found is None:
             return
-        negotiating = sum(handle == peer.connection for handle, _ in self._negotiating)
         key = (peer.connection, stream_id)
         responder = Responder(lambda protocol: self._accepts(peer, protocol))
         stream = SwarmStream(
             peer.connection, found, stream_id, responder, self._endpoint.connection, now
         )
-        if negotiating >= MAX_NEGOTIATING:
+        if self._negotiating_of[peer.connection] >= MAX_NEGOTIATING:
             stream.fail(LocalProtocolError("too many streams"), StreamResetCode.RESOURCE_LIMIT)
             return
-        self._streams[key] = stream
-        self._negotiating[key] = None
+        self._add(key, stream)
 
     def on_readable(self, connection: int, stream_id: int, now: Instant) -> None:
         key = (connection, stream_id)
@@ -127,7 +128,7 @@ class StreamTable:
         if key in self._negotiating:
             if not stream.negotiate():
                 return
-            del self._negotiating[key]
+            self._end_negotiation(key)
             self._on_negotiated(key, stream, now)
         elif key in self._pumps:
             self._pump(key, now)
@@ -145,14 +146,13 @@ class StreamTable:
         """Everybody with a stream on it finds out why at the next read or write."""
         for key in [k for k in self._streams if k[0] == connection]:
             stream = self._streams[key]
-            self._negotiating.pop(key, None)
             if key in self._pumps:
                 self._pump(key, now)
             else:
                 self._events.append(events.StreamReadable(stream))
                 self._events.append(events.StreamWritable(stream))
-            self._streams.pop(key, None)
             self._pumps.pop(key, None)
+            self._forget(key)
 
     # time
 
@@ -160,7 +160,7 @@ class StreamTable:
         for key in list(self._negotiating):
             stream = self._streams[key]
             if stream.handle_timeout(now):
-                del self._negotiating[key]
+                self._end_negotiation(key)
                 self._on_negotiated(key, stream, now)
         for key, (pump, service) in list(self._pumps.items()):
             deadline = pump.poll_timeout()
@@ -169,8 +169,10 @@ class StreamTable:
                 self._after_pump(key, pump, service, now)
 
     def poll_timeout(self) -> Deadline | None:
+        # all have the same time to agree, so the one that began first is the first to be late
+        oldest = next(iter(self._negotiating), None)
         return earliest(
-            *(self._streams[key].poll_timeout() for key in self._negotiating),
+            None if oldest is None else self._streams[oldest].poll_timeout(),
             *(pump.poll_timeout() for pump, _ in self._pumps.values()),
         )
 
@@ -184,20 +186,13 @@ class StreamTable:
         if protocol in self._service_of:
             return True
         limit = self.handled.get(protocol)
-        if limit is None:
-            return False
-        in_use = sum(
-            stream.protocol == protocol and stream.is_inbound
-            for (handle, _), stream in self._streams.items()
-            if handle == peer.connection
-        )
-        return in_use < limit
+        return limit is not None and self._inbound[peer.connection, protocol] < limit
 
     def _on_negotiated(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         if key in self._pumps:
             self._pump(key, now)
         elif stream.is_over:
-            self._streams.pop(key, None)
+            self._forget(key)
             if not stream.is_inbound:
                 self._events.append(events.StreamReadable(stream))
                 self._events.append(events.StreamWritable(stream))
@@ -209,6 +204,7 @@ class StreamTable:
 
     def _begin_inbound(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         assert stream.protocol is not None
+        self._inbound[key[0], stream.protocol] += 1
         service = self._service_of.get(stream.protocol)
         if service is None:
             self._events.append(events.StreamOpened(stream))
@@ -219,7 +215,7 @@ class StreamTable:
         machine = service.accept(peer, stream.protocol, now)
         if machine is None:
             stream.reset(StreamResetCode.RESOURCE_LIMIT)
-            self._streams.pop(key, None)
+            self._forget(key)
             return
         self._pumps[key] = StreamPump(stream, machine), service
         self._pump(key, now)
@@ -243,5 +239,27 @@ class StreamTable:
         self._pumps.pop(key, None)
         stream = self._streams.get(key)
         if stream is not None and stream.is_over:
-            self._streams.pop(key, None)
-            self._negotiating.pop(key, None)
+            self._forget(key)
+
+    def _add(self, key: StreamKey, stream: SwarmStream) -> None:
+        self._streams[key] = stream
+        self._negotiating[key] = None
+        self._negotiating_of[key[0]] += 1
+
+    def _end_negotiation(self, key: StreamKey) -> None:
+        if key in self._negotiating:
+            del self._negotiating[key]
+            _count_down(self._negotiating_of, key[0])
+
+    def _forget(self, key: StreamKey) -> None:
+        self._end_negotiation(key)
+        stream = self._streams.pop(key, None)
+        if stream is not None and stream.is_inbound and stream.protocol is not None:
+            _count_down(self._inbound, (key[0], stream.protocol))
+
+
+def _count_down(counter: Counter[T], key: T) -> None:
+    """Takes one off; a key whose count is zero is not kept."""
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

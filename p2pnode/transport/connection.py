@@ -164,7 +164,7 @@ class Connection:
         self._closing = Closing()
         self._events: list[ConnectionEvent] = []
         self._datagram_events = 0
-        self._max_datagram_size = 0
+        self._reported_mtu = 0
         self._idle_timeout = _idle_timeout(config.idle_timeout, remote.max_idle_timeout_ms)
         self._idle_from = now
         self._ack_frequency_sequence = -1
@@ -340,10 +340,10 @@ class Connection:
         if self.paths.events:
             events += self.paths.events
             self.paths.events = []
-        size = self.max_datagram_size
-        if size != self._max_datagram_size:
-            self._max_datagram_size = size
-            events.append(MaxDatagramSizeChanged(size))
+        mtu = self.paths.active.mtu.current
+        if mtu != self._reported_mtu:
+            self._reported_mtu = mtu
+            events.append(MaxDatagramSizeChanged(self.max_datagram_size))
         self._events = []
         self._datagram_events = 0
         return events

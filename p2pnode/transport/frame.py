@@ -383,9 +383,14 @@ def _take(buffer: bytes, position: int, size: int) -> tuple[bytes, int]:
 
 def _fields(buffer: bytes, position: int, count: int) -> tuple[list[int], int]:
     values: list[int] = []
+    end = len(buffer)
     for _ in range(count):
-        value, position = varint(buffer, position)
-        values.append(value)
+        if position < end and buffer[position] < 0x40:
+            values.append(buffer[position])  # most fields of an ACK are one byte
+            position += 1
+        else:
+            value, position = varint(buffer, position)
+            values.append(value)
     return values, position
 
 

@@ -106,6 +106,9 @@ class PacketSender:
         size = self._mtu_probe_size(path, now)
         if size is not None:
             self._send_mtu_probe(path, route, size, batch, now)
+        if not (path.probes_due or self._has_data() or self._is_ack_due(path, now)):
+            path.recovery.is_app_limited = True
+            return False
         limit = MAX_SEGMENTS
         while limit > 0:
             prelude = self._prelude if self._is_prelude_due else b""
@@ -122,6 +125,8 @@ class PacketSender:
                 builder.add(_PING)
             self._send_built(path, route, builder, batch, now, prelude)
             limit -= 1
+            if not (path.probes_due or self._has_data()):
+                return False
             if builder.is_ack_eliciting and builder.room == 0 and allowance >= 2 * mtu:
                 limit -= self._send_bulk(path, route, batch, now, min(limit, allowance // mtu - 1))
         return True
@@ -184,6 +189,15 @@ class PacketSender:
                 )
             return 0
         return min(room, budget)
+
+    def _is_ack_due(self, path: Path, now: Instant) -> bool:
+        """Whether `_write_acks` would write one, though there is nothing else to send."""
+        if path.acks.wants_ack(now):
+            return True
+        paths = self._paths.paths
+        return len(paths) > 1 and any(
+            other.route is None and other.acks.wants_ack(now) for other in paths.values()
+        )
 
     def _has_data(self) -> bool:
         return self._streams.has_pending or self._control.has_pending or bool(self.datagrams)
