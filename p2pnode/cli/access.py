@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from p2pnode.cli.environment import Environment, NodeRequest
+from p2pnode.cli.environment import NO_TRACES, Environment, NodeRequest, Traces
+from p2pnode.cli.output import Output
 from p2pnode.errors import P2PNodeError
 from p2pnode.io.applications.peer_stream import PeerStream
 from p2pnode.io.control_client import ControlClient
@@ -53,7 +54,7 @@ class Access(Protocol):
 
 @asynccontextmanager
 async def open_access(
-    environment: Environment, data: Path | None, target: str
+    environment: Environment, output: Output, data: Path | None, traces: Traces, target: str
 ) -> AsyncGenerator[Access, None]:
     """Yields the way to the peer.  Raises P2PNodeError."""
     folder = environment.data_folder(data)
@@ -63,9 +64,14 @@ async def open_access(
         running = await client.try_info()
         # A node does not dial itself; who asks from the next terminal is a peer of its own.
         if running is not None and not _is_of(running, target):
+            if traces != NO_TRACES:
+                output.note(
+                    "--qlog and --key-log belong to the running node that this command goes "
+                    "through: they are ignored here"
+                )
             yield _ControlAccess(client)
             return
-    async with environment.open_node(NodeRequest(data=None, listen=())) as node:
+    async with environment.open_node(NodeRequest(data=None, listen=(), traces=traces)) as node:
         yield _NodeAccess(node.controlled)
 
 

@@ -4,7 +4,7 @@ Rule: whatever happens, a person reads one sentence on stderr, a script one JSON
 and the exit code tells done (0), failed (1) and wrong usage (2) apart.
 """
 
-from typing import cast
+from typing import Annotated, cast
 
 import typer
 
@@ -23,7 +23,6 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="p2pnode",
-    help="A peer that helps other peers, and is helped by them.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.  An interrupt is an end like any other: "
     "0 where waiting was all that was left to do, else 1.",
     add_completion=False,
@@ -31,6 +30,32 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(context: typer.Context, is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        invocation: Invocation = context.obj
+        try:
+            invocation.output.text(f"p2pnode {version('p2pnode')}")
+        except PackageNotFoundError as exc:
+            raise P2PNodeError("p2pnode is not installed here, and has no version") from exc
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """A peer that helps other peers, and is helped by them."""
+
+
 app.command("run")(run.run)
 app.command("id")(id_command.show_id)
 app.command("ping")(ping.ping)

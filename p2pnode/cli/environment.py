@@ -6,7 +6,7 @@ network; and nothing heavy is imported before a command asks for it.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from p2pnode.cli.node_report import NodeReport
     from p2pnode.io.applications.peer_stream import NodeStream
     from p2pnode.io.control_operations import ControlledNode
+
+
+class Traces(NamedTuple):
+    """What a node writes down of its connections."""
+
+    qlog_dir: Path | None = None
+    key_log: Path | None = None
+
+
+NO_TRACES = Traces()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +36,7 @@ class NodeRequest:
     any of these, under an identity that it forgets."""
     listen: tuple[str, ...] | None
     """Multiaddrs; None for all interfaces, empty to dial only."""
+    traces: Traces = NO_TRACES
 
 
 class CommandNode(Protocol):

@@ -5,8 +5,16 @@ from typing import TYPE_CHECKING
 import typer
 
 from p2pnode.cli.command import begin
+from p2pnode.cli.environment import Traces
 from p2pnode.cli.escape import shorten
-from p2pnode.cli.options import AddressArgument, DataOption, JsonOption, VerboseOption
+from p2pnode.cli.options import (
+    AddressArgument,
+    DataOption,
+    JsonOption,
+    KeyLogOption,
+    QlogOption,
+    VerboseOption,
+)
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -20,6 +28,8 @@ def identify(
     address: AddressArgument,
     data: DataOption = None,
     json: JsonOption = False,
+    qlog: QlogOption = None,
+    key_log: KeyLogOption = None,
     verbose: VerboseOption = 0,
 ) -> int:
     """Ask a peer who it is, and at which address it sees this node."""
@@ -30,7 +40,7 @@ def identify(
     from p2pnode.cli.session import run_session
 
     async def command(_: "Session") -> int:
-        async with open_access(environment, data, address) as access:
+        async with open_access(environment, output, data, Traces(qlog, key_log), address) as access:
             report = await access.identify(address)
         output.emit(asdict(report), _text(report))
         return 0

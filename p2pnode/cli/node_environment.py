@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pnode.cli.environment import CommandNode, NodeRequest
+from p2pnode.errors import P2PNodeError
 
 if TYPE_CHECKING:
     from p2pnode.cli.node_report import NodeReport
@@ -27,6 +28,8 @@ class NodeEnvironment:
             data_folder=request.data,
             listen=request.listen,
             control_socket=request.data is not None,
+            key_log=request.traces.key_log,
+            qlog_dir=_made(request.traces.qlog_dir),
         ) as node:
             yield _OpenNode(node)
 
@@ -55,6 +58,15 @@ class NodeEnvironment:
 
         key = DataFolder(folder).load_or_create_key(os_entropy)
         return str(PeerId.from_public_key(key.public_key))
+
+
+def _made(folder: Path | None) -> Path | None:
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise P2PNodeError(f"cannot make the folder {folder}: {exc.strerror}") from exc
+    return folder
 
 
 class _OpenNode:

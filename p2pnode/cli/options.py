@@ -25,6 +25,28 @@ VerboseOption: TypeAlias = Annotated[
         "--verbose", "-v", count=True, help="Log to stderr; twice for more.", show_default=False
     ),
 ]
+QlogOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--qlog",
+        envvar="P2PNODE_QLOG",
+        metavar="DIR",
+        help="Write a qlog file a connection into this folder.",
+        show_default=False,
+        file_okay=False,
+    ),
+]
+KeyLogOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-log",
+        envvar="P2PNODE_KEYLOG",
+        metavar="FILE",
+        help="Append the keys of connections to this file; whoever has it can decrypt a capture.",
+        show_default=False,
+        dir_okay=False,
+    ),
+]
 ListenOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

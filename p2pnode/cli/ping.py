@@ -5,8 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnode.cli.command import begin
+from p2pnode.cli.environment import Traces
 from p2pnode.cli.escape import shorten
-from p2pnode.cli.options import AddressArgument, DataOption, JsonOption, VerboseOption
+from p2pnode.cli.options import (
+    AddressArgument,
+    DataOption,
+    JsonOption,
+    KeyLogOption,
+    QlogOption,
+    VerboseOption,
+)
 from p2pnode.cli.output import Output
 
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ def ping(
     ] = 1.0,
     data: DataOption = None,
     json: JsonOption = False,
+    qlog: QlogOption = None,
+    key_log: KeyLogOption = None,
     verbose: VerboseOption = 0,
 ) -> int:
     """Measure the round-trip time to a peer.
@@ -44,7 +54,7 @@ def ping(
         session.code_if_interrupted = lambda: tally.exit_code
         try:
             async with (
-                open_access(environment, data, address) as access,
+                open_access(environment, output, data, Traces(qlog, key_log), address) as access,
                 aclosing(access.ping(address, count, interval)) as reports,
             ):
                 async for report in reports:

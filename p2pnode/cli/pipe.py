@@ -1,17 +1,26 @@
 """`p2pnode pipe`: standard input and output, from one peer to another."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from p2pnode.cli.command import begin
-from p2pnode.cli.environment import Environment
-from p2pnode.cli.options import DataOption, JsonOption, ListenOption, VerboseOption
+from p2pnode.cli.environment import CommandNode, NodeRequest, Traces
+from p2pnode.cli.options import (
+    DataOption,
+    JsonOption,
+    KeyLogOption,
+    ListenOption,
+    QlogOption,
+    VerboseOption,
+)
 from p2pnode.cli.output import Output, StdoutClosed
 from p2pnode.errors import P2PNodeError, ProtocolNotSupported
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from p2pnode.cli.access import Access
     from p2pnode.cli.session import Session
     from p2pnode.io.applications.peer_stream import NodeStream, PeerStream
 
@@ -28,6 +37,8 @@ def pipe(
     listen: ListenOption = None,
     data: DataOption = None,
     json: JsonOption = False,
+    qlog: QlogOption = None,
+    key_log: KeyLogOption = None,
     verbose: VerboseOption = 0,
 ) -> int:
     """Join standard input and output to those of a peer.
@@ -40,27 +51,35 @@ def pipe(
     output.leave_stdout()
     if address is not None and listen:
         raise typer.BadParameter("is for waiting: it does not go with ADDR", param_hint="--listen")
+    traces = Traces(qlog, key_log)
+    from p2pnode.cli.access import open_access
     from p2pnode.cli.session import run_session
+    from p2pnode.cli.waiting import open_waiting_node
 
     async def command(session: "Session") -> int:
         if address is not None:
-            await _connect(environment, output, data, address)
+            access = open_access(environment, output, data, traces, address)
+            await _connect(access, address, output)
         else:
-            await _wait(session, environment, output, data, listen)
+            request = NodeRequest(
+                data=environment.data_folder(data),
+                listen=tuple(listen) if listen else None,
+                traces=traces,
+            )
+            await _wait(session, open_waiting_node(environment, output, request), output)
         return 0
 
     return run_session(command)
 
 
 async def _connect(
-    environment: Environment, output: Output, data: Path | None, address: str
+    access: "AbstractAsyncContextManager[Access]", address: str, output: Output
 ) -> None:
-    from p2pnode.cli.access import open_access
     from p2pnode.io.applications.pipe import PROTOCOL_ID
 
-    async with open_access(environment, data, address) as access:
+    async with access as peers:
         try:
-            opened = await access.open_stream(address, PROTOCOL_ID)
+            opened = await peers.open_stream(address, PROTOCOL_ID)
             await _join(opened.stream, opened.peer, output)
         except ProtocolNotSupported as exc:
             raise P2PNodeError(
@@ -70,16 +89,11 @@ async def _connect(
 
 
 async def _wait(
-    session: "Session",
-    environment: Environment,
-    output: Output,
-    data: Path | None,
-    listen: list[str] | None,
+    session: "Session", waiting: "AbstractAsyncContextManager[CommandNode]", output: Output
 ) -> None:
     """Joins the first peer that comes."""
     import trio
 
-    from p2pnode.cli.waiting import open_waiting_node
     from p2pnode.io.applications.pipe import PROTOCOL_ID
     from p2pnode.wire.reset_code import StreamResetCode
 
@@ -96,7 +110,7 @@ async def _wait(
         # The stream is ours for as long as its handler runs.
         await has_ended.wait()
 
-    async with open_waiting_node(environment, output, data, listen) as node:
+    async with waiting as node:
         node.handle(PROTOCOL_ID, take, 2)
         _announce(output, [str(address) for address in node.controlled.addresses])
         await has_come.wait()

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnode.cli.command import begin
-from p2pnode.cli.options import DataOption, JsonOption, ListenOption, VerboseOption
+from p2pnode.cli.environment import NodeRequest, Traces
+from p2pnode.cli.options import (
+    DataOption,
+    JsonOption,
+    KeyLogOption,
+    ListenOption,
+    QlogOption,
+    VerboseOption,
+)
 from p2pnode.cli.output import Output
 from p2pnode.cli.progress import ProgressBar, ProgressBars
 from p2pnode.cli.units import transfer_text
@@ -29,6 +37,8 @@ def receive(
     listen: ListenOption = None,
     data: DataOption = None,
     json: JsonOption = False,
+    qlog: QlogOption = None,
+    key_log: KeyLogOption = None,
     verbose: VerboseOption = 0,
 ) -> int:
     """Wait for files from peers that run `p2pnode send`.
@@ -44,6 +54,11 @@ def receive(
     from p2pnode.io.applications.partial_file import remove_leftovers
     from p2pnode.protocols.file_transfer import PROTOCOL_ID
 
+    request = NodeRequest(
+        data=environment.data_folder(data),
+        listen=tuple(listen) if listen else None,
+        traces=Traces(qlog, key_log),
+    )
     _check_folder(folder)
     remove_leftovers(folder)
 
@@ -53,7 +68,7 @@ def receive(
             limit = 1 if once else MAX_TRANSFERS
             receiver = FileReceiver(folder, reporter, max_transfers=limit)
             session.code_if_interrupted = lambda: 1 if receiver.is_receiving else 0
-            async with open_waiting_node(environment, output, data, listen) as node:
+            async with open_waiting_node(environment, output, request) as node:
                 node.handle(PROTOCOL_ID, receiver.handle, 4 * MAX_TRANSFERS)
                 _announce(output, [str(address) for address in node.controlled.addresses])
                 await reporter.finished.wait()

@@ -5,8 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnode.cli.command import begin
-from p2pnode.cli.environment import CommandNode, NodeRequest
-from p2pnode.cli.options import DataOption, JsonOption, ListenOption, VerboseOption
+from p2pnode.cli.environment import CommandNode, NodeRequest, Traces
+from p2pnode.cli.options import (
+    DataOption,
+    JsonOption,
+    KeyLogOption,
+    ListenOption,
+    QlogOption,
+    VerboseOption,
+)
 from p2pnode.cli.output import Output
 from p2pnode.errors import AddressError, P2PNodeError
 
@@ -30,6 +37,8 @@ def run(
     listen: ListenOption = None,
     data: DataOption = None,
     json: JsonOption = False,
+    qlog: QlogOption = None,
+    key_log: KeyLogOption = None,
     verbose: VerboseOption = 0,
 ) -> int:
     """Run a peer and report what it learns, until Ctrl-C."""
@@ -39,7 +48,9 @@ def run(
     from p2pnode.cli.session import run_session
 
     request = NodeRequest(
-        data=environment.data_folder(data), listen=tuple(listen) if listen else None
+        data=environment.data_folder(data),
+        listen=tuple(listen) if listen else None,
+        traces=Traces(qlog, key_log),
     )
 
     async def command(session: "Session") -> int:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnode.cli.command import begin
-from p2pnode.cli.options import AddressArgument, DataOption, JsonOption, VerboseOption
+from p2pnode.cli.environment import Traces
+from p2pnode.cli.options import (
+    AddressArgument,
+    DataOption,
+    JsonOption,
+    KeyLogOption,
+    QlogOption,
+    VerboseOption,
+)
 from p2pnode.cli.progress import ProgressBars
 from p2pnode.cli.units import transfer_text
 
@@ -20,6 +28,8 @@ def send(
     address: AddressArgument,
     data: DataOption = None,
     json: JsonOption = False,
+    qlog: QlogOption = None,
+    key_log: KeyLogOption = None,
     verbose: VerboseOption = 0,
 ) -> int:
     """Send a file to a peer that runs `p2pnode receive`.
@@ -35,7 +45,9 @@ def send(
 
     async def command(_: "Session") -> int:
         with OutgoingFile(file) as outgoing, ProgressBars() as bars:
-            async with open_access(environment, data, address) as access:
+            async with open_access(
+                environment, output, data, Traces(qlog, key_log), address
+            ) as access:
                 try:
                     opened = await access.open_stream(address, PROTOCOL_ID)
                     bar = bars.add(outgoing.name, outgoing.size)

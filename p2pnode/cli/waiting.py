@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from dataclasses import replace
 
 from p2pnode.cli.environment import CommandNode, Environment, NodeRequest
 from p2pnode.cli.output import Output
@@ -11,22 +11,18 @@ from p2pnode.errors import DataFolderInUse
 
 @asynccontextmanager
 async def open_waiting_node(
-    environment: Environment, output: Output, data: Path | None, listen: list[str] | None
+    environment: Environment, output: Output, request: NodeRequest
 ) -> AsyncGenerator[CommandNode, None]:
-    """Yields a node under the data folder's identity, or under another where that is in use."""
-    folder = environment.data_folder(data)
-    addresses = tuple(listen) if listen else None
+    """Yields the node; under an identity of its own where the data folder is in use."""
     async with AsyncExitStack() as stack:
         try:
-            node = await stack.enter_async_context(
-                environment.open_node(NodeRequest(data=folder, listen=addresses))
-            )
+            node = await stack.enter_async_context(environment.open_node(request))
         except DataFolderInUse:
             output.note(
-                f"another node uses {folder}: this one takes an identity of its own for now, and "
-                "its address holds only while it runs"
+                f"another node uses {request.data}: this one takes an identity of its own for now, "
+                "and its address holds only while it runs"
             )
             node = await stack.enter_async_context(
-                environment.open_node(NodeRequest(data=None, listen=addresses))
+                environment.open_node(replace(request, data=None))
             )
         yield node

@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import trio
 
-from p2pnode.cli.environment import NodeRequest
+from p2pnode.cli.environment import NodeRequest, Traces
 from p2pnode.cli.main import main
 from p2pnode.errors import ConnectionLost
+from p2pnode.swarm.config import DEFAULT_AGENT_VERSION
 from tests.shell.cli_support import RunningNode, interrupt, run_json
 from tests.shell.fake_node import (
     ADDRESS,
@@ -167,10 +169,20 @@ def test_each_command_explains_itself(
     assert "Usage: p2pnode" in capsys.readouterr().out
 
 
+def test_the_version_is_the_installed_one_and_what_peers_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    installed = version("p2pnode")
+    assert main(["--version"], FakeEnvironment(tmp_path)) == 0
+    assert capsys.readouterr().out == f"p2pnode {installed}\n"
+    assert f"p2pnode/{installed}" == DEFAULT_AGENT_VERSION
+
+
 def test_help_does_not_load_what_it_does_not_need() -> None:
     code = (
         "import sys; from p2pnode.cli.main import main; main(['--help']);"
-        "print([m for m in ('trio', 'google.protobuf', 'cryptography', 'multiaddr', 'nacl')"
+        "print([m for m in ('trio', 'google.protobuf', 'cryptography', 'multiaddr', 'nacl',"
+        " 'importlib.metadata')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -207,6 +219,20 @@ def test_commands_go_through_the_running_node(
         assert (code, line["bytes"], line["path"]) == (0, 300000, "direct")
         assert (running.received / "x").read_bytes() == b"abc" * 100000
     assert environment.requests == []
+
+
+@pytest.mark.parametrize(
+    "command", [("ping", ADDRESS, "-c", "1"), ("identify", ADDRESS), ("run",), ("receive",)]
+)
+def test_what_to_trace_reaches_the_node(tmp_path: Path, command: tuple[str, ...]) -> None:
+    def on_open(*_: object) -> None:
+        if command[0] == "receive":
+            interrupt()
+
+    environment = FakeEnvironment(tmp_path, on_open)
+    qlog, keys = tmp_path / "qlog", tmp_path / "keys"
+    main([*command, "--qlog", str(qlog), "--key-log", str(keys)], environment)
+    assert [request.traces for request in environment.requests] == [Traces(qlog, keys)]
 
 
 def test_who_asks_for_the_running_node_itself_is_a_peer_of_its_own(tmp_path: Path) -> None:

@@ -281,3 +281,44 @@ def test_who_does_not_wait_for_files_gets_none(tmp_path: Path) -> None:
         code, [error] = run_to_end("send", str(tmp_path / "x"), address, data=tmp_path / "b")
     assert code == 1
     assert "p2pnode receive" in error["error"]
+
+
+def test_a_node_writes_qlog_and_keys_where_it_is_asked_to(tmp_path: Path) -> None:
+    traces = {name: (tmp_path / name / "qlog", tmp_path / f"{name}.keys") for name in "abc"}
+
+    def options(name: str) -> tuple[str, ...]:
+        return "--qlog", str(traces[name][0]), "--key-log", str(traces[name][1])
+
+    with (
+        running(tmp_path / "data-a", *options("a")) as (_, address),
+        running(tmp_path / "data-b", "--connect", address) as (client, _),
+    ):
+        client.event("connected")
+        # Through the node that runs on the folder, which has its own options.
+        with Command(
+            "ping", address, "-c", "1", "--json", *options("b"), data=tmp_path / "data-b"
+        ) as ping:
+            assert ping.wait() == 0
+            [note] = _pipe(ping.process.stderr).read().decode().splitlines()
+            assert "ignored" in note
+        # By a node of its own.
+        ping_c = ("ping", address, "-c", "1", *options("c"))
+        assert run_to_end(*ping_c, data=tmp_path / "data-c")[0] == 0
+    assert not traces["b"][0].exists()
+    assert not traces["b"][1].exists()
+    for name, role in (("a", "server"), ("c", "client")):
+        qlog_dir, key_log = traces[name]
+        assert all(file.stem.endswith(role) for file in qlog_dir.iterdir())
+        assert any(qlog_dir.iterdir())
+        assert "NOISE_UDP_" in key_log.read_text()
+
+
+def test_the_environment_says_where_qlog_and_keys_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path / "a") as (_, address):
+        monkeypatch.setenv("P2PNODE_QLOG", str(tmp_path / "qlog"))
+        monkeypatch.setenv("P2PNODE_KEYLOG", str(tmp_path / "keys"))
+        assert run_to_end("identify", address, data=tmp_path / "b")[0] == 0
+    assert len(list((tmp_path / "qlog").iterdir())) == 1
+    assert len((tmp_path / "keys").read_text().splitlines()) == 2
