@@ -4,6 +4,7 @@ Rule: with `--json` stdout holds JSON lines and nothing else, each flushed; with
 the answers, and notes and errors go to stderr.  All text goes through `escape` on its way.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -21,11 +22,11 @@ class Output:
 
     def __init__(self, *, is_json: bool) -> None:
         self.is_json = is_json
-        self._stream = sys.stdout
+        self._is_stdout_ours = True
 
     def leave_stdout(self) -> None:
         """Sends everything to stderr: stdout is for something else."""
-        self._stream = sys.stderr
+        self._is_stdout_ours = False
 
     def emit(self, fields: dict[str, Any], text: str) -> None:
         """Prints one answer, in the form that was asked for; the text may have several lines."""
@@ -49,16 +50,17 @@ class Output:
 
     def _print(self, text: str) -> None:
         try:
-            _write_line(self._stream, text)
+            _write_line(sys.stdout if self._is_stdout_ours else sys.stderr, text)
         except BrokenPipeError as exc:
             raise StdoutClosed from exc
 
 
-class EscapingFormatter(logging.Formatter):
-    """Log lines quote peers, too."""
+class LogToStderr(logging.Handler):
+    """Log lines quote peers, too; and stderr may be another while bars are drawn on it."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(printable(line) for line in super().format(record).splitlines())
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            _write_line(sys.stderr, "\n".join(self.format(record).splitlines()))
 
 
 def set_up_logging(level: int) -> None:
@@ -67,8 +69,8 @@ def set_up_logging(level: int) -> None:
     logger.setLevel(level)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(EscapingFormatter("%(levelname)s %(name)s: %(message)s"))
+    handler = LogToStderr()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logger.addHandler(handler)
 
 
