@@ -20,13 +20,11 @@ from p2pnode.io.dial_target import DialTarget
 from p2pnode.io.engine import Engine
 from p2pnode.io.resolver import needs_resolving, resolve
 from p2pnode.swarm.events import DialFailed, DialSucceeded
+from p2pnode.transport.dialing import NO_ANSWER
 from p2pnode.wire.multiaddr import Multiaddr
 
 CONNECT_TIMEOUT: Final = 30.0
 """seconds for the lookup of a name and all addresses of a peer; chosen: three handshake timeouts"""
-
-NO_ANSWER: Final = "no answer"
-"""The reason of an attempt to which nothing came back (p2pnode/transport/dialing.py)."""
 
 _Key: TypeAlias = tuple[PeerId | None, tuple[Multiaddr, ...]]
 

@@ -7,7 +7,6 @@ from typing import Final, Protocol
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import DecodeError
-from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import StreamMachine
 from p2pnode.protocols import identify
 from p2pnode.protocols.identify import (
@@ -66,11 +65,6 @@ class IdentifyService:
         """Our addresses or protocols have changed: those who know us should hear it."""
         if self._push_at is None and self.infos:
             self._push_at = max(now, self._pushed_at + PUSH_INTERVAL)
-
-    def knows_protocol(self, connection: int, protocol: str) -> bool | None:
-        """Returns whether the peer says that it speaks a protocol; None where it has not said."""
-        info = self.infos.get(connection)
-        return None if info is None else protocol in info.protocols
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
         open_streams = self._responders.get(peer.connection, 0)
@@ -144,10 +138,6 @@ class IdentifyService:
     def poll_events(self) -> list[SwarmEvent]:
         events, self._events = self._events, []
         return events
-
-    def peer_of(self, connection: int) -> PeerId | None:
-        peer = self._peers.get(connection)
-        return None if peer is None else peer.peer_id
 
     def _apply(self, connection: int, message: IdentifyMessage) -> None:
         known = self.infos.get(connection)

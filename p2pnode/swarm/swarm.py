@@ -17,7 +17,6 @@ from p2pnode.identity.peer_multiaddr import split_peer_id, udp_noise_addr, udp_n
 from p2pnode.identity.peer_record import next_seq, seal_peer_record
 from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.identify import (
-    IdentifyInfo,
     IdentifyMessage,
     Observation,
     ObservedAddressBook,
@@ -123,13 +122,6 @@ class Swarm:
     def listen_addresses(self) -> tuple[Multiaddr, ...]:
         """Returns our addresses as others may dial them, without /p2p/."""
         return tuple(udp_noise_multiaddr(addr) for addr in self.addresses.listen_addresses())
-
-    def info_of(self, connection: int) -> IdentifyInfo | None:
-        """Returns what identify learned over a connection."""
-        return self._identify.infos.get(connection)
-
-    def peer_of(self, connection: int) -> Peer | None:
-        return self._peers.get(connection)
 
     # commands
 

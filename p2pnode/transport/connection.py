@@ -219,11 +219,6 @@ class Connection:
         return max(0, room - 1 - varint_size(room))
 
     @property
-    def packet_counts(self) -> tuple[int, int]:
-        """Data packets sent and received."""
-        return self._sender.packets_sent, self._receiver.packets_received
-
-    @property
     def aead(self) -> str:
         return self._keys.aead.name
 

@@ -22,6 +22,8 @@ from p2pnode.transport.packet import (
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.route import Route
 
+NO_ANSWER: Final = "no answer"
+"""The reason of a dial to which nothing came back; whoever speaks to people explains it."""
 FIRST_INTERVAL: Final = 0.5
 """seconds until message 1 is sent again, doubled each time; chosen: above nearly every RTT, and
 half of RFC 9002's 1 s, because a lost first packet is what a person waits for"""
@@ -132,7 +134,7 @@ class Dialing:
         """Returns why the dial has failed, once it has."""
         if now < self._deadline:
             return None
-        return self._failure or DialError("no answer")
+        return self._failure or DialError(NO_ANSWER)
 
     def poll_timeout(self) -> Deadline:
         if self._next_at < self._deadline:

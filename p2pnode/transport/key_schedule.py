@@ -4,12 +4,8 @@ The rule: nobody begins an update before the peer has acknowledged a packet of t
 so both ends are at most one phase apart, and one bit tells which.
 """
 
-from typing import Final
-
 from p2pnode.clock import Deadline, Instant
 from p2pnode.transport.aead import LIMITS, Aead, PacketKey, next_secret, packet_key
-
-PHASE_MASK: Final = 1
 
 
 class KeySchedule:

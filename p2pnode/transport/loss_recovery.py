@@ -192,11 +192,6 @@ class LossRecovery:
         """Returns how many bytes the congestion window has left."""
         return max(0, self._controller.window - self.bytes_in_flight)
 
-    @property
-    def has_outstanding(self) -> bool:
-        """True while something is in flight that an ACK is expected for."""
-        return self.bytes_in_flight > 0
-
     # receiving
 
     def on_ack_received(self, ack: Ack, max_ack_delay: float, now: Instant) -> AckOutcome:

@@ -38,8 +38,6 @@ from p2pnode.transport.stream_set import StreamSet
 
 PREVIOUS_KEY_PTOS: Final = 3
 """probe timeouts that packets of the last key phase may be late (RFC 9001 section 6.5)"""
-MAX_PACKET_JUMP: Final = 1 << 31
-"""packet numbers that one packet can be ahead; what 32 bits on the wire can tell"""
 
 
 class FrameHandler(Protocol):
@@ -70,7 +68,6 @@ class PacketReceiver:
         self._max_ack_delay = max_ack_delay
         self._handler = handler
         self.packets_received = 0
-        self.bytes_received = 0
 
     def receive(self, received: Received, start: int, now: Instant) -> int:
         """Takes the datagrams of a read from `start` on, as long as they are this connection's.
@@ -166,7 +163,6 @@ class PacketReceiver:
             raise TransportError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from None
         path.acks.on_packet(number, is_eliciting, ecn, now)
         self.packets_received += 1
-        self.bytes_received += size
         current = path.route
         if (
             current is not None
@@ -175,7 +171,6 @@ class PacketReceiver:
             and current.local_ip == route.local_ip
             and not is_probing
         ):
-            path.last_received = now
             path.on_data_from(current)
             return
         self._paths.on_packet(

@@ -47,7 +47,6 @@ class Path:
         "controller",
         "ecn",
         "is_peer_available",
-        "last_received",
         "last_sent",
         "mtu",
         "next_packet_number",
@@ -88,7 +87,7 @@ class Path:
         self.observed_sequence = 0
         self.probes_due = 0
         """Packets that a probe timeout allows beyond the congestion window."""
-        self.last_sent = self.last_received = now
+        self.last_sent = now
         self.acks = AckTracker()
         self._limits = limits
         self.rtt = RttEstimator()
@@ -97,10 +96,6 @@ class Path:
         self.controller = Cubic(FULL_SIZE)
         self.pacer = Pacer()
         self.recovery = LossRecovery(self.rtt, self.controller, rng=rng, ecn=self.ecn, mtu=self.mtu)
-
-    @property
-    def is_validated(self) -> bool:
-        return self.route is not None
 
     @property
     def is_suspect(self) -> bool:

@@ -157,7 +157,6 @@ class PathSet:
         now: Instant,
     ) -> None:
         """An authenticated packet came over `route`, which may be a new one."""
-        path.last_received = now
         current = path.route
         if current is not None and route.key == current.key:
             if is_newest and not is_probing:
