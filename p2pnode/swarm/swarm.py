@@ -135,6 +135,8 @@ class Swarm:
     def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
         """Tells the machine's addresses.  After a change every path is validated anew."""
         if self.addresses.set_interfaces(addresses):
+            for connection in self._endpoint.connections.values():
+                connection.paths.forget_local_ips(addresses)
             self._on_addresses_changed(now)
             self.revalidate(now)
 

@@ -140,6 +140,13 @@ class PathSet:
         self._status_sequence += 1
         self._control.push(PathStatus(path_id, self._status_sequence, is_available).encode())
 
+    def forget_local_ips(self, present: tuple[str, ...]) -> None:
+        """Lets the system choose the source where the address that was used is gone."""
+        for path in self.paths.values():
+            route = path.route
+            if route is not None and route.local_ip is not None and route.local_ip not in present:
+                path.route = route._replace(local_ip=None)
+
     def validate_all(self, now: Instant) -> None:
         """Probes the route of every path: after a suspend, or a change of interfaces."""
         for path in self.paths.values():

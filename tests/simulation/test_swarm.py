@@ -307,6 +307,26 @@ def test_a_transfer_survives_a_reboot_of_the_nat() -> None:
     bulk(a, s, connection, 3_000_000, network.world)
 
 
+def test_a_transfer_goes_on_when_the_machine_changes_its_network() -> None:
+    """A laptop leaves one network and joins another: the old address is gone."""
+    network = wire(8, LinkParams(delay=0.02))
+    a, b = SimNode(network.a), SimNode(network.b)
+    connection = a.connect(b)
+    network.world.run_for(1)
+    interface = network.a.interfaces[0]
+    old = next(ip for ip in interface.addresses if ":" not in ip)
+    new = old.rsplit(".", 1)[0] + ".77"
+
+    def roam() -> None:
+        interface.remove_address(old)
+        interface.add_address(f"{new}/24")
+        a.do(a.swarm.handle_interfaces_changed, tuple(interface.addresses), network.world.now)
+
+    network.world.after(0.2, roam)
+    bulk(a, b, connection, 3_000_000, network.world)
+    assert b.swarm.connections[1].route.remote.ip == new
+
+
 def test_a_transfer_over_a_bad_line_is_byte_exact() -> None:
     a, b, world = two_nodes(seed=4, delay=0.02, loss=0.02, jitter=0.005, duplication=0.02)
     bulk(a, b, a.connect(b), 400_000, world)
