@@ -5,8 +5,9 @@ from typing import Final
 
 from p2pnode.transport.config import TransportConfig
 
-DEFAULT_MAX_STREAMS: Final = 64
-"""Streams of one protocol that one peer may have open to us; go-libp2p's protocol-peer limit."""
+DEFAULT_MAX_STREAMS: Final = 256
+"""Streams of one protocol that one peer may have open to us: what the transport lets it open, so
+that whoever has them all waits for one to end instead of being refused."""
 DEFAULT_AGENT_VERSION: Final = "p2pnode/0.1.0"
 
 

@@ -171,7 +171,8 @@ class PacketReceiver:
             and current.local_ip == route.local_ip
             and not is_probing
         ):
-            path.on_data_from(current)
+            if is_newest:
+                path.on_data_from(current)
             return
         self._paths.on_packet(
             path, route, size, is_newest=is_newest, is_probing=is_probing, now=now

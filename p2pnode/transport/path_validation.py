@@ -35,6 +35,22 @@ class RouteState(enum.Enum):
     FAILED = enum.auto()
 
 
+class RouteInput(enum.Enum):
+    SMALL_ANSWERED = enum.auto()
+    FULL_ANSWERED = enum.auto()
+    GIVEN_UP = enum.auto()
+
+
+TRANSITIONS: Final = {
+    (RouteState.PROBING, RouteInput.SMALL_ANSWERED): RouteState.ADDRESS_PROVEN,
+    (RouteState.PROBING, RouteInput.FULL_ANSWERED): RouteState.VALIDATED,
+    (RouteState.PROBING, RouteInput.GIVEN_UP): RouteState.FAILED,
+    (RouteState.ADDRESS_PROVEN, RouteInput.FULL_ANSWERED): RouteState.VALIDATED,
+    (RouteState.ADDRESS_PROVEN, RouteInput.GIVEN_UP): RouteState.FAILED,
+}
+"""What is not here changes nothing: late answers of small challenges, for instance."""
+
+
 class RouteValidation:
     """One route of one path, until it is validated or has failed."""
 
@@ -81,7 +97,7 @@ class RouteValidation:
         """Fails the route where the last probe has stayed without an answer."""
         if self._next_at is not None and now >= self._next_at and self._probes >= MAX_PROBES:
             self._next_at = None
-            self.state = RouteState.FAILED
+            self._advance(RouteInput.GIVEN_UP)
 
     def poll_challenge(self, now: Instant) -> tuple[PathChallenge, int] | None:
         """Returns a challenge that is due, and the size to pad its datagram to."""
@@ -102,12 +118,19 @@ class RouteValidation:
         sent_at, size = challenge
         self.rtt = now - sent_at
         if size >= FULL_SIZE:
-            self.state = RouteState.VALIDATED
+            self._advance(RouteInput.FULL_ANSWERED)
             self._next_at = None
-        elif self.state is RouteState.PROBING:
-            self.state = RouteState.ADDRESS_PROVEN
+        elif self._advance(RouteInput.SMALL_ANSWERED):
             self._started_at = self._next_at = now
             self._probes = 0
+        return True
+
+    def _advance(self, event: RouteInput) -> bool:
+        """Returns whether the event means anything in this state."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            return False
+        self.state = state
         return True
 
 

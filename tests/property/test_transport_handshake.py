@@ -102,6 +102,7 @@ addresses = st.builds(
     UdpAddr,
     st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map(str),
     st.integers(0, 65535),
+    st.just(0),  # a scope is the link's own and no part of an address
 )
 times = st.floats(1e9, 2e9)
 

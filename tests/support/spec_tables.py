@@ -35,3 +35,11 @@ def block(spec: str, marker: str) -> str:
     match = re.search(rf"<!-- {re.escape(marker)} -->\s*```\w*\n(.*?)```", text, re.DOTALL)
     assert match, f"{spec} has no block {marker!r}"
     return match[1]
+
+
+def diagram(spec: str, marker: str) -> dict[tuple[str, str], str]:
+    """Returns the arrows of the state diagram below a marker: (state, event) -> state."""
+    arrows = re.findall(r"(\w+) --> (\w+): (\w+)", block(spec, marker))
+    drawn = {(start, event): end for start, end, event in arrows}
+    assert len(drawn) == len(arrows), "two arrows of one state for one event"
+    return drawn

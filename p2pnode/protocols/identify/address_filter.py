@@ -17,30 +17,30 @@ _SCOPE_ORDER = (IpScope.PUBLIC, IpScope.PRIVATE, IpScope.LOOPBACK)
 def addrs_to_send(addrs: Iterable[Multiaddr], remote_ip: str | None) -> tuple[Multiaddr, ...]:
     """Returns what of our own addresses to tell a peer at `remote_ip` (None: behind a relay).
 
-    Loopback addresses stay on this machine, zones too; the rest is put in order of use and cut to
-    MAX_OWN_ADDRS_SIZE.
+    Loopback addresses stay on this machine, zones too; addresses that the Internet does not route
+    (documentation and benchmark ranges, as in labs) are told to who is reached at one itself.  The
+    rest is put in order of use and cut to MAX_OWN_ADDRS_SIZE.
     """
-    to_self = _remote_scope(remote_ip) is IpScope.LOOPBACK
-    told = (
-        without_zone(addr)
-        for addr in addrs
-        if (scope := multiaddr_scope(addr)) in _SCOPE_ORDER
-        and (to_self or scope is not IpScope.LOOPBACK)
-    )
+    remote_scope = _remote_scope(remote_ip)
+    useful = {IpScope.PUBLIC, IpScope.PRIVATE, remote_scope}
+    told = (without_zone(addr) for addr in addrs if multiaddr_scope(addr) in useful)
     return trim_addrs(tuple(dict.fromkeys(told)))
 
 
 def addrs_to_accept(addrs: Iterable[Multiaddr], remote_ip: str | None) -> tuple[Multiaddr, ...]:
     """Returns which addresses to believe of a peer at `remote_ip` (None: behind a relay).
 
-    From this machine all, from a private network all but loopback, from elsewhere public ones.
+    From this machine all, from a private network all but loopback, from elsewhere public ones; and
+    from an address that the Internet does not route, those of its kind as well.
     """
     match _remote_scope(remote_ip):
         case IpScope.LOOPBACK:
             accepted: Sequence[IpScope] = _SCOPE_ORDER
         case IpScope.PRIVATE:
             accepted = (IpScope.PUBLIC, IpScope.PRIVATE)
-        case IpScope.PUBLIC | IpScope.UNROUTABLE:
+        case IpScope.UNROUTABLE:
+            accepted = (IpScope.PUBLIC, IpScope.UNROUTABLE)
+        case IpScope.PUBLIC:
             accepted = (IpScope.PUBLIC,)
     kept = (without_zone(addr) for addr in addrs if multiaddr_scope(addr) in accepted)
     return tuple(dict.fromkeys(kept))

@@ -4,9 +4,11 @@ from p2pnode.transport.path_validation import (
     AMPLIFICATION_LIMIT,
     FULL_SIZE,
     MAX_PROBES,
+    TRANSITIONS,
     RouteState,
     RouteValidation,
 )
+from tests.support import spec_tables
 from tests.support.noise_udp import entropy, route
 
 
@@ -120,3 +122,8 @@ def test_a_challenge_is_not_repeated_before_its_time():
     assert subject.poll_challenge(10.1) is None
     second, _ = subject.poll_challenge(10.2)
     assert first.data != second.data
+
+
+def test_the_diagram_of_the_spec_is_the_table_of_transitions():
+    drawn = spec_tables.diagram("transport.md", "address validation")
+    assert drawn == {(s.name, e.name): t.name for (s, e), t in TRANSITIONS.items()}
