@@ -1,6 +1,7 @@
 // Bytes of go-libp2p for p2pnode's tests, and go-libp2p's judgement of p2pnode's bytes.
 //
 //	go run . emit > ../fixtures/go_libp2p.json    what go-libp2p says and signs
+//	go run . autonat > ../fixtures/go_libp2p_autonat.json   its AutoNAT messages
 //	go run . verify < ours.json                   what go-libp2p reads in what we say and sign
 //
 // RSA and ECDSA keys and signatures differ from run to run; everything made with the Ed25519 key,
@@ -47,7 +48,7 @@ type fields = map[string]any
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {
-		log.Fatal("usage: emit | verify")
+		log.Fatal("usage: emit | autonat | verify")
 	}
 	var out fields
 	switch os.Args[1] {
@@ -61,10 +62,12 @@ func main() {
 				negotiation([]string{"/x/2", "/x/3"}, []string{"/x/1"}),
 			},
 		}
+	case "autonat":
+		out = autonatMessages()
 	case "verify":
 		out = verify(os.Stdin)
 	default:
-		log.Fatal("usage: emit | verify")
+		log.Fatal("usage: emit | autonat | verify")
 	}
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetIndent("", "  ")
