@@ -4,6 +4,14 @@ from typing import Final
 
 from p2pnode.identity.peer_record import seal_peer_record
 from p2pnode.noise.payload import make_payload
+from p2pnode.protocols.autonat import delegated_messages as dial_back
+from p2pnode.protocols.autonat.messages_v1 import DialResponseV1, DialV1, encode_message_v1
+from p2pnode.protocols.autonat.messages_v2 import (
+    DialDataRequest,
+    DialRequest,
+    DialResponse,
+    encode_message_v2,
+)
 from p2pnode.protocols.file_transfer.messages import (
     Digest,
     Offer,
@@ -24,6 +32,7 @@ from p2pnode.transport.packet import (
     stateless_reset,
 )
 from p2pnode.transport.token import TokenIssuer
+from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id, private_key
 from tests.support.noise_udp import CLIENT, parameters
@@ -58,6 +67,17 @@ TALK: Final = b"\0" + b"".join(b"\x07" + bytes([len(each)]) + each for each in F
 
 SEEDS: Final[dict[str, list[bytes]]] = {
     "authenticated_peer": [TALK, b"\1" + TALK[1:]],
+    "autonat": [
+        encode_message_v1(DialV1(peer_id("a"), (ADDRESS,))),
+        encode_frame(encode_message_v1(DialResponseV1(0, "text", ADDRESS))),
+        encode_message_v2(DialRequest((ADDRESS, ADDRESS6), 1)),
+        encode_frame(encode_message_v2(DialDataRequest(0, 300)))
+        + encode_frame(encode_message_v2(DialResponse(200, 0, 200))),
+        dial_back.encode_delegated_message(dial_back.Ask(ADDRESS)),
+        dial_back.encode_delegated_message(dial_back.Offer(("192.0.2.1", "2001:db8::1"))),
+        dial_back.encode_delegated_message(dial_back.Choice((bytes(16), None))),
+        dial_back.encode_order(dial_back.Order(ADDRESS, bytes(16), bytes(32), "192.0.2.1")),
+    ],
     "control": [b'{"op": "ping", "target": "x", "count": 1, "interval": 1.0}'],
     "endpoint": [bytes(range(256)), bytes(range(255, 0, -1))],
     "file_transfer": [

@@ -19,6 +19,18 @@ from p2pnode.io.control_messages import decode_request_untrusted
 from p2pnode.noise import IK, XX, CipherState
 from p2pnode.noise.payload import decode_payload_untrusted
 from p2pnode.noise.primitives import CHACHAPOLY
+from p2pnode.protocols.autonat import DialBackReceiver, V1Requester, V2Requester
+from p2pnode.protocols.autonat.delegated_messages import (
+    decode_delegated_message_untrusted,
+    decode_done_untrusted,
+    decode_order_untrusted,
+    decode_probe_untrusted,
+)
+from p2pnode.protocols.autonat.messages_v1 import decode_message_v1_untrusted
+from p2pnode.protocols.autonat.messages_v2 import (
+    decode_dial_back_untrusted,
+    decode_message_v2_untrusted,
+)
 from p2pnode.protocols.file_transfer import messages as file_transfer
 from p2pnode.protocols.identify import IdentifyRequester, PushReceiver
 from p2pnode.protocols.identify.messages import decode_identify_message_untrusted
@@ -140,6 +152,32 @@ def fuzz_identify(data: bytes) -> None:
         assert machine.outcome is not None
 
 
+def fuzz_autonat(data: bytes) -> None:
+    for decode in (
+        decode_message_v1_untrusted,
+        decode_message_v2_untrusted,
+        decode_dial_back_untrusted,
+        decode_delegated_message_untrusted,
+        decode_order_untrusted,
+        decode_done_untrusted,
+        decode_probe_untrusted,
+    ):
+        with contextlib.suppress(DecodeError):
+            decode(data)
+    address = parse_multiaddr("/ip4/1.2.3.4/udp/4001/noise")
+    for machine in (
+        V1Requester(ALICE, (address,), 0.0),
+        V2Requester((address,), 1, 0.0),
+        DialBackReceiver(0.0),
+    ):
+        choices = Choices(data)
+        while not choices.is_empty:
+            machine.handle_data(choices.take(1 + choices.byte()), 0.0)
+        machine.handle_timeout(60.0)
+        machine.poll_output()
+        assert machine.is_done
+
+
 def fuzz_ping(data: bytes) -> None:
     requester, responder = PingRequester(lambda size: bytes(size)), PingResponder(0.0)
     requester.ping(0.0)
@@ -226,6 +264,7 @@ def fuzz_token(data: bytes) -> None:
 
 TARGETS: Final[dict[str, Target]] = {
     "authenticated_peer": fuzz_authenticated_peer,
+    "autonat": fuzz_autonat,
     "control": fuzz_control,
     "endpoint": fuzz_endpoint,
     "file_transfer": fuzz_file_transfer,
