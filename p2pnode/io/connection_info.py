@@ -35,9 +35,12 @@ def via(route: Route) -> Multiaddr:
 
 
 def connection_info(swarm: Swarm, connection: int) -> ConnectionInfo | None:
-    """Returns what there is to know of a connection, or None where it is gone."""
+    """Returns what there is to know of a connection, or None where it is forgotten.
+
+    A closed one is remembered for a while, and went the way that it says.
+    """
     found = swarm.connections.get(connection)
-    if found is None or found.is_closed:
+    if found is None:
         return None
     route = found.route
     return ConnectionInfo(

@@ -220,7 +220,8 @@ class Node:
                 told = udp_noise_multiaddr(address)
                 observed = node_events.AddressObserved(peer_id, told, disposition, report)
                 self._feed.publish(observed)
-            case swarm_events.PathChanged(_, peer_id, route, why):
+            case swarm_events.PathChanged(connection, peer_id, route, why):
+                self._streams.on_path_changed(connection, route)
                 path = node_events.PathChanged(peer_id, path_kind(route), via(route), why)
                 self._feed.publish(path)
             case swarm_events.ListenAddressesChanged():

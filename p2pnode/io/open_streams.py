@@ -9,6 +9,7 @@ from p2pnode.io.connection_info import ConnectionInfo, connection_info
 from p2pnode.io.engine import Engine
 from p2pnode.io.stream import Stream
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.transport.route import Route
 
 
 class OpenStreams:
@@ -48,8 +49,9 @@ class OpenStreams:
                 del self._room[connection]
 
     def _adopt(self, stream: SwarmStream, protocol: str) -> Stream:
+        connection = self._engine.swarm.connections.get(stream.connection)
         info = self.connection_info(stream)
-        if info is None:
+        if connection is None or connection.is_closed or info is None:
             raise ClosedLocally("the connection is gone")
         adopted = self._streams[stream] = Stream(stream, self, protocol, info)
         return adopted
@@ -91,10 +93,18 @@ class OpenStreams:
         if lot is not None:
             lot.unpark_all()
 
+    def on_path_changed(self, connection: int, route: Route) -> None:
+        """The packets of its streams go another way from now on."""
+        for stream in self._of(connection):
+            self._streams[stream].on_path_changed(route)
+
     def on_connection_closed(self, connection: int) -> None:
         """Whoever waits on one of its streams finds out why there is nothing more to come."""
-        for stream in [s for s in self._streams if s.connection == connection]:
+        for stream in self._of(connection):
             lost = self._streams.pop(stream)
             lost.on_readable()
             lost.on_writable()
         self.on_room(connection)
+
+    def _of(self, connection: int) -> list[SwarmStream]:
+        return [stream for stream in self._streams if stream.connection == connection]

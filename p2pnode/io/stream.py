@@ -13,9 +13,10 @@ import trio
 
 from p2pnode.errors import P2PNodeError, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.io.connection_info import ConnectionInfo
+from p2pnode.io.connection_info import ConnectionInfo, path_kind, via
 from p2pnode.machine import Buffer
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.transport.route import Route
 from p2pnode.wire.reset_code import StreamResetCode
 
 MAX_READ: Final = 256 * 1024
@@ -45,7 +46,7 @@ class StreamHost(Protocol):
         ...
 
     def connection_info(self, stream: SwarmStream) -> ConnectionInfo | None:
-        """Returns None where the connection is gone."""
+        """Returns None where the connection is forgotten."""
         ...
 
 
@@ -304,6 +305,10 @@ class Stream(trio.abc.HalfCloseableStream):
     def on_writable(self) -> None:
         self._is_full = False
         self._writable.unpark_all()
+
+    def on_path_changed(self, route: Route) -> None:
+        # Kept, because the connection may be forgotten before anybody asks.
+        self._info = self._info._replace(path=path_kind(route), via=via(route))
 
 
 def _as_trio(failure: P2PNodeError) -> Exception:

@@ -18,6 +18,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.node_events import EventsDropped, PeerConnected, PeerDisconnected, PeerIdentified
 from p2pnode.io.pings import PingLost, PingOutcome, Pong
 from p2pnode.io.stream import Stream
+from p2pnode.machine import UdpAddr
 from tests.support.node_pair import PROTOCOL, SimNetwork, node_pair, sim_node
 
 STRANGER = PeerId.from_public_key(PrivateKey(bytes(32)).public_key)
@@ -135,6 +136,23 @@ async def test_disconnecting_tells_the_peer_why(autojump_clock: MockClock) -> No
         assert pair.client.peers == pair.server.peers == []
         with pytest.raises(ConnectionLost):
             pair.client.connection_info(pair.server.peer_id)
+
+
+@pytest.mark.parametrize("seconds_later", [0, 60], ids=["closed", "forgotten"])
+async def test_a_stream_of_a_lost_connection_tells_the_way_that_its_packets_went_last(
+    autojump_clock: MockClock, seconds_later: float
+) -> None:
+    async with node_pair() as pair:
+        opened, accepted = await pair.streams()
+        pair.network.move(UdpAddr("10.0.0.1", 4001), UdpAddr("10.0.0.9", 30000))
+        await opened.send_all(b"from elsewhere")
+        await wait_all_tasks_blocked()
+
+        await pair.client.disconnect(pair.server.peer_id)
+        await trio.sleep(seconds_later)
+
+        assert pair.server.peers == []
+        assert str(accepted.connection_info.via) == "/ip4/10.0.0.9/udp/30000/noise"
 
 
 async def test_connection_info_tells_the_way_and_its_time(autojump_clock: MockClock) -> None:

@@ -36,6 +36,11 @@ class SimNetwork:
         sock = self._sockets[address] = LinkedSocket(self, address)
         return sock
 
+    def move(self, old: UdpAddr, new: UdpAddr) -> None:
+        """Others see that socket elsewhere from now on, as behind a NAT that has forgotten it."""
+        sock = self._sockets[new] = self._sockets.pop(old)
+        sock.address = new
+
     def carry(self, source: UdpAddr, transmit: Transmit) -> None:
         if transmit.buffer[0] == HandshakeType.INITIAL:
             self.handshakes.append(transmit)
