@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.errors import AddressError
-from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_id import MAX_PEER_ID_TEXT, PeerId
 from p2pnode.identity.peer_multiaddr import split_peer_id
 from p2pnode.wire.multiaddr import (
     Code,
@@ -47,7 +47,15 @@ def dial_target(target: Target) -> DialTarget:
 
 @lru_cache(maxsize=TEXTS_KEPT)
 def _parse(text: str) -> Multiaddr | PeerId:
-    return parse_multiaddr(text) if text.startswith("/") else PeerId.parse(text)
+    if text.startswith("/"):
+        return parse_multiaddr(text)
+    try:
+        return PeerId.parse(text)
+    except AddressError as exc:
+        raise AddressError(
+            f"{text[:MAX_PEER_ID_TEXT]!r} is neither a multiaddr such as "
+            "/ip4/192.0.2.1/udp/4001/noise nor a peer id"
+        ) from exc
 
 
 def _with_zone_index(address: Multiaddr) -> Multiaddr:

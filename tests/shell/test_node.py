@@ -116,7 +116,8 @@ async def test_what_cannot_be_dialled_is_told_at_once(autojump_clock: MockClock)
             await pair.client.connect(pair.client.peer_id)
         with pytest.raises(AddressError):
             await pair.client.connect("/ip4/10.0.0.2/tcp/4001")
-        with pytest.raises(AddressError):
+        neither = r"^'nonsense' is neither a multiaddr such as /ip4/\S+ nor a peer id$"
+        with pytest.raises(AddressError, match=neither):
             await pair.client.connect("nonsense")
 
 
