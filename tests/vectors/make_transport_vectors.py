@@ -15,6 +15,7 @@ from p2pnode.clock import UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.machine import UdpAddr
+from p2pnode.noise.primitives import KeyPair
 from p2pnode.transport.aead import Aead, hkdf_expand, next_secret, packet_key
 from p2pnode.transport.frame import (
     Ack,
@@ -43,11 +44,13 @@ from p2pnode.transport.packet import (
 )
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.token import TokenIssuer
+from p2pnode.transport.varint import encode_varint
+from tests.vectors.transport_example import worked_example
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "specs" / "vectors" / "transport.json"
 SPEC = ROOT / "specs" / "transport.md"
-EXAMPLE = re.compile(r"(<!-- vectors -->\n)(?:\n```text\n.*?```\n)?", re.DOTALL)
+EXAMPLE = re.compile(r"(?<=<!-- vectors -->\n\n).*(?=\n<!-- end of the vectors -->)", re.DOTALL)
 
 UNIX_NOW = UnixTime(1_700_000_000.0)
 REMOTE = UdpAddr("192.0.2.1", 1111)
@@ -58,6 +61,7 @@ RESPONDER = {"identity_seed": b"\x02" * 32, "static": b"\x22" * 32, "ephemeral":
 INITIATOR_ID = 0xA0A1_A2A3_A4A5_A6A7
 RESPONDER_ID = 0xB0B1_B2B3_B4B5_B6B7
 RESPONDER_ID_PATH_1 = 0xC0C1_C2C3_C4C5_C6C7
+ACK = Ack(1, 25_000, ((95, 101), (90, 93), (0, 88)), (180, 0, 2))
 REQUEST = b"\x13/multistream/1.0.0\n"
 
 
@@ -91,6 +95,12 @@ def make_parameters(issuer: TokenIssuer, cid: int, aeads: tuple[int, ...]) -> Tr
         max_datagram_frame=65_000,
         initial_max_path_id=8,
     )
+
+
+def message_payload(side: dict[str, bytes], parameters: TransportParameters) -> bytes:
+    """Returns what message 2 or 3 carries, in the clear."""
+    identity = make_credentials(side).payload
+    return encode_varint(len(identity)) + identity + parameters.encode()
 
 
 def data_packet(
@@ -157,6 +167,8 @@ def make_connection(aead: Aead) -> dict[str, Any]:
         "initial_datagram": initiator.packet.hex(),
         "response_datagram": responder.packet.hex(),
         "final_datagram": final.hex() + first["packet"],
+        "response_payload": message_payload(RESPONDER, theirs).hex(),
+        "final_payload": message_payload(INITIATOR, ours).hex(),
         "initiator_secret": secrets.initiator.hex(),
         "responder_secret": secrets.responder.hex(),
         "initiator_secret_of_phase_1": next_secret(secrets.initiator).hex(),
@@ -195,6 +207,10 @@ def make_vectors() -> dict[str, Any]:
     token = issuer.retry_token(REMOTE, DESTINATION, INITIATOR_ID, UNIX_NOW)
     sides = {
         name: {key: value.hex() for key, value in side.items()}
+        | {
+            f"{key}_public": KeyPair.from_secret(side[key]).public.hex()
+            for key in ("static", "ephemeral")
+        }
         | {"peer_id": str(make_credentials(side).peer_id), "connection_id": cid.to_bytes(8).hex()}
         for name, side, cid in (
             ("initiator", INITIATOR, INITIATOR_ID),
@@ -216,34 +232,9 @@ def make_vectors() -> dict[str, Any]:
         "stateless_reset_packet": stateless_reset(
             RESPONDER_ID, issuer.reset_token(RESPONDER_ID)
         ).hex(),
+        "ack_frame": ACK.encode().hex(),
         "connections": [make_connection(aead) for aead in Aead],
     }
-
-
-def worked_example(vectors: dict[str, Any]) -> str:
-    """Returns the first data packet of the initiator, step by step."""
-    connection = vectors["connections"][0]
-    packet = connection["initiator_first_packet"]
-    (stream,) = packet["frames"]
-    header = packet["header"]
-    lines = [
-        "secret of the initiator",
-        f"   {connection['initiator_secret']}",
-        "key, iv (ChaCha20-Poly1305)",
-        f"   {packet['key']}",
-        f"   {packet['iv']}",
-        "header: data, key phase 0 | id of the responder | packet number 0",
-        f"   {header[:2]} {header[2:18]} {header[18:]}",
-        "nonce on path 0: the iv, XOR 0",
-        f"   {packet['nonce']}",
-        "payload: STREAM without offset and length | stream 0 | multistream-select's first line",
-        f"   {stream['bytes'][:2]} {stream['bytes'][2:4]} {stream['bytes'][4:]}",
-        "packet: header | ciphertext | tag",
-        f"   {header}",
-        f"   {packet['packet'][26:-32]}",
-        f"   {packet['packet'][-32:]}",
-    ]
-    return "```text\n" + "\n".join(lines) + "\n```\n"
 
 
 def main() -> None:
@@ -251,7 +242,7 @@ def main() -> None:
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(json.dumps(vectors, indent=1) + "\n", encoding="utf-8")
     text = SPEC.read_text(encoding="utf-8")
-    text = EXAMPLE.sub(lambda found: f"{found[1]}\n{worked_example(vectors)}", text)
+    text = EXAMPLE.sub(lambda _: worked_example(vectors), text)
     SPEC.write_text(text, encoding="utf-8")
 
 

@@ -1,14 +1,19 @@
 """specs/vectors/transport.json is what this implementation does, and can be read without it."""
 
 import json
+import re
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from p2pnode.noise.handshake_state import HandshakeState
 from p2pnode.noise.patterns import XX
 from p2pnode.noise.primitives import KeyPair
-from tests.vectors.make_transport_vectors import EXAMPLE, FILE, SPEC, make_vectors, worked_example
+from p2pnode.transport.frame import Ack, decode_frame_untrusted
+from tests.vectors.make_transport_vectors import EXAMPLE, FILE, SPEC, make_vectors
+from tests.vectors.transport_example import worked_example
 
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
 CONNECTIONS = VECTORS["connections"]
@@ -23,7 +28,64 @@ def test_the_file_is_made_anew_byte_for_byte():
 def test_the_worked_example_of_the_spec_is_the_files():
     found = EXAMPLE.search(SPEC.read_text(encoding="utf-8"))
     assert found
-    assert found[0] == f"{found[1]}\n{worked_example(VECTORS)}"
+    assert found[0] == worked_example(VECTORS)
+
+
+def example_blocks() -> list[str]:
+    """Returns the hex of each code block of the spec's example, names and comments taken off."""
+    found = EXAMPLE.search(SPEC.read_text(encoding="utf-8"))
+    assert found
+    blocks = []
+    for text in re.findall(r"```text\n(.*?)```", found[0], re.DOTALL):
+        values = [re.split(r"\s{2,}", line.strip())[-1] for line in text.splitlines()]
+        assert all(len(value.replace(" ", "")) <= 90 for value in values)
+        blocks.append("".join(re.split(" = |: ", value)[0].replace(" ", "") for value in values))
+    return blocks
+
+
+def test_the_fields_of_the_worked_example_make_up_the_packets():
+    connection = CONNECTIONS[0]
+    blocks = example_blocks()
+    initial = connection["initial_datagram"].rstrip("0")
+    zeros = 1200 - len(initial) // 2
+    for expected in (
+        VECTORS["retry_packet"],
+        connection["prologue"],
+        f"{initial}{zeros}bytesof00",
+        connection["response_datagram"],
+        connection["response_payload"],
+        connection["final_datagram"],
+        connection["final_payload"],
+        *(connection[name]["packet"] for name in PACKETS[1:]),
+        VECTORS["ack_frame"],
+        VECTORS["version_negotiation_packet"],
+        VECTORS["stateless_reset_packet"],
+    ):
+        assert expected in blocks
+
+
+def test_the_ranges_of_the_worked_ack_are_those_that_the_decoder_finds():
+    frame, _ = decode_frame_untrusted(bytes.fromhex(VECTORS["ack_frame"]), 0)
+    assert isinstance(frame, Ack)
+    shown = re.findall(r"packets ([0-9]+) to ([0-9]+)$", worked_example(VECTORS), re.MULTILINE)
+    assert [(int(first), int(last) + 1) for first, last in shown] == list(frame.ranges)
+
+
+@pytest.mark.parametrize("name", PACKETS)
+@pytest.mark.parametrize("connection", CONNECTIONS, ids=NAMES)
+def test_a_plain_hkdf_expands_the_secrets_to_the_keys(connection, name):
+    def expand(secret, label, size):
+        info = b"p2pnode noise-udp " + label
+        return HKDFExpand(SHA256(), size, info).derive(bytes.fromhex(secret)).hex()
+
+    assert connection["initiator_secret_of_phase_1"] == expand(
+        connection["initiator_secret"], b"ku", 32
+    )
+    side = name.partition("_")[0]
+    phase = "_of_phase_1" if connection[name]["key_phase"] else ""
+    secret = connection[f"{side}_secret{phase}"]
+    assert connection[name]["key"] == expand(secret, b"key", 32)
+    assert connection[name]["iv"] == expand(secret, b"iv", 12)
 
 
 @pytest.mark.parametrize("connection", CONNECTIONS, ids=NAMES)
@@ -55,6 +117,8 @@ def test_a_plain_noise_state_reads_the_handshake(connection):
         payloads.append(reader.read_message(message))
         assert writer.write_message(payloads[-1]) == message
     assert payloads[0] == b"\x01"
+    assert payloads[1].hex() == connection["response_payload"]
+    assert payloads[2].hex() == connection["final_payload"]
     assert payloads[1].endswith(bytes.fromhex(connection["responder_parameters"]))
     assert payloads[2].endswith(bytes.fromhex(connection["initiator_parameters"]))
     secrets = [bytes.fromhex(connection[f"{name}_secret"]) for name in ("initiator", "responder")]
