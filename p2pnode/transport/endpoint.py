@@ -46,6 +46,7 @@ from p2pnode.transport.packet import (
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.reset_budget import ResetBudget
+from p2pnode.transport.retired_ids import RetiredIds
 from p2pnode.transport.route import Route, route_of
 from p2pnode.transport.token import TokenIssuer
 
@@ -90,6 +91,7 @@ class Endpoint:
         self._dirty: dict[int, None] = {}
         self._deadlines = Deadlines()
         self._reset_budget = ResetBudget(now)
+        self._retired_ids = RetiredIds()
         self._transmits: list[Transmit] = []
         self._key_log: list[str] = []
         self._qlogs: dict[int, Qlog] = {}
@@ -194,7 +196,7 @@ class Endpoint:
                 transmits += connection.poll_transmits(now)
                 if connection.has_more:
                     continue
-                self._sync(handle, connection)
+                self._sync(handle, connection, now)
             elif handle in self._dials:
                 self._poll_dial(handle, transmits, now)
             del self._dirty[handle]
@@ -316,7 +318,10 @@ class Endpoint:
         half_open = self._incoming.by_id.get(destination)
         if half_open is not None:
             self._incoming.keep_early(half_open, datagram, route)
-        elif not route.is_relayed and len(datagram) > RESET_SIZE and self._reset_budget.take(now):
+            return
+        if self._retired_ids.knows(destination, now):
+            return
+        if not route.is_relayed and len(datagram) > RESET_SIZE and self._reset_budget.take(now):
             packet = stateless_reset(destination, self._tokens.reset_token(destination))
             self._transmits.append(_datagram(route, packet))
 
@@ -345,7 +350,7 @@ class Endpoint:
         if connection.qlog is not None:
             self._qlogs[handle] = connection.qlog
         self._dirty[handle] = None
-        self._sync(handle, connection)
+        self._sync(handle, connection, now)
         fact = Connected(opening.peer_id, opening.is_initiator, opening.route)
         self._events.append(EndpointEvent(handle, fact))
 
@@ -367,7 +372,7 @@ class Endpoint:
         for event in events:
             self._events.append(EndpointEvent(handle, event))
 
-    def _sync(self, handle: int, connection: Connection) -> None:
+    def _sync(self, handle: int, connection: Connection, now: Instant) -> None:
         """Brings the routing tables and the timer of a connection up to date."""
         local, remote = connection.local_ids, connection.remote_ids
         if local.added or local.removed:
@@ -375,6 +380,7 @@ class Endpoint:
                 self._handle_of[connection_id] = handle
             for connection_id in local.removed:
                 self._handle_of.pop(connection_id, None)
+                self._retired_ids.add(connection_id, now)
             local.added.clear()
             local.removed.clear()
         if remote.tokens_changed:

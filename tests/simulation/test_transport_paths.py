@@ -336,3 +336,18 @@ def test_validation_of_everything_after_a_suspend_costs_little_and_finds_a_dead_
     pair.drive(seconds=1)
     assert 2 <= len(pair.log) <= 6
     Transfer(pair, 1000).run()
+
+
+@pytest.mark.spec("TRANSPORT-38")
+def test_packets_that_are_late_for_an_abandoned_path_do_no_harm() -> None:
+    """PATH_ABANDON travels the slow path while the peer's data still comes over the fast one."""
+    pair, route = with_second_socket(latency=0.3)
+    pair.latency_from[WIFI] = 0.02
+    path_id = open_second_path(pair, route)
+    transfer = Transfer(pair, 3_000_000, sender=pair.server)
+    pair.drive(transfer.step, 0.4)
+    assert pair.server.connection.paths.active.path_id == path_id
+    pair.client.connection.paths.abandon(path_id, 0, "test", pair.now)
+    transfer.run()
+    assert not of_kind(pair.server, ConnectionClosed)
+    assert not of_kind(pair.client, ConnectionClosed)
