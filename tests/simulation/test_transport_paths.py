@@ -344,8 +344,9 @@ def test_packets_that_are_late_for_an_abandoned_path_do_no_harm() -> None:
     pair, route = with_second_socket(latency=0.3)
     pair.latency_from[WIFI] = 0.02
     path_id = open_second_path(pair, route)
-    transfer = Transfer(pair, 3_000_000, sender=pair.server)
+    transfer = Transfer(pair, 12_000_000, sender=pair.server)
     pair.drive(transfer.step, 0.4)
+    assert not transfer.is_complete
     assert pair.server.connection.paths.active.path_id == path_id
     pair.client.connection.paths.abandon(path_id, 0, "test", pair.now)
     transfer.run()
