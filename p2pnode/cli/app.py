@@ -87,7 +87,9 @@ def run_command(arguments: list[str], environment: Environment | None) -> int:
     except P2PNodeError as exc:
         output.error(str(exc))
     except OSError as exc:
-        output.error(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+        output.error(
+            f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror or str(exc)
+        )
     except typer.Abort:
         pass
     else:

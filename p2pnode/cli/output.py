@@ -7,14 +7,20 @@ the answers, and notes and errors go to stderr.  All text goes through `escape` 
 import contextlib
 import json
 import logging
+import re
 import sys
 from typing import Any, TextIO
 
 from p2pnode.cli.escape import printable
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class StdoutClosed(Exception):
-    """Whoever read our stdout has gone; there is nobody to tell."""
+    """Our stdout takes no more, and no error either.
+
+    The text is for stderr; there is none where whoever read our stdout has gone.
+    """
 
 
 class Output:
@@ -30,7 +36,7 @@ class Output:
 
     def emit(self, fields: dict[str, Any], text: str) -> None:
         """Prints one answer, in the form that was asked for; the text may have several lines."""
-        self._print(json.dumps(fields) if self.is_json else text)
+        self._print(_json_line(fields) if self.is_json else text)
 
     def text(self, text: str) -> None:
         """Prints what only a person wants on stdout."""
@@ -39,28 +45,32 @@ class Output:
 
     def note(self, text: str) -> None:
         """Tells a person, beside the answers; a script too where its stderr is read."""
-        _write_line(sys.stderr, text)
+        _write_to_stderr(text)
 
     def error(self, sentence: str) -> None:
         """Prints why the command failed."""
         if self.is_json:
-            self._print(json.dumps({"error": sentence}))
+            self._print(_json_line({"error": sentence}))
         else:
-            _write_line(sys.stderr, f"p2pnode: {sentence}")
+            complain(sentence)
 
     def _print(self, text: str) -> None:
+        if not self._is_stdout_ours:
+            _write_to_stderr(text)
+            return
         try:
-            _write_line(sys.stdout if self._is_stdout_ours else sys.stderr, text)
+            _write_line(sys.stdout, text)
         except BrokenPipeError as exc:
             raise StdoutClosed from exc
+        except OSError as exc:
+            raise StdoutClosed(f"stdout cannot be written to: {exc.strerror}") from exc
 
 
 class LogToStderr(logging.Handler):
     """Log lines quote peers, too; and stderr may be another while bars are drawn on it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            _write_line(sys.stderr, "\n".join(self.format(record).splitlines()))
+        _write_to_stderr("\n".join(self.format(record).splitlines()))
 
 
 def set_up_logging(level: int) -> None:
@@ -72,6 +82,26 @@ def set_up_logging(level: int) -> None:
     handler = LogToStderr()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logger.addHandler(handler)
+
+
+def complain(sentence: str) -> None:
+    """Tells a person why the program failed."""
+    _write_to_stderr(f"p2pnode: {sentence}")
+
+
+def _json_line(fields: dict[str, Any]) -> str:
+    text = json.dumps(fields)
+    if "\\ud" in text:
+        # A byte of a file name that is not UTF-8 is a lone surrogate here, and no valid JSON.
+        clean = _LONE_SURROGATE.sub("\ufffd", json.dumps(fields, ensure_ascii=False))
+        text = json.dumps(json.loads(clean))
+    return text
+
+
+def _write_to_stderr(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            _write_line(sys.stderr, text)
 
 
 def _write_line(stream: TextIO, text: str) -> None:

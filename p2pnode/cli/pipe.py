@@ -138,6 +138,8 @@ async def _join(stream: "PeerStream", peer: str, output: Output) -> None:
         await join_pipe(stream, DescriptorSource(STDIN), DescriptorSink(STDOUT))
     except BrokenPipeError as exc:
         raise StdoutClosed from exc
+    except OSError as exc:
+        raise P2PNodeError(f"the pipe broke: {exc.strerror}") from exc
     except STREAM_ERRORS as exc:
         failure = stream_failure(exc)
         if isinstance(failure, ProtocolNotSupported):

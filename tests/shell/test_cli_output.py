@@ -53,6 +53,13 @@ def test_json_is_one_line_of_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out) == {"agent_version": "a\nb\x1b\u202eü"}
 
 
+def test_json_is_valid_whatever_a_file_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(is_json=True).emit({"file": "gr\udcfc\udfffn \\ud 🙂", "bytes": 3}, "unused")
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert json.loads(out) == {"file": "gr\ufffd\ufffdn \\ud 🙂", "bytes": 3}
+
+
 def test_errors_go_to_stderr_for_people_and_to_stdout_for_scripts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
