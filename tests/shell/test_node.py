@@ -96,16 +96,22 @@ async def test_the_wrong_peer_at_an_address_is_told_by_both_names(
 async def test_an_address_without_an_answer_is_told_with_the_reason(
     autojump_clock: MockClock,
 ) -> None:
+    address = "/ip4/192.0.2.99/udp/4001/noise"
     async with node_pair() as pair:
-        with pytest.raises(DialError) as failure:
-            await pair.client.connect("/ip4/192.0.2.99/udp/4001/noise")
+        client = pair.client
+        for attempt in (
+            client.connect(address),
+            client.identify(address),
+            client.open_stream(address, PROTOCOL),
+        ):
+            with pytest.raises(DialError) as failure:
+                await attempt
 
-        address = "/ip4/192.0.2.99/udp/4001/noise"
-        assert str(failure.value) == (
-            f"cannot reach {address}: no answer; is the peer running there, and does UDP get "
-            "through?"
-        )
-        assert failure.value.attempts == ((address, "no answer"),)
+            assert str(failure.value) == (
+                f"cannot reach {address}: no answer; is the peer running there, and does UDP get "
+                "through?"
+            )
+            assert failure.value.attempts == ((address, "no answer"),)
 
 
 async def test_what_cannot_be_dialled_is_told_at_once(autojump_clock: MockClock) -> None:
