@@ -12,6 +12,8 @@ from tests.support.namespaces import Namespace, Network, Port
 
 PUBLIC_IP, PUBLIC_IP6 = "11.22.33.1", "2a00:1122:33::1"
 OTHER_IP, OTHER_IP6 = "11.22.33.2", "2a00:1122:33::2"
+NEXT_IP = "11.22.33.3"
+"""Of a host of the pair that changes its address."""
 ROUTER_IP, INSIDE_IP = "10.7.0.1", "10.7.0.2"
 FAR_GATEWAY, FAR_IP = "11.22.55.1", "11.22.55.2"
 
@@ -27,6 +29,14 @@ class Pair(NamedTuple):
 
     public: Namespace
     other: Namespace
+
+    def slow_down(self, megabits: int) -> None:
+        """Limits what the other host sends to `megabits` a second."""
+        self.other.tc("qdisc", "add", "dev", "eth0", *_shape(megabits))
+
+    def bytes_sent(self) -> int:
+        """How much the other host has sent."""
+        return _sent(self.other, "eth0")["bytes"]
 
 
 class NarrowPath(NamedTuple):
@@ -97,8 +107,7 @@ def make_nat(network: Network, *, megabits: int) -> Nat:
     nat.inside.add_route("default", ROUTER_IP)
     nat.router.forward()
     nat.translate(FIRST_PORTS)
-    shape = ("root", "tbf", "rate", f"{megabits}mbit", "burst", "64kb", "latency", "50ms")
-    nat.router.tc("qdisc", "add", "dev", "outside", *shape)
+    nat.router.tc("qdisc", "add", "dev", "outside", *_shape(megabits))
     return nat
 
 
@@ -129,6 +138,16 @@ def make_narrow_path(network: Network) -> NarrowPath:
     # Without offload, the link counts packets as they are and not batches of them.
     near.ip("link", "set", "dev", "narrow", "gso_max_segs", "1")
     return NarrowPath(public, other, near)
+
+
+def change_address(host: Namespace, old: str, new: str) -> None:
+    """Moves a host of the pair, as when another network is joined: the old address goes first."""
+    host.ip("address", "del", f"{old}/24", "dev", "eth0")
+    host.ip("address", "add", f"{new}/24", "dev", "eth0")
+
+
+def _shape(megabits: int) -> tuple[str, ...]:
+    return ("root", "tbf", "rate", f"{megabits}mbit", "burst", "64kb", "latency", "50ms")
 
 
 def _sent(namespace: Namespace, name: str) -> dict[str, int]:

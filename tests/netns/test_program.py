@@ -11,11 +11,13 @@ from tests.netns.places import (
     FAR_IP,
     FIRST_PORTS,
     NARROW_MTU,
+    NEXT_IP,
     OTHER_IP,
     OTHER_IP6,
     PUBLIC_IP,
     PUBLIC_IP6,
     SECOND_PORTS,
+    change_address,
     make_narrow_path,
     make_nat,
     make_pair,
@@ -30,6 +32,8 @@ SHAPED_MEGABITS = 40
 """so that a file of some MiB takes seconds, and there is a middle of it"""
 RECOVERY_TIMEOUT = 8.0
 """seconds; well under the idle timeout of 30 s, which a peer without resets would have to wait"""
+MOVE_TIMEOUT = 15.0
+"""seconds from a new address to the end of the transfer, which takes two of them undisturbed"""
 
 
 def make_file(path: Path, size: int) -> str:
@@ -131,6 +135,37 @@ async def test_a_transfer_goes_on_when_the_nat_forgets_its_mappings(
 
     assert sha256 == received["sha256"] == sha256_of(received["file"])
     assert port_of(received["via"]) in SECOND_PORTS
+
+
+@pytest.mark.parametrize("mover", ["sender", "receiver"])
+async def test_a_transfer_goes_on_when_a_host_changes_its_address(
+    network: Network, tmp_path: Path, mover: str
+) -> None:
+    pair = make_pair(network)
+    pair.slow_down(SHAPED_MEGABITS)
+    sha256 = make_file(tmp_path / "file", 12 * MIB)
+    (tmp_path / "in").mkdir()
+
+    async with running(
+        pair.public, tmp_path / "public", "receive", str(tmp_path / "in"), "--once"
+    ) as receiver:
+        address = address_at(await receiver.event("listening"), PUBLIC_IP)
+        sending = ("send", str(tmp_path / "file"), address)
+        async with running(pair.other, tmp_path / "other", *sending) as sender:
+            with trio.fail_after(ANSWER_TIMEOUT):
+                while pair.bytes_sent() < 3 * MIB:  # noqa: ASYNC110 - the kernel tells nobody
+                    await trio.sleep(0.02)
+            if mover == "sender":
+                change_address(pair.other, OTHER_IP, NEXT_IP)
+            else:
+                change_address(pair.public, PUBLIC_IP, NEXT_IP)
+            with trio.fail_after(MOVE_TIMEOUT):
+                received = await receiver.event("received")
+                sent = await sender.event("sent")
+
+    assert sha256 == sent["sha256"] == received["sha256"] == sha256_of(received["file"])
+    moved = received if mover == "sender" else sent
+    assert moved["via"].split("/")[2] == NEXT_IP
 
 
 async def test_a_path_narrower_than_the_hosts_links_carries_a_file_though_no_router_says_so(
