@@ -1,0 +1,195 @@
+"""Both sides of DCUtR's dialogue, each one machine for one stream and one round (specs/dcutr.md).
+
+The states are the tables below.  The initiator is the peer that *received* the relayed connection.
+
+Rules: the outcome says when to punch, on this machine's clock: the initiator half a round trip
+after it sent SYNC, the responder when SYNC arrives, so that both first packets cross; the round
+trip is measured from CONNECT to CONNECT, on the path that SYNC will take.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.errors import DecodeError
+from p2pnode.machine import ResetStream, SendData, SendEof, StreamOutput
+from p2pnode.protocols.dcutr.messages import (
+    MAX_MESSAGE_SIZE,
+    Connect,
+    HolePunch,
+    Sync,
+    decode_hole_punch_untrusted,
+    encode_hole_punch,
+)
+from p2pnode.wire.framing import FrameReader, encode_frame
+from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.reset_code import StreamResetCode
+
+DIALOGUE_TIMEOUT = 10.0  # seconds for the whole exchange; go-libp2p gives an attempt as much
+
+
+class State(enum.Enum):
+    CONNECT_SENT = "connect sent"
+    AWAITING_CONNECT = "awaiting connect"
+    AWAITING_SYNC = "awaiting sync"
+    AGREED = "agreed"
+    FAILED = "failed"
+
+
+class Step(enum.Enum):
+    CONNECT = "connect"
+    SYNC = "sync"
+    FAIL = "fail"
+
+
+INITIATOR: dict[tuple[State, Step], State] = {
+    (State.CONNECT_SENT, Step.CONNECT): State.AGREED,
+    (State.CONNECT_SENT, Step.FAIL): State.FAILED,
+}
+RESPONDER: dict[tuple[State, Step], State] = {
+    (State.AWAITING_CONNECT, Step.CONNECT): State.AWAITING_SYNC,
+    (State.AWAITING_CONNECT, Step.FAIL): State.FAILED,
+    (State.AWAITING_SYNC, Step.SYNC): State.AGREED,
+    (State.AWAITING_SYNC, Step.FAIL): State.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PunchAgreed:
+    """Both sides know each other's addresses and the moment."""
+
+    addrs: tuple[Multiaddr, ...]
+    """The peer's, unfiltered: see `plan.make_plan`."""
+    start_at: Instant
+    """When our first packet leaves."""
+    rtt: float | None
+    """Seconds through the relay; the initiator measures it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PunchNotAgreed:
+    """The dialogue failed; it says nothing about the network."""
+
+    reason: str
+
+
+DcutrOutcome: TypeAlias = PunchAgreed | PunchNotAgreed
+
+
+class _Dialogue:
+    def __init__(self, state: State, table: dict[tuple[State, Step], State], now: Instant) -> None:
+        self._state = state
+        self._table = table
+        self._deadline = Deadline(now + DIALOGUE_TIMEOUT, "the hole punching dialogue")
+        self._reader = FrameReader(MAX_MESSAGE_SIZE)
+        self._output: list[StreamOutput] = []
+        self._outcome: DcutrOutcome | None = None
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def outcome(self) -> DcutrOutcome | None:
+        """What came of it, or None before that is known."""
+        return self._outcome
+
+    def handle_data(self, data: bytes, now: Instant) -> None:
+        """Takes the stream's next bytes.  Untrusted; never raises."""
+        if self._outcome is not None:
+            return
+        self._reader.feed(data)
+        try:
+            while (
+                self._outcome is None and (frame := self._reader.next_frame_untrusted()) is not None
+            ):
+                message = decode_hole_punch_untrusted(frame)
+                step = Step.CONNECT if isinstance(message, Connect) else Step.SYNC
+                if (self._state, step) not in self._table:
+                    raise DecodeError(f"a {step.name} while {self._state.value}")
+                self._state = self._table[self._state, step]
+                self._on_message(message, now)
+        except DecodeError as exc:
+            self._fail(str(exc))
+            self._output.append(ResetStream(StreamResetCode.PROTOCOL_VIOLATION))
+
+    def handle_eof(self, now: Instant) -> None:
+        """The peer finished its direction; too early unless all is said."""
+        if self._outcome is None:
+            self._fail("the peer ended the stream too early")
+            self._output.append(ResetStream(StreamResetCode.NONE))
+
+    def handle_reset(self, code: int, now: Instant) -> None:
+        """The stream is gone."""
+        self._output.clear()
+        if self._outcome is None:
+            self._fail("the stream was reset")
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Gives up at the deadline."""
+        if self._outcome is None and now >= self._deadline.at:
+            self._fail(f"{self._deadline.why} timed out")
+            self._output.append(ResetStream(StreamResetCode.NONE))
+
+    def poll_output(self) -> list[StreamOutput]:
+        """Returns what to do to the stream, in order."""
+        output, self._output = self._output, []
+        return output
+
+    def poll_timeout(self) -> Deadline | None:
+        """Returns the deadline while there is no outcome."""
+        return self._deadline if self._outcome is None else None
+
+    @property
+    def is_done(self) -> bool:
+        """True once there is an outcome."""
+        return self._outcome is not None
+
+    def _on_message(self, message: HolePunch, now: Instant) -> None:
+        raise NotImplementedError
+
+    def _send(self, message: HolePunch) -> None:
+        self._output.append(SendData(encode_frame(encode_hole_punch(message))))
+
+    def _agree(self, agreed: PunchAgreed) -> None:
+        self._outcome = agreed
+        self._output.append(SendEof())
+        self._reader.take_rest()
+
+    def _fail(self, reason: str) -> None:
+        self._state = self._table[self._state, Step.FAIL]
+        self._outcome = PunchNotAgreed(reason)
+        self._reader.take_rest()
+
+
+class DcutrInitiator(_Dialogue):
+    """Begins, on a stream whose protocol is negotiated: or the round trip would come out double."""
+
+    def __init__(self, own_addrs: tuple[Multiaddr, ...], now: Instant) -> None:
+        super().__init__(State.CONNECT_SENT, INITIATOR, now)
+        self._sent_at = now
+        self._send(Connect(own_addrs))
+
+    def _on_message(self, message: HolePunch, now: Instant) -> None:
+        assert isinstance(message, Connect)
+        rtt = max(0.0, now - self._sent_at)
+        self._send(Sync())
+        self._agree(PunchAgreed(message.addrs, now + rtt / 2, rtt))
+
+
+class DcutrResponder(_Dialogue):
+    """Answers, on a relayed connection that we dialled."""
+
+    def __init__(self, own_addrs: tuple[Multiaddr, ...], now: Instant) -> None:
+        super().__init__(State.AWAITING_CONNECT, RESPONDER, now)
+        self._own_addrs = own_addrs
+        self._peer_addrs: tuple[Multiaddr, ...] = ()
+
+    def _on_message(self, message: HolePunch, now: Instant) -> None:
+        match message:
+            case Connect(addrs):
+                self._peer_addrs = addrs
+                self._send(Connect(self._own_addrs))
+            case Sync():
+                self._agree(PunchAgreed(self._peer_addrs, now, None))

@@ -1,0 +1,122 @@
+"""What was relayed for whom, and how much of the month's volume is left (specs/relay.md).
+
+Rules: what came in is counted apart from what was forwarded, because whoever can forge packets
+can make the first grow, and nobody is billed for it; sizes are UDP payloads, circuit header
+included.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from p2pnode.clock import Instant, UnixTime
+from p2pnode.identity.peer_id import PeerId
+
+MAX_LEDGER_PEERS = 4096  # peers without circuits remembered; chosen: older ones become `others`
+VOLUME_NOTICE = 0.9  # part of the month's volume after which the end is announced; chosen
+
+
+class Traffic(NamedTuple):
+    """Packets and bytes of one direction."""
+
+    received_packets: int = 0
+    received_bytes: int = 0
+    """Came in; not authenticated, so perhaps not the peer's doing."""
+    forwarded_packets: int = 0
+    forwarded_bytes: int = 0
+    """Went out again."""
+
+    @property
+    def dropped_packets(self) -> int:
+        """Too much, or too late; packets that still wait count until they leave."""
+        return self.received_packets - self.forwarded_packets
+
+    def plus(self, other: "Traffic") -> "Traffic":
+        return Traffic(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
+
+
+NO_TRAFFIC = Traffic()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUsage:
+    """What a peer had relayed."""
+
+    sent: Traffic = NO_TRAFFIC
+    """From the peer to others."""
+    received: Traffic = NO_TRAFFIC
+    """From others to the peer."""
+
+    def plus(self, other: "PeerUsage") -> "PeerUsage":
+        return PeerUsage(self.sent.plus(other.sent), self.received.plus(other.received))
+
+
+class Ledger:
+    """The sums of circuits that have ended, by peer."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[PeerId, PeerUsage] = {}
+        self.others = PeerUsage()
+        """Of peers too long gone to be kept apart."""
+
+    def add(self, peer: PeerId, usage: PeerUsage) -> None:
+        """Adds what a circuit carried for one of its ends."""
+        known = self._by_peer.pop(peer, PeerUsage())
+        self._by_peer[peer] = known.plus(usage)
+        if len(self._by_peer) > MAX_LEDGER_PEERS:
+            oldest = next(iter(self._by_peer))
+            self.others = self.others.plus(self._by_peer.pop(oldest))
+
+    def usage(self) -> dict[PeerId, PeerUsage]:
+        """Returns a copy, the peer that was added to last at its end."""
+        return dict(self._by_peer)
+
+
+class MonthlyVolume:
+    """Bytes forwarded in this calendar month (UTC), against a cap."""
+
+    def __init__(
+        self,
+        cap: int,
+        *,
+        now: Instant,
+        unix_now: UnixTime,
+        month: str = "",
+        used: int = 0,
+    ) -> None:
+        self._cap = cap
+        self._unix_offset = unix_now - now
+        self._month, self._month_ends = self._month_at(now)
+        self.used = used if month == self._month else 0
+
+    @property
+    def month(self) -> str:
+        """The month that `used` counts in, as 2026-11: both are to be kept over a restart."""
+        return self._month
+
+    def add(self, size: int, now: Instant) -> None:
+        """Counts forwarded bytes."""
+        self.roll(now)
+        self.used += size
+
+    def roll(self, now: Instant) -> bool:
+        """Begins a new month where it is time; returns whether it was."""
+        if now < self._month_ends:
+            return False
+        self._month, self._month_ends = self._month_at(now)
+        self.used = 0
+        return True
+
+    @property
+    def is_spent(self) -> bool:
+        return bool(self._cap) and self.used >= self._cap
+
+    @property
+    def is_nearly_spent(self) -> bool:
+        return bool(self._cap) and self.used >= VOLUME_NOTICE * self._cap
+
+    def _month_at(self, now: Instant) -> tuple[str, Instant]:
+        date = datetime.fromtimestamp(now + self._unix_offset, UTC)
+        year, month = date.year + date.month // 12, date.month % 12 + 1
+        ends = datetime(year, month, 1, tzinfo=UTC).timestamp()
+        return date.strftime("%Y-%m"), ends - self._unix_offset

@@ -1,0 +1,209 @@
+"""Who gets a reservation or a circuit, and why not."""
+
+import pytest
+
+from p2pnode.clock import UnixTime
+from p2pnode.protocols.relay.accounting import MonthlyVolume
+from p2pnode.protocols.relay.admission import (
+    Admitted,
+    CircuitAdmission,
+    Client,
+    ConnectionKey,
+    Granted,
+    Refused,
+    ReservationEnded,
+    ReservationTable,
+)
+from p2pnode.protocols.relay.limits import AccessList, RelayLimits
+from p2pnode.protocols.relay.messages import Status
+from p2pnode.protocols.relay.rate_limit import MAX_KEYS, KeyedRateLimit
+from tests.support.identities import peer_id
+
+UNIX = UnixTime(1_700_000_000)
+PEERS = [peer_id(index) for index in range(6)]
+
+
+def table(limits: RelayLimits | None = None, access: AccessList | None = None) -> ReservationTable:
+    return ReservationTable(limits or RelayLimits(), access or AccessList(), now=0.0, unix_now=UNIX)
+
+
+def client(
+    index: int, ip: str = "", *, connection: int | None = None, is_relayed: bool = False
+) -> Client:
+    key = ConnectionKey(index if connection is None else connection)
+    return Client(peer_id(index), key, ip or f"1.2.3.{index}", is_relayed)
+
+
+def admission(
+    limits: RelayLimits | None = None, access: AccessList | None = None, *, used: int = 0
+) -> tuple[CircuitAdmission, ReservationTable]:
+    limits = limits or RelayLimits()
+    reservations = table(RelayLimits(), AccessList())
+    for index in range(len(PEERS)):
+        reservations.reserve(client(index), 0.0)
+    volume = MonthlyVolume(1000, now=0.0, unix_now=UNIX)
+    volume.used = used
+    return CircuitAdmission(limits, access or AccessList(), reservations, volume), reservations
+
+
+def status(answer: object) -> Status | None:
+    return answer.status if isinstance(answer, Refused) else None
+
+
+@pytest.mark.spec("RELAY-5")
+def test_a_reservation_lasts_its_time_unless_it_is_refreshed() -> None:
+    reservations = table()
+    assert reservations.reserve(client(1), 0.0) == Granted(3600.0, int(UNIX) + 3600, False)
+    assert reservations.reserve(client(1), 3000.0) == Granted(6600.0, int(UNIX) + 6600, True)
+    assert reservations.reserve(client(2), 3000.0) == Granted(6600.0, int(UNIX) + 6600, False)
+
+    reservations.handle_timeout(3600.0)
+    assert reservations.connection_of(PEERS[1], 6599.0) == 1
+    assert reservations.poll_events() == []
+    deadline = reservations.poll_timeout()
+    assert deadline is not None
+    assert deadline.at == 6600.0
+
+    reservations.handle_timeout(6600.0)
+    assert len(reservations) == 0
+    assert reservations.connection_of(PEERS[1], 6600.0) is None
+    assert reservations.poll_timeout() is None
+    assert [event.peer for event in reservations.poll_events()] == [PEERS[1], PEERS[2]]
+
+
+@pytest.mark.spec("RELAY-5")
+def test_a_reservation_goes_with_its_newest_connection() -> None:
+    reservations = table()
+    reservations.reserve(client(1, connection=10), 0.0)
+    reservations.reserve(client(1, connection=11), 1.0)
+
+    reservations.handle_disconnected(ConnectionKey(10))
+    assert reservations.connection_of(PEERS[1], 2.0) == 11
+
+    reservations.handle_disconnected(ConnectionKey(11))
+    assert reservations.connection_of(PEERS[1], 2.0) is None
+    assert reservations.poll_events() == [ReservationEnded(PEERS[1], "the connection was lost")]
+
+
+@pytest.mark.spec("RELAY-20")
+def test_requests_over_a_relayed_connection_are_refused() -> None:
+    circuits, reservations = admission()
+
+    assert status(reservations.reserve(client(1, is_relayed=True), 0.0)) == 202
+    assert status(circuits.admit(client(1, is_relayed=True), PEERS[2], 0.0)) == 202
+    assert status(circuits.admit(client(1), PEERS[1], 0.0)) == 202
+
+
+@pytest.mark.spec("RELAY-21")
+def test_reservations_are_bounded_in_all_and_by_network() -> None:
+    limits = RelayLimits(max_reservations=3, max_reservations_per_ip=2)
+    reservations = table(limits)
+    ips = [
+        "2600:1:2:ff00::1",
+        "2600:1:2:ffff::2",
+        "2600:1:2:ff11::3",
+        "2600:1:2:fe00::4",
+        "5.5.5.5",
+    ]
+    answers = [reservations.reserve(client(i, ip), 0.0) for i, ip in enumerate(ips)]
+
+    assert [status(answer) for answer in answers] == [None, None, 200, None, 200]
+    # A refresh, also from another address, needs no further place.
+    assert status(reservations.reserve(client(0, ips[0]), 1.0)) is None
+    assert status(reservations.reserve(client(0, "7.7.7.7"), 2.0)) is None
+    reservations.handle_disconnected(ConnectionKey(3))
+    assert status(reservations.reserve(client(2, ips[2]), 3.0)) is None
+
+
+@pytest.mark.spec("RELAY-21")
+def test_requests_are_limited_by_peer_and_by_network() -> None:
+    reservations = table(RelayLimits(requests_per_peer=2, requests_per_ip=3))
+    answers = [reservations.reserve(client(i, "1.1.1.1"), 0.0) for i in (1, 1, 1, 2, 3)]
+
+    assert [status(answer) for answer in answers] == [None, None, 201, None, 201]
+    assert status(reservations.reserve(client(1, "1.1.1.1"), 60.0)) is None
+
+
+@pytest.mark.spec("RELAY-22")
+def test_circuits_are_bounded_in_all_by_peer_and_by_network() -> None:
+    circuits, _ = admission(RelayLimits(max_circuits=3, max_circuits_per_peer=2))
+    first = circuits.admit(client(0), PEERS[1], 0.0)
+    assert isinstance(first, Admitted)
+    assert first.target_connection == 1
+    assert status(circuits.admit(client(2), PEERS[1], 0.0)) is None
+    assert status(circuits.admit(client(3), PEERS[1], 0.0)) == 201  # two at the target
+    assert status(circuits.admit(client(1), PEERS[3], 0.0)) == 201  # the same, as source
+    assert status(circuits.admit(client(3), PEERS[4], 0.0)) is None
+    assert status(circuits.admit(client(0), PEERS[5], 0.0)) == 201  # three in all
+
+    circuits.release(first)
+    assert len(circuits) == 2
+    assert status(circuits.admit(client(3), PEERS[1], 0.0)) is None
+
+    circuits, _ = admission(RelayLimits(max_circuits_per_ip=1))
+    assert status(circuits.admit(client(0, "9.9.9.9"), PEERS[1], 0.0)) is None
+    assert status(circuits.admit(client(2, "9.9.9.9"), PEERS[3], 0.0)) == 201
+
+
+@pytest.mark.spec("RELAY-22")
+def test_a_circuit_needs_a_reservation_of_its_target() -> None:
+    circuits, reservations = admission()
+    assert status(circuits.admit(client(0), peer_id("stranger"), 0.0)) == 204
+    reservations.handle_disconnected(ConnectionKey(1))
+    assert status(circuits.admit(client(0), PEERS[1], 0.0)) == 204
+    assert status(circuits.admit(client(0), PEERS[2], 3600.0)) == 204
+
+
+@pytest.mark.spec("RELAY-22")
+def test_requests_for_circuits_are_limited_by_peer() -> None:
+    circuits, _ = admission(RelayLimits(requests_per_peer=1))
+    assert status(circuits.admit(client(0), peer_id("stranger"), 0.0)) == 204
+    assert status(circuits.admit(client(0), PEERS[1], 0.0)) == 201
+
+
+@pytest.mark.spec("RELAY-23")
+@pytest.mark.parametrize(
+    ("access", "allowed"),
+    [
+        (AccessList(), [1, 2, 3]),
+        (AccessList(deny_peers=frozenset([PEERS[1]])), [2, 3]),
+        (AccessList(deny_networks=("1.2.3.2/32",)), [1, 3]),
+        (AccessList(allow_peers=frozenset([PEERS[1]]), allow_networks=("1.2.3.3/32",)), [1, 3]),
+        (AccessList(allow_networks=("1.2.3.0/24",), deny_peers=frozenset([PEERS[3]])), [1, 2]),
+    ],
+)
+def test_access_lists_decide_first(access: AccessList, allowed: list[int]) -> None:
+    reservations = table(access=access)
+    circuits, _ = admission(access=access)
+    target = PEERS[5]
+
+    granted = [i for i in (1, 2, 3) if isinstance(reservations.reserve(client(i), 0.0), Granted)]
+    admitted = [i for i in (1, 2, 3) if status(circuits.admit(client(i), target, 0.0)) is None]
+
+    assert granted == allowed
+    assert admitted == allowed
+
+
+@pytest.mark.spec("RELAY-24")
+def test_a_draining_relay_grants_and_admits_nothing() -> None:
+    circuits, reservations = admission()
+    circuits.drain()
+    reservations.drain()
+    assert status(reservations.reserve(client(1), 1.0)) == 200
+    assert status(circuits.admit(client(0), PEERS[1], 1.0)) == 201
+    assert reservations.connection_of(PEERS[1], 1.0) == 1
+
+
+@pytest.mark.spec("RELAY-26")
+def test_no_circuit_is_admitted_when_the_months_volume_is_nearly_spent() -> None:
+    circuits, _ = admission(used=900)
+    assert status(circuits.admit(client(0), PEERS[1], 0.0)) == 201
+
+
+def test_the_table_of_rates_is_bounded_and_forgets_the_fullest() -> None:
+    rates = KeyedRateLimit[int](2, 10.0)
+    for key in range(MAX_KEYS + 10):
+        assert rates.take(key, key * 1e-6)
+    assert rates.take(MAX_KEYS + 9, 0.01)
+    assert not rates.take(MAX_KEYS + 9, 0.01)
+    assert rates.take(MAX_KEYS + 10, 99.0)

@@ -1,0 +1,424 @@
+"""Packets through datagram circuits, stepped by hand."""
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from p2pnode.clock import UnixTime
+from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.protocols.relay.accounting import MonthlyVolume, PeerUsage, Traffic
+from p2pnode.protocols.relay.admission import ConnectionKey
+from p2pnode.protocols.relay.circuit_table import (
+    CIRCUIT_TYPE,
+    END_NOTICE,
+    PENDING_TIMEOUT,
+    CircuitClosed,
+    CircuitEndsSoon,
+    CircuitOffer,
+    CircuitTable,
+    Leg,
+    VolumeNearlySpent,
+)
+from p2pnode.protocols.relay.fair_queue import HOLD, MAX_SEGMENTS
+from p2pnode.protocols.relay.limits import RelayLimits
+from p2pnode.protocols.relay.messages import Status
+from tests.support.identities import peer_id
+
+SOCKET = SocketId(0)
+UNLIMITED = RelayLimits(circuit_rate=0, peer_rate=0, total_rate=0, monthly_bytes=0)
+HEAD = bytes([CIRCUIT_TYPE])
+
+
+def new_table(limits: RelayLimits = UNLIMITED, *, used: int = 0) -> CircuitTable:
+    volume = MonthlyVolume(limits.monthly_bytes, now=0.0, unix_now=UnixTime(1_700_000_000))
+    volume.used = used
+    return CircuitTable(limits, Random(7).randbytes, volume)
+
+
+def leg(index: int) -> Leg:
+    ip = f"1.0.{index // 250}.{index % 250 + 1}"
+    return Leg(peer_id(index), ConnectionKey(index), SOCKET, "10.0.0.1", UdpAddr(ip, 4001))
+
+
+def receive_id(index: int) -> bytes:
+    return b"recv" + index.to_bytes(4, "big")
+
+
+def connect(table: CircuitTable, source: int, target: int, now: float = 0.0) -> CircuitOffer:
+    offer = table.offer(leg(source), leg(target), receive_id(source), now)
+    assert table.activate(offer.key, receive_id(target), now)
+    return offer
+
+
+def connect_all(table: CircuitTable, ends: list[tuple[int, int]]) -> list[CircuitOffer]:
+    """Opens circuits whose targets receive each by an id of its own, for `run`."""
+    offers: list[CircuitOffer] = []
+    for index, (source, target) in enumerate(ends):
+        offer = table.offer(leg(source), leg(target), receive_id(source), 0.0)
+        assert table.activate(offer.key, receive_id(index), 0.0)
+        offers.append(offer)
+    return offers
+
+
+def packet(circuit_id: bytes, inner: bytes) -> bytes:
+    return HEAD + circuit_id + inner
+
+
+def received(source: int, *packets: bytes, ecn: int = 0) -> Received:
+    return Received(SOCKET, "10.0.0.1", leg(source).remote, ecn, len(packets[0]), b"".join(packets))
+
+
+def send(table: CircuitTable, now: float, *batch: Received) -> list[Transmit]:
+    table.handle_received(batch, now)
+    return table.poll_transmits(now)
+
+
+def cut(transmits: list[Transmit]) -> list[tuple[UdpAddr, bytes]]:
+    return [
+        (t.remote, bytes(t.buffer[start : start + t.segment_size]))
+        for t in transmits
+        for start in range(0, len(t.buffer), t.segment_size)
+    ]
+
+
+@pytest.mark.spec("RELAY-15")
+def test_packets_pass_both_ways_with_another_id_and_the_same_ecn_mark() -> None:
+    table = new_table()
+    offer = connect(table, 1, 2)
+
+    (there,) = send(table, 0.0, received(1, packet(offer.source_id, b"hello"), ecn=Ecn.CE))
+    (back,) = send(table, 0.0, received(2, packet(offer.target_id, b"world!"), ecn=Ecn.ECT_0))
+
+    assert there == Transmit(
+        SOCKET, "10.0.0.1", leg(2).remote, Ecn.CE, None, 14, packet(receive_id(2), b"hello")
+    )
+    assert back.remote == leg(1).remote
+    assert back.ecn == Ecn.ECT_0
+    assert back.buffer == packet(receive_id(1), b"world!")
+    assert table.strays == 0
+
+
+@pytest.mark.spec("RELAY-15")
+def test_a_packet_from_elsewhere_is_dropped_even_with_the_right_id() -> None:
+    table = new_table()
+    offer = connect(table, 1, 2)
+    good = packet(offer.source_id, b"hello")
+    wrong = [
+        received(3, good),
+        received(1, good)._replace(socket=SocketId(1)),
+        received(1, good)._replace(remote=UdpAddr(leg(1).remote.ip, 4002)),
+        received(1, packet(offer.target_id, b"hello")),
+        received(1, packet(b"\x00" * 8, b"hello")),
+        received(3, good, good),
+    ]
+    other = [
+        received(1, b"\x91" + good[1:]),
+        received(1, good[:9]),
+        received(1, b"\x90"),
+        received(1, good[:9], good[:9]),
+        received(1, b"\x91" + good[1:], b"\x91" + good[1:]),
+    ]
+
+    assert send(table, 0.0, *wrong) == []
+    assert table.strays == 7
+    assert send(table, 0.0, *other) == []
+    assert table.strays == 7
+
+
+@pytest.mark.spec("RELAY-12")
+def test_nothing_is_forwarded_before_the_listener_has_accepted() -> None:
+    table = new_table()
+    offer = table.offer(leg(1), leg(2), receive_id(1), 0.0)
+    early = received(1, packet(offer.source_id, b"early"))
+    assert send(table, 0.0, early) == []
+
+    table.handle_timeout(PENDING_TIMEOUT)
+    assert table.poll_events() == [CircuitClosed(offer.key, "its time is over")]
+    assert not table.activate(offer.key, receive_id(2), PENDING_TIMEOUT)
+    assert len(table) == 0
+
+
+@pytest.mark.spec("RELAY-15")
+def test_a_circuit_follows_the_hop_connections_path_only() -> None:
+    table = new_table()
+    offer = connect(table, 1, 2)
+    moved = UdpAddr("9.9.9.9", 9)
+    forged = received(1, packet(offer.source_id, b"x"))._replace(remote=moved)
+    assert send(table, 0.0, forged) == []
+
+    table.handle_moved(ConnectionKey(1), SocketId(3), None, moved)
+    (there,) = send(table, 0.0, forged._replace(socket=SocketId(3)))
+    (back,) = send(table, 0.0, received(2, packet(offer.target_id, b"y")))
+
+    assert there.remote == leg(2).remote
+    assert (back.socket, back.local_ip, back.remote) == (SocketId(3), None, moved)
+
+
+@pytest.mark.spec("RELAY-13")
+def test_circuits_end_with_the_connection_of_either_end() -> None:
+    table = new_table()
+    first, second = connect(table, 1, 2), connect(table, 3, 1)
+    kept = connect(table, 2, 3)
+    table.handle_received([received(1, packet(first.source_id, b"waits"))], 0.0)
+    table.handle_disconnected(ConnectionKey(1))
+    table.close(first.key, "again")
+
+    assert [event.key for event in table.poll_events()] == [first.key, second.key]
+    assert table.poll_transmits(0.0) == []
+    assert len(table) == 1
+    assert send(table, 0.0, received(2, packet(kept.source_id, b"x")))
+
+
+@pytest.mark.spec("RELAY-19")
+def test_a_joined_read_leaves_in_one_piece_and_mixed_ones_packet_by_packet() -> None:
+    table = new_table()
+    one, two = connect(table, 1, 2), connect(table, 1, 3)
+    same = [packet(one.source_id, bytes([i]) * 100) for i in range(9)]
+    same.append(packet(one.source_id, b"short"))
+    (joined,) = send(table, 0.0, received(1, *same))
+    assert joined.segment_size == 109
+    assert cut([joined]) == [(leg(2).remote, packet(receive_id(2), same[i][9:])) for i in range(10)]
+
+    mixed = [packet(c.source_id, bytes([i]) * 100) for i, c in enumerate([one, two, one])]
+    transmits = send(table, 0.0, received(1, *mixed, mixed[0][:9]))
+    assert Counter(cut(transmits)) == Counter(
+        [
+            (leg(2).remote, packet(receive_id(2), mixed[0][9:])),
+            (leg(3).remote, packet(receive_id(3), mixed[1][9:])),
+            (leg(2).remote, packet(receive_id(2), mixed[2][9:])),
+        ]
+    )
+
+
+@pytest.mark.spec("RELAY-19")
+def test_single_reads_of_equal_size_leave_together_within_the_kernels_bounds() -> None:
+    table = new_table()
+    offer = connect(table, 1, 2)
+    sizes = [100] * (MAX_SEGMENTS + 3) + [50, 100, 100, 200, 1200]
+    batch = [received(1, packet(offer.source_id, bytes(size))) for size in sizes]
+    transmits = send(table, 0.0, *batch)
+
+    assert [len(inner) - 9 for _, inner in cut(transmits)] == sizes
+    assert [-(-len(t.buffer) // t.segment_size) for t in transmits] == [64, 4, 2, 1, 1]
+
+    batch[1] = batch[1]._replace(ecn=1)
+    assert [t.ecn for t in send(table, 0.0, *batch[:3])] == [0, 1, 0]
+    big = [received(1, packet(offer.source_id, bytes(1400))) for _ in range(60)]
+    assert [len(t.buffer) for t in send(table, 0.0, *big)] == [46 * 1409, 14 * 1409]
+
+
+@pytest.mark.spec("RELAY-16")
+def test_a_packet_is_held_for_20_ms_at_most_and_queues_are_bounded() -> None:
+    rate = 100_000
+    table = new_table(replace(UNLIMITED, circuit_rate=rate))
+    offer = connect(table, 1, 2)
+    now, left = 0.0, 0
+    arrivals: dict[bytes, float] = {}
+    serial = 0
+    while now < 2.0:
+        batch: list[Received] = []
+        for _ in range(4):
+            inner = serial.to_bytes(8, "big") + bytes(991)
+            arrivals[inner] = now
+            batch.append(received(1, packet(offer.source_id, inner)))
+            serial += 1
+        for _, data in cut(send(table, now, *batch)):
+            assert now - arrivals[data[9:]] <= HOLD + 1e-6
+            left += len(data)
+        deadline = table.poll_timeout()
+        assert deadline is not None
+        assert deadline.at > now
+        now += 0.005
+    # The bucket at the start, and its rate from then on.
+    assert 1.9 * rate < left < 2.0 * rate + 65_536 + 3000
+    forward, _ = table.traffic()[offer.key]
+    assert forward.received_packets == serial
+    assert forward.forwarded_bytes == left
+
+    flood = [received(1, packet(offer.source_id, bytes(1200))) for _ in range(1000)]
+    table.handle_received(flood, now)
+    queued = sum(len(data) for _, data in cut(table.poll_transmits(now + 1000.0)))
+    assert queued == 0  # all of them too old
+
+
+@pytest.mark.spec("RELAY-18")
+def test_rates_hold_for_circuit_sender_receiver_and_relay() -> None:
+    rate = 200_000
+    for limits in (
+        replace(UNLIMITED, circuit_rate=rate),
+        replace(UNLIMITED, peer_rate=rate),
+        replace(UNLIMITED, total_rate=rate),
+    ):
+        table = new_table(limits)
+        carried = run(table, [(1, 2), (1, 3), (4, 3)], [10 * rate] * 3, seconds=1.0)
+        burst = 65_536
+        if limits.circuit_rate:
+            expected = [rate + burst] * 3
+        elif limits.peer_rate:  # peer 1 sends on two, peer 3 receives on two
+            assert carried[0] + carried[1] <= rate + burst + 3000
+            assert carried[1] + carried[2] <= rate + burst + 3000
+            assert sum(carried) > rate + burst
+            continue
+        else:
+            assert sum(carried) <= rate + burst + 3000
+            expected = [(rate + burst) / 3] * 3
+        for size, bound in zip(carried, expected, strict=True):
+            assert 0.85 * bound < size < 1.05 * bound
+
+
+@pytest.mark.spec("RELAY-17")
+@pytest.mark.parametrize("seed", range(3))
+def test_one_greedy_circuit_leaves_the_others_their_share(seed: int) -> None:
+    total = 2_000_000
+    table = new_table(replace(UNLIMITED, total_rate=total))
+    ends = [(2 * i, 2 * i + 1) for i in range(10)]
+    offered = [total // 10] * 9 + [10 * total // 10]
+    carried = run(table, ends, offered, seconds=1.5, rng=Random(seed))
+
+    for size in carried[:9]:
+        assert size >= 0.9 * 1.5 * total / 10
+    assert sum(carried) <= 1.5 * total + 70_000
+
+
+@pytest.mark.spec("RELAY-17")
+@pytest.mark.spec("RELAY-18")
+def test_a_circuit_that_sends_little_is_not_delayed_by_busy_ones() -> None:
+    table = new_table(replace(UNLIMITED, total_rate=1_000_000))
+    busy = [connect(table, 2 * i, 2 * i + 1) for i in range(40)]
+    quiet = connect(table, 100, 101)
+    now, passed = 0.0, 0
+    for step in range(400):
+        batch = [
+            received(2 * i, *[packet(o.source_id, bytes(1200))] * 2) for i, o in enumerate(busy)
+        ]
+        if step % 20 == 0:
+            batch.append(received(100, packet(quiet.source_id, bytes(100))))
+        for remote, _ in cut(send(table, now, *batch)):
+            passed += remote == leg(101).remote
+        now += 0.005
+    assert passed >= 19
+
+
+@pytest.mark.spec("RELAY-25")
+def test_what_came_in_is_counted_apart_from_what_was_forwarded() -> None:
+    table = new_table(replace(UNLIMITED, circuit_rate=1000))
+    offer = connect(table, 1, 2)
+    flood = [received(1, packet(offer.source_id, bytes(991))) for _ in range(500)]
+    out = cut(send(table, 0.0, *flood))
+    send(table, 0.0, received(2, packet(offer.target_id, bytes(91))))
+
+    sent = Traffic(500, 500_000, len(out), 1000 * len(out))
+    back = Traffic(1, 100, 1, 100)
+    assert 0 < len(out) < 70
+    assert sent.dropped_packets == 500 - len(out)
+    expected = {leg(1).peer: PeerUsage(sent, back), leg(2).peer: PeerUsage(back, sent)}
+    assert table.usage() == expected
+    table.close(offer.key, "done")
+    assert table.usage() == expected
+    assert table.traffic() == {}
+
+
+@pytest.mark.spec("RELAY-14")
+def test_a_circuit_with_a_duration_or_a_volume_is_told_before_its_end() -> None:
+    table = new_table(replace(UNLIMITED, circuit_duration=60))
+    offer = connect(table, 1, 2)
+    assert offer.limit.duration == 60
+    deadline = table.poll_timeout()
+    assert deadline is not None
+    while deadline is not None and deadline.at < 50.0:  # the offer's own
+        table.handle_timeout(deadline.at)
+        deadline = table.poll_timeout()
+    assert table.poll_events() == []
+    table.handle_timeout(50.0)
+    assert table.poll_events() == [
+        CircuitEndsSoon(offer.key, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE)
+    ]
+    table.handle_timeout(60.0)
+    assert table.poll_events() == [CircuitClosed(offer.key, "its time is over")]
+
+    table = new_table(replace(UNLIMITED, circuit_data=10_000))
+    offer = connect(table, 1, 2)
+    for expected in (
+        [],
+        [CircuitEndsSoon(offer.key, Status.RESOURCE_LIMIT_EXCEEDED, 0.0)],
+        [CircuitClosed(offer.key, "its volume is spent")],
+    ):
+        send(table, 1.0, *[received(1, packet(offer.source_id, bytes(991)))] * 4)
+        deadline = table.poll_timeout()
+        assert deadline is not None
+        table.handle_timeout(1.2)
+        events = table.poll_events()
+        assert [type(event) for event in events] == [type(event) for event in expected]
+
+
+@pytest.mark.spec("RELAY-14")
+@pytest.mark.spec("RELAY-24")
+def test_draining_announces_the_end_of_all_circuits_and_brings_it() -> None:
+    table = new_table()
+    offers = [connect(table, 1, 2), connect(table, 3, 4)]
+    table.drain(5.0, 1.0)
+    assert table.poll_events() == [
+        CircuitEndsSoon(offer.key, Status.CONNECTION_FAILED, 5.0) for offer in offers
+    ]
+    assert send(table, 2.0, received(1, packet(offers[0].source_id, b"still")))
+    table.handle_timeout(6.0)
+    assert [type(event) for event in table.poll_events()] == [CircuitClosed] * 2
+
+
+@pytest.mark.spec("RELAY-26")
+def test_the_months_volume_is_announced_and_then_kept() -> None:
+    table = new_table(replace(UNLIMITED, monthly_bytes=100_000), used=89_500)
+    offer = connect(table, 1, 2)
+    batch = [received(1, packet(offer.source_id, bytes(991)))]
+    send(table, 0.0, *batch)
+    table.handle_timeout(0.1)
+    assert table.poll_events() == [
+        VolumeNearlySpent(),
+        CircuitEndsSoon(offer.key, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE),
+    ]
+    assert send(table, 0.2, *batch * 10)
+    assert send(table, 0.3, *batch) == []
+    table.handle_timeout(0.4)
+    assert table.poll_events() == [
+        CircuitClosed(offer.key, "the relay's volume of this month is spent")
+    ]
+
+
+def run(
+    table: CircuitTable,
+    ends: list[tuple[int, int]],
+    rates: list[int],
+    *,
+    seconds: float,
+    rng: Random | None = None,
+) -> list[int]:
+    """Offers circuits their rates (bytes a second, forward); returns the bytes that came out."""
+    offers = connect_all(table, ends)
+    rng = rng or Random(0)
+    size, step = 1200, 0.002
+    carried = [0] * len(offers)
+    credit = [rng.random() * size for _ in offers]
+    index_of = {receive_id(index): index for index in range(len(ends))}
+    now = 0.0
+    while now < seconds:
+        batch: list[Received] = []
+        for index, (offer, rate) in enumerate(zip(offers, rates, strict=True)):
+            credit[index] += rate * step * rng.uniform(0.5, 1.5)
+            while credit[index] >= size:
+                credit[index] -= size
+                batch.append(received(ends[index][0], packet(offer.source_id, bytes(size - 9))))
+        rng.shuffle(batch)
+        table.handle_received(batch, now)
+        end = now + step
+        while True:
+            for _, data in cut(table.poll_transmits(now)):
+                carried[index_of[data[1:9]]] += len(data)
+            deadline = table.poll_timeout()
+            if deadline is None or deadline.at >= end:
+                break
+            now = max(now, deadline.at)
+            table.handle_timeout(now)
+        now = end
+    return carried
