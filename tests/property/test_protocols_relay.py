@@ -15,6 +15,7 @@ from p2pnode.protocols.dcutr.dialogue import DcutrInitiator, DcutrResponder
 from p2pnode.protocols.dcutr.messages import Connect, Sync, encode_hole_punch
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.admission import ConnectionKey
+from p2pnode.protocols.relay.circuit import CircuitKey, Leg
 from p2pnode.protocols.relay.circuit_dialogue import CircuitRequester, CircuitResponder
 from p2pnode.protocols.relay.circuit_messages import (
     CircuitClosing,
@@ -22,7 +23,7 @@ from p2pnode.protocols.relay.circuit_messages import (
     CircuitStatus,
     encode_circuit,
 )
-from p2pnode.protocols.relay.circuit_table import CircuitKey, CircuitTable, Leg
+from p2pnode.protocols.relay.circuit_table import CircuitTable
 from p2pnode.protocols.relay.connect import StreamConnector
 from p2pnode.protocols.relay.hop import HopResponder
 from p2pnode.protocols.relay.limits import RelayLimits

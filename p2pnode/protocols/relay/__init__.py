@@ -20,6 +20,14 @@ from p2pnode.protocols.relay.admission import (
     ReservationTable,
 )
 from p2pnode.protocols.relay.auto_relay import AutoRelay, relay_network
+from p2pnode.protocols.relay.circuit import (
+    CircuitClosed,
+    CircuitEndsSoon,
+    CircuitKey,
+    CircuitOffer,
+    Leg,
+    VolumeNearlySpent,
+)
 from p2pnode.protocols.relay.circuit_dialogue import (
     CircuitEnded,
     CircuitEnding,
@@ -29,17 +37,7 @@ from p2pnode.protocols.relay.circuit_dialogue import (
     CircuitResponder,
 )
 from p2pnode.protocols.relay.circuit_messages import DatagramLimit
-from p2pnode.protocols.relay.circuit_table import (
-    CIRCUIT_TYPE,
-    HEADER_SIZE,
-    CircuitClosed,
-    CircuitEndsSoon,
-    CircuitKey,
-    CircuitOffer,
-    CircuitTable,
-    Leg,
-    VolumeNearlySpent,
-)
+from p2pnode.protocols.relay.circuit_table import CIRCUIT_TYPE, HEADER_SIZE, CircuitTable
 from p2pnode.protocols.relay.connect import CircuitOpened, CircuitRefused, StreamConnector
 from p2pnode.protocols.relay.hop import HopResponder
 from p2pnode.protocols.relay.limits import GENEROUS, MODEST, AccessList, RelayLimits

@@ -14,8 +14,7 @@ be opened is decided before (`admission`); the word of its end goes over the cir
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, NewType, TypeAlias
+from typing import Final
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.entropy import Entropy
@@ -23,7 +22,18 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.relay.accounting import Ledger, MonthlyVolume, PeerUsage, Traffic
 from p2pnode.protocols.relay.admission import ConnectionKey
-from p2pnode.protocols.relay.circuit_messages import CIRCUIT_ID_SIZE, DatagramLimit
+from p2pnode.protocols.relay.circuit import (
+    Circuit,
+    CircuitClosed,
+    CircuitEndsSoon,
+    CircuitKey,
+    CircuitOffer,
+    CircuitTableEvent,
+    Leg,
+    PeerBuckets,
+    VolumeNearlySpent,
+)
+from p2pnode.protocols.relay.circuit_messages import CIRCUIT_ID_SIZE
 from p2pnode.protocols.relay.fair_queue import HOLD, MIN_BURST, Bucket, FairQueue, Flow
 from p2pnode.protocols.relay.limits import RelayLimits
 from p2pnode.protocols.relay.messages import Status
@@ -32,8 +42,6 @@ CIRCUIT_TYPE: Final = 0x90
 """The first byte of a circuit packet; specs/transport.md, Demultiplexing"""
 HEADER_SIZE: Final = 1 + CIRCUIT_ID_SIZE
 """bytes"""
-PENDING_TIMEOUT: Final = 40.0
-"""seconds for the listener's answer; chosen: a little longer than its dialogue takes"""
 END_NOTICE: Final = 10.0
 """seconds between the word of a circuit's end and the end; chosen: time for another relay"""
 DATA_NOTICE: Final = 0.8
@@ -43,120 +51,6 @@ CHECK_INTERVAL: Final = 0.1
 UNLIMITED_QUEUE_RATE: Final = 16 * 1024 * 1024
 """bytes a second that the queue of a circuit without a rate is made for; chosen"""
 _TYPE_BYTE = bytes([CIRCUIT_TYPE])
-
-CircuitKey = NewType("CircuitKey", int)
-
-
-class Leg(NamedTuple):
-    """One end of a circuit: a peer, and the validated path of its connection to us."""
-
-    peer: PeerId
-    connection: ConnectionKey
-    socket: SocketId
-    local_ip: str | None
-    remote: UdpAddr
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitOffer:
-    """A circuit that waits for the listener."""
-
-    key: CircuitKey
-    source_id: bytes
-    """What the source sends by; goes into the relay's answer to it."""
-    target_id: bytes
-    """What the target sends by; goes into the relay's question to it."""
-    limit: DatagramLimit
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitEndsSoon:
-    """To be told to both ends: the circuit is closed in `grace` seconds."""
-
-    key: CircuitKey
-    status: Status
-    grace: float
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitClosed:
-    """The circuit is gone; its admission is to be released, its streams to be ended."""
-
-    key: CircuitKey
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeNearlySpent:
-    """Little is left of the month's volume: all circuits end, none is admitted until it is over."""
-
-
-CircuitTableEvent: TypeAlias = CircuitEndsSoon | CircuitClosed | VolumeNearlySpent
-
-
-class _PeerBuckets:
-    """What one peer may have relayed, over all its circuits."""
-
-    __slots__ = ("circuits", "received", "sent")
-
-    def __init__(self, rate: int) -> None:
-        self.sent = Bucket(rate)
-        self.received = Bucket(rate)
-        self.circuits = 0
-
-
-class _Circuit:
-    __slots__ = (
-        "backward",
-        "closes_at",
-        "forward",
-        "is_announced",
-        "is_open",
-        "key",
-        "limit",
-        "notice_at",
-        "source",
-        "source_id",
-        "target",
-        "target_id",
-    )
-
-    def __init__(
-        self, offer: CircuitOffer, source: Leg, target: Leg, flows: tuple[Flow, Flow], now: Instant
-    ) -> None:
-        self.key = offer.key
-        self.source_id = offer.source_id
-        self.target_id = offer.target_id
-        self.limit = offer.limit
-        self.forward, self.backward = flows
-        self.is_open = self.is_announced = False
-        self.source = source
-        self.target = target
-        self.notice_at: Instant | None = None
-        self.closes_at: Instant | None = now + PENDING_TIMEOUT
-        self.follow()
-
-    def follow(self) -> None:
-        """Lets both directions run between the legs as they are now."""
-        for flow, start, end in (
-            (self.forward, self.source, self.target),
-            (self.backward, self.target, self.source),
-        ):
-            flow.source_socket, flow.source_remote = start.socket, start.remote
-            flow.socket, flow.local_ip, flow.remote = end.socket, end.local_ip, end.remote
-
-    def traffic(self) -> tuple[Traffic, Traffic]:
-        """Returns what went forward and backward."""
-        first, second = (
-            Traffic(
-                flow.received_packets,
-                flow.received_bytes,
-                flow.forwarded_packets,
-                flow.forwarded_bytes,
-            )
-            for flow in (self.forward, self.backward)
-        )
-        return first, second
 
 
 class CircuitTable:
@@ -168,8 +62,8 @@ class CircuitTable:
         self._volume = volume
         self._queue = FairQueue(limits.total_rate)
         self._flows: dict[bytes, Flow] = {}
-        self._circuits: dict[CircuitKey, _Circuit] = {}
-        self._buckets: dict[PeerId, _PeerBuckets] = {}
+        self._circuits: dict[CircuitKey, Circuit] = {}
+        self._buckets: dict[PeerId, PeerBuckets] = {}
         self._ledger = Ledger()
         self._next_key = 0
         self._ids: dict[bytes, None] = {}
@@ -200,7 +94,7 @@ class CircuitTable:
             self._new_flow(b"", Bucket(rate), start.sent, end.received),
             self._new_flow(_TYPE_BYTE + source_receives, Bucket(rate), end.sent, start.received),
         )
-        circuit = _Circuit(offer, source, target, flows, now)
+        circuit = Circuit(offer, source, target, flows, now)
         self._circuits[key] = circuit
         self._schedule(circuit)
         return offer
@@ -236,7 +130,7 @@ class CircuitTable:
             self._flows.pop(circuit_id, None)
             del self._ids[circuit_id]
             flow.clear()
-        for peer, usage in _shares(circuit):
+        for peer, usage in circuit.shares():
             self._ledger.add(peer, usage)
             buckets = self._buckets[peer]
             buckets.circuits -= 1
@@ -344,7 +238,7 @@ class CircuitTable:
         """Returns what each peer had relayed, over circuits that are open and that have ended."""
         usage = self._ledger.usage()
         for circuit in self._circuits.values():
-            for peer, share in _shares(circuit):
+            for peer, share in circuit.shares():
                 usage[peer] = usage.get(peer, PeerUsage()).plus(share)
         return usage
 
@@ -400,27 +294,27 @@ class CircuitTable:
             elif cap and used >= DATA_NOTICE * cap and not circuit.is_announced:
                 self._announce(circuit, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE)
 
-    def _end_soon(self, circuit: _Circuit, status: Status, grace: float, now: Instant) -> None:
+    def _end_soon(self, circuit: Circuit, status: Status, grace: float, now: Instant) -> None:
         ends = now + grace
         if circuit.closes_at is None or ends < circuit.closes_at:
             circuit.closes_at = ends
         self._announce(circuit, status, circuit.closes_at - now)
         self._schedule(circuit)
 
-    def _announce(self, circuit: _Circuit, status: Status, grace: float) -> None:
+    def _announce(self, circuit: Circuit, status: Status, grace: float) -> None:
         circuit.notice_at = None
         circuit.is_announced = True
         self._events.append(CircuitEndsSoon(circuit.key, status, max(0.0, grace)))
 
-    def _schedule(self, circuit: _Circuit) -> None:
+    def _schedule(self, circuit: Circuit) -> None:
         for at in (circuit.notice_at, circuit.closes_at):
             if at is not None and (self._next_deadline is None or at < self._next_deadline):
                 self._next_deadline = at
 
-    def _buckets_of(self, peer: PeerId) -> _PeerBuckets:
+    def _buckets_of(self, peer: PeerId) -> PeerBuckets:
         buckets = self._buckets.get(peer)
         if buckets is None:
-            buckets = self._buckets[peer] = _PeerBuckets(self._limits.peer_rate)
+            buckets = self._buckets[peer] = PeerBuckets(self._limits.peer_rate)
         buckets.circuits += 1
         return buckets
 
@@ -433,12 +327,3 @@ class CircuitTable:
             pass
         self._ids[circuit_id] = None
         return circuit_id
-
-
-def _shares(circuit: _Circuit) -> tuple[tuple[PeerId, PeerUsage], tuple[PeerId, PeerUsage]]:
-    """Returns what a circuit carried, as each of its ends sees it."""
-    forward, backward = circuit.traffic()
-    return (
-        (circuit.source.peer, PeerUsage(forward, backward)),
-        (circuit.target.peer, PeerUsage(backward, forward)),
-    )

@@ -10,18 +10,21 @@ from p2pnode.clock import UnixTime
 from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.relay.accounting import MonthlyVolume, PeerUsage, Traffic
 from p2pnode.protocols.relay.admission import ConnectionKey
-from p2pnode.protocols.relay.circuit_table import (
-    CIRCUIT_TYPE,
-    END_NOTICE,
+from p2pnode.protocols.relay.circuit import (
     PENDING_TIMEOUT,
     CircuitClosed,
     CircuitEndsSoon,
     CircuitOffer,
-    CircuitTable,
     Leg,
     VolumeNearlySpent,
 )
-from p2pnode.protocols.relay.fair_queue import HOLD, MAX_SEGMENTS
+from p2pnode.protocols.relay.circuit_table import (
+    CIRCUIT_TYPE,
+    END_NOTICE,
+    UNLIMITED_QUEUE_RATE,
+    CircuitTable,
+)
+from p2pnode.protocols.relay.fair_queue import HOLD, MAX_SEGMENTS, MIN_BURST
 from p2pnode.protocols.relay.limits import RelayLimits
 from p2pnode.protocols.relay.messages import Status
 from tests.support.identities import peer_id
@@ -280,6 +283,47 @@ def test_one_greedy_circuit_leaves_the_others_their_share(seed: int) -> None:
     for size in carried[:9]:
         assert size >= 0.9 * 1.5 * total / 10
     assert sum(carried) <= 1.5 * total + 70_000
+
+
+@pytest.mark.spec("RELAY-17")
+def test_a_turn_is_short_while_others_wait() -> None:
+    table = new_table(replace(UNLIMITED, total_rate=2_000_000))
+    one, two = connect(table, 1, 2), connect(table, 3, 4)
+    batch = [received(1, *[packet(one.source_id, bytes(991))] * 20)]
+    batch += [received(3, *[packet(two.source_id, bytes(991))] * 20)]
+    transmits = send(table, 0.0, *batch)
+
+    # A turn is 2,000 bytes at this rate; a solitary circuit's batch is not cut.
+    assert [len(transmit.buffer) for transmit in transmits[:4]] == [2000] * 4
+    assert [transmit.remote for transmit in transmits[:4]] == [leg(2).remote, leg(4).remote] * 2
+    assert len(send(table, 1.0, batch[0])) == 1
+
+
+@pytest.mark.spec("RELAY-17")
+def test_who_was_alone_for_long_owes_nothing_when_another_one_comes() -> None:
+    table = new_table(replace(UNLIMITED, total_rate=1_000_000))
+    one, two = connect(table, 1, 2), connect(table, 3, 4)
+    first = received(1, *[packet(one.source_id, bytes(991))] * 10)
+    second = received(3, *[packet(two.source_id, bytes(991))] * 10)
+    now = 0.0
+    carried: Counter[UdpAddr] = Counter()
+    for step in range(400):
+        both = step >= 200
+        for remote, data in cut(send(table, now, *([first, second] if both else [first]))):
+            carried[remote] += len(data) * both
+        now += 0.005
+
+    assert carried[leg(2).remote] == pytest.approx(carried[leg(4).remote], rel=0.05)
+
+
+@pytest.mark.spec("RELAY-16")
+def test_a_flood_between_two_drains_meets_a_bounded_queue() -> None:
+    table = new_table()
+    offer = connect(table, 1, 2)
+    flood = [received(1, packet(offer.source_id, bytes(1391)))] * 2000
+    bound = 2 * MIN_BURST + HOLD * UNLIMITED_QUEUE_RATE
+    out = sum(len(data) for _, data in cut(send(table, 0.0, *flood)))
+    assert bound - 1400 < out <= bound
 
 
 @pytest.mark.spec("RELAY-17")
