@@ -38,8 +38,9 @@ PERSISTENT_CONGESTION_THRESHOLD: Final = 3
 """PTOs; RFC 9002 section 7.6.1"""
 PTO_PROBES: Final = 2
 """packets; RFC 9002 section 6.2.4: one may be lost"""
-MAX_PTO_INTERVAL: Final = 60.0
-"""s; RFC 6298 section 2.5's bound of the backoff"""
+MAX_PTO_INTERVAL: Final = 6.0
+"""s, or one PTO where that is longer; chosen: a connection of 45 s idle timeout then has a dozen
+tries, so that a burst of losses does not end it, and two packets in six seconds harm nobody"""
 MAX_PTO_BACKOFF: Final = 16
 """doublings; chosen: beyond it MAX_PTO_INTERVAL holds anyway"""
 MAX_REMEMBERED_LOST: Final = 256

@@ -1,0 +1,1 @@
+"""Studies: one question each, answered with a number (README.md)."""
