@@ -427,8 +427,7 @@ class Connection:
     def _on_ack_frequency(self, frame: AckFrequency) -> None:
         if frame.sequence > self._ack_frequency_sequence:
             self._ack_frequency_sequence = frame.sequence
-            for path in self.paths.paths.values():
-                path.acks.set_frequency(frame.threshold, frame.max_ack_delay_us * 1e-6)
+            self.paths.set_ack_frequency(frame.threshold, frame.max_ack_delay_us * 1e-6)
 
     def _on_new_token(self, frame: NewToken) -> None:
         if not self.is_initiator:

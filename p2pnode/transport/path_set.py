@@ -77,6 +77,7 @@ class PathSet:
         self._entropy = entropy
         self._next_path_id = 1
         self._status_sequence = 0
+        self._ack_frequency: tuple[int, float] | None = None
         self.events: list[ConnectionEvent] = []
         self.active = self._new_path(0, route, now)
         self.paths: dict[int, Path] = {0: self.active}
@@ -139,6 +140,12 @@ class PathSet:
         """Asks the peer to use a path, or to keep off it while another one works."""
         self._status_sequence += 1
         self._control.push(PathStatus(path_id, self._status_sequence, is_available).encode())
+
+    def set_ack_frequency(self, threshold: int, max_ack_delay: float) -> None:
+        """Takes what the peer's ACK_FREQUENCY asks for, for these paths and for those to come."""
+        self._ack_frequency = threshold, max_ack_delay
+        for path in self.paths.values():
+            path.acks.set_frequency(threshold, max_ack_delay)
 
     def forget_local_ips(self, present: tuple[str, ...]) -> None:
         """Lets the system choose the source where the address that was used is gone."""
@@ -296,7 +303,10 @@ class PathSet:
         )
 
     def _new_path(self, path_id: int, route: Route | None, now: Instant) -> Path:
-        return Path(path_id, route, limits=self._limits, rng=self._rng, now=now)
+        path = Path(path_id, route, limits=self._limits, rng=self._rng, now=now)
+        if self._ack_frequency is not None:
+            path.acks.set_frequency(*self._ack_frequency)
+        return path
 
 
 def _rank(path: Path) -> tuple[bool, bool, bool]:

@@ -14,6 +14,7 @@ from p2pnode.transport.events import (
     PathFailed,
     PathValidated,
 )
+from p2pnode.transport.frame import AckFrequency
 from p2pnode.transport.path_validation import MAX_PROBES, PROBE_SIZE
 from p2pnode.transport.route import Route
 from tests.support.pair import Pair, Side
@@ -352,3 +353,18 @@ def test_packets_that_are_late_for_an_abandoned_path_do_no_harm() -> None:
     transfer.run()
     assert not of_kind(pair.server, ConnectionClosed)
     assert not of_kind(pair.client, ConnectionClosed)
+
+
+def test_what_the_peer_asks_of_acks_holds_for_paths_to_come() -> None:
+    pair, route = with_second_socket()
+    frame = AckFrequency(0, 9, 200_000).encode()
+    pair.client.connection.paths._control.push(frame)
+    pair.drive(seconds=1)
+    path_id = open_second_path(pair, route)
+    acks = pair.server.connection.paths.paths[path_id].acks
+    pair.drive(seconds=1)
+    now, first = pair.now, acks.largest + 1
+    for number in range(first, first + 9):
+        acks.on_packet(number, True, 0, now)
+    assert not acks.wants_ack(now + 0.1)
+    assert acks.wants_ack(now + 0.2)
