@@ -174,7 +174,7 @@ class Endpoint:
                         position = connection.handle_received(received, position, now)
                         continue
                 end = min(position - position % step + step, total)
-                self._handle_datagram(received, position, bytes(buffer[position:end]), now)
+                self._handle_datagram(received, bytes(buffer[position:end]), now)
                 position = end
         self._drain(now)
 
@@ -239,9 +239,7 @@ class Endpoint:
 
     # datagrams
 
-    def _handle_datagram(
-        self, received: Received, start: int, datagram: bytes, now: Instant
-    ) -> None:
+    def _handle_datagram(self, received: Received, datagram: bytes, now: Instant) -> None:
         """Takes a datagram that is not a known connection's data."""
         route = route_of(received)
         kind = datagram[0]
@@ -253,7 +251,7 @@ class Endpoint:
             elif kind == HandshakeType.RESPONSE:
                 self._on_response(datagram, now)
             elif kind == HandshakeType.FINAL:
-                self._on_final(received, start, datagram, route, now)
+                self._on_final(received, datagram, route, now)
             elif kind == HandshakeType.RETRY:
                 retry = decode_retry_untrusted(datagram)
                 dialing = self._find_dial(retry.destination)
@@ -288,9 +286,7 @@ class Endpoint:
             self.cancel_dial(handle)
             self._open(handle, opening, now)
 
-    def _on_final(
-        self, received: Received, start: int, datagram: bytes, route: Route, now: Instant
-    ) -> None:
+    def _on_final(self, received: Received, datagram: bytes, route: Route, now: Instant) -> None:
         destination, message, size = decode_message_untrusted(datagram)
         half_open = self._incoming.by_id.get(destination)
         handle = self._handle_of.get(destination)

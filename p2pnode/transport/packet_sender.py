@@ -6,15 +6,22 @@ Where one stream has all there is to send, `_send_bulk` repeats the cheapest pos
 """
 
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 from p2pnode.clock import Deadline, Instant
+from p2pnode.transport.connection_id import RemoteIds
 from p2pnode.transport.control_frames import ControlFrames
 from p2pnode.transport.datagram_batch import MAX_SEGMENTS, DatagramBatch
 from p2pnode.transport.frame import Datagram, PathResponse, Ping
 from p2pnode.transport.key_schedule import KeySchedule
 from p2pnode.transport.loss_recovery import SentPacket
-from p2pnode.transport.packet import DATA, DATA_HEADER, DATA_OVERHEAD, KEY_PHASE
+from p2pnode.transport.packet import (
+    DATA,
+    DATA_HEADER,
+    DATA_HEADER_SIZE,
+    DATA_OVERHEAD,
+    KEY_PHASE,
+)
 from p2pnode.transport.packet_builder import PacketBuilder
 from p2pnode.transport.path import Path
 from p2pnode.transport.path_set import PathSet
@@ -33,10 +40,6 @@ _PING: Final = Ping().encode()
 _PADDING: Final = bytes(1)
 
 
-class RemoteIdSource(Protocol):
-    def current(self, path_id: int) -> int | None: ...
-
-
 class PacketSender:
     """Owns the order of sending; the parts own what is sent."""
 
@@ -47,7 +50,7 @@ class PacketSender:
         paths: PathSet,
         streams: StreamSet,
         control: ControlFrames,
-        remote_ids: RemoteIdSource,
+        remote_ids: RemoteIds,
         prelude: bytes,
         qlog: Qlog | None,
     ) -> None:
@@ -61,8 +64,6 @@ class PacketSender:
         self._is_prelude_due = bool(prelude)
         self._pace_until: Instant | None = None
         self.datagrams: deque[bytes] = deque()
-        self.packets_sent = 0
-        self.bytes_sent = 0
 
     def confirm_handshake(self) -> None:
         """The peer has message 3: it need not be repeated."""
@@ -251,7 +252,7 @@ class PacketSender:
             if self._qlog is not None:
                 self._qlog.packet_sent(now, path.path_id, number, room + DATA_OVERHEAD, payload)
             sealed = seal((iv ^ number).to_bytes(12, "big"), payload, header)
-            size = len(sealed) + 13
+            size = len(sealed) + DATA_HEADER_SIZE
             batch.add(route, ecn, size, header, sealed)
             recovery.on_packet_sent(SentPacket(number, now, size, True, (record,)), now)
             number += 1
@@ -263,7 +264,7 @@ class PacketSender:
         if sent:
             path.last_sent = now
             path.pacer.on_sent(octets, now)
-            self._count(sent, octets)
+            keys.on_sealed(sent, octets)
         return sent
 
     def _send_probes(self, path: Path, batch: DatagramBatch, now: Instant) -> None:
@@ -343,13 +344,8 @@ class PacketSender:
             batch.add(route, path.ecn.codepoint_to_send, size, prelude, header, sealed)
         else:
             batch.add(route, path.ecn.codepoint_to_send, size, header, sealed)
-        self._count(1, size)
+        keys.on_sealed(1, size)
         return number, size
-
-    def _count(self, packets: int, octets: int) -> None:
-        self._keys.on_sealed(packets, octets)
-        self.packets_sent += packets
-        self.bytes_sent += octets
 
 
 class AckRecord:
