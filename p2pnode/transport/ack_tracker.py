@@ -41,7 +41,7 @@ class AckTracker:
         "_threshold",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, max_ack_delay: float = MAX_ACK_DELAY) -> None:
         self._older = RangeSet()  # all below _run_start, and never touching it
         self._run_start = 0
         self._run_stop = 0
@@ -51,7 +51,7 @@ class AckTracker:
         self._eliciting = 0  # since the last ACK
         self._ack_at: Instant = inf
         self._threshold = ACK_THRESHOLD
-        self._max_ack_delay = MAX_ACK_DELAY
+        self._max_ack_delay = max_ack_delay
 
     @property
     def largest(self) -> int:

@@ -88,7 +88,7 @@ class Path:
         self.probes_due = 0
         """Packets that a probe timeout allows beyond the congestion window."""
         self.last_sent = now
-        self.acks = AckTracker()
+        self.acks = AckTracker(limits.max_ack_delay)
         self._limits = limits
         self.rtt = RttEstimator()
         self.ecn = EcnValidator(is_enabled=limits.ecn)

@@ -70,6 +70,18 @@ def test_congestion_marks_slow_the_sender_down() -> None:
     assert pair.now - start < marked
 
 
+@pytest.mark.spec("RECOVERY-20")
+@pytest.mark.parametrize("max_ack_delay", [0.005, 0.025, 0.1])
+def test_an_acknowledgement_waits_for_the_announced_time(max_ack_delay: float) -> None:
+    pair = connected(server_config=TransportConfig(max_ack_delay=max_ack_delay))
+    pair.log.clear()
+    pair.client.connection.ping()
+    pair.drive(seconds=0.5)
+    (asked, _, _), (answered, answering, _) = pair.log[:2]
+    assert answering == "server"
+    assert answered - asked - pair.latency == pytest.approx(max_ack_delay)
+
+
 def test_the_path_mtu_is_found() -> None:
     pair = connected()
     Transfer(pair, 2_000_000).run()
