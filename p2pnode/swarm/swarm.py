@@ -22,6 +22,7 @@ from p2pnode.protocols.identify import (
     ObservedAddressBook,
 )
 from p2pnode.protocols.identify.address_filter import addrs_to_accept, addrs_to_send
+from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS, SwarmConfig
@@ -55,6 +56,8 @@ MAX_TOKENS: Final = 256
 """Address tokens kept for later dials; chosen: the peers of a day"""
 MAX_DIALS: Final = 256
 """Peers dialled at a time; chosen: more would be a scan"""
+OBSERVATION_REFRESH: Final = OBSERVATION_LIFETIME / 3
+"""seconds between two refreshes of what connected peers observed; chosen: one may come late"""
 
 
 class Swarm:
@@ -89,6 +92,7 @@ class Swarm:
         self.addresses = OwnAddresses()
         self.book = AddressBook()
         self.observed = ObservedAddressBook()
+        self._refresh_at = now + OBSERVATION_REFRESH
         self.pool = ConnectionPool(self.peer_id)
         self._peers: dict[int, Peer] = {}
         self._dials: dict[int, PeerDial] = {}
@@ -256,6 +260,8 @@ class Swarm:
         self.streams.handle_timeout(now)
         for handle in self.pool.drained(now):
             self._supplant(handle, now)
+        if now >= self._refresh_at:
+            self._refresh_observed(now)
         self._start_dials(now)
         self._run_services(now)
 
@@ -273,6 +279,7 @@ class Swarm:
             self._endpoint.poll_timeout(),
             self.streams.poll_timeout(),
             self.pool.poll_timeout(),
+            Deadline(self._refresh_at, "observed addresses are refreshed") if self._peers else None,
             *(service.poll_timeout() for service in self._services),
             *(dial.poll_timeout() for dial in self._dials.values()),
         )
@@ -402,6 +409,12 @@ class Swarm:
         disposition = self.observed.update(observation, now)
         report = self.observed.report(route.socket, now)
         self._events.append(events.AddressObserved(peer.peer_id, address, disposition, report))
+
+    def _refresh_observed(self, now: Instant) -> None:
+        """A peer that sees another address says so at once: silence is the old word again."""
+        self._refresh_at = now + OBSERVATION_REFRESH
+        for peer_id in {peer.peer_id: None for peer in self._peers.values()}:
+            self.observed.refresh(peer_id, now)
 
     def _on_path_changed(self, handle: int, route: Route, reason: str) -> None:
         peer = self._peers.get(handle)

@@ -15,6 +15,7 @@ from p2pnode.netsim.nat_presets import corporate, full_cone, home
 from p2pnode.netsim.topology import PairParams, SiteParams, internet, nat_pair, pair, wire
 from p2pnode.netsim.world import World
 from p2pnode.protocols.identify import MappingKind
+from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import (
     AddressObserved,
@@ -343,6 +344,18 @@ def test_after_a_suspend_the_new_address_is_known_within_a_round_trip() -> None:
     network.world.run_for(0.5)
     assert s.of(PathChanged)[-1].reason == "the peer's address changed"
     assert len({o.address for o in a.of(AddressObserved)}) == 2
+
+
+@pytest.mark.spec("IDENTIFY-16")
+def test_the_evidence_of_a_connection_lasts_as_long_as_the_connection() -> None:
+    network = nat_pair(7, corporate(), full_cone())
+    a, s = SimNode(network.a), SimNode(network.public[0])
+    connection = a.connect(s)
+    network.world.run_for(2.5 * OBSERVATION_LIFETIME)
+    assert connection in a.swarm.connections
+    assert not a.of(ConnectionClosed)
+    (report,) = a.swarm.observed.snapshot(network.world.now)
+    assert [observer for observer, _ in report.evidence] == [s.peer_id]
 
 
 def test_the_users_of_a_lost_connection_find_out_why() -> None:
