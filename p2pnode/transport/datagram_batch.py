@@ -14,16 +14,37 @@ MAX_BATCH_SIZE: Final = 65_000
 class DatagramBatch:
     """Collects datagrams in order; `finish` gives the transmits."""
 
-    __slots__ = ("_ecn", "_parts", "_route", "_segment_size", "_segments", "_size", "_transmits")
+    __slots__ = (
+        "_ecn",
+        "_parts",
+        "_route",
+        "_segment_size",
+        "_segments",
+        "_size",
+        "_transmits",
+        "_ttl",
+    )
 
     def __init__(self) -> None:
         self._transmits: list[Transmit] = []
         self._parts: list[bytes] = []
         self._route: Route | None = None
         self._ecn: int = 0
+        self._ttl: int | None = None
         self._segment_size = 0
         self._segments = 0
         self._size = 0
+
+    @property
+    def ttl(self) -> int | None:
+        """Time to live of the datagrams that are added from now on, or None for the default."""
+        return self._ttl
+
+    @ttl.setter
+    def ttl(self, ttl: int | None) -> None:
+        if ttl != self._ttl:
+            self._flush()
+            self._ttl = ttl
 
     def add(self, route: Route, ecn: int, size: int, *parts: bytes) -> None:
         """Appends one datagram of `size` bytes, given in parts."""
@@ -59,7 +80,7 @@ class DatagramBatch:
                 route.local_ip,
                 route.remote,
                 self._ecn,
-                None,
+                self._ttl,
                 self._segment_size,
                 b"".join(self._parts),
             )

@@ -284,8 +284,10 @@ class PacketSender:
         for validation in path.validations.values():
             challenge = validation.poll_challenge(now)
             if challenge is not None:
-                frame, pad = challenge
+                frame, pad, ttl = challenge
+                batch.ttl = ttl
                 size = self._send_probe(path, validation.route, frame.encode(), pad, batch, now)
+                batch.ttl = None
                 validation.sent += size
 
     def _send_probe(

@@ -16,6 +16,7 @@ from p2pnode.transport.loss_recovery import LossRecovery
 from p2pnode.transport.mtu_discovery import MtuDiscovery
 from p2pnode.transport.pacing import Pacer
 from p2pnode.transport.path_validation import FULL_SIZE, RouteState, RouteValidation
+from p2pnode.transport.punch import Punch
 from p2pnode.transport.route import Route, RouteKey
 from p2pnode.transport.rtt import RttEstimator
 
@@ -102,13 +103,23 @@ class Path:
         """True after two probe timeouts in a row: whoever has another path should use it."""
         return self.recovery.pto_count >= 2
 
-    def probe(self, route: Route, entropy: Entropy, now: Instant, *, address_proven: bool) -> bool:
+    def probe(
+        self,
+        route: Route,
+        entropy: Entropy,
+        now: Instant,
+        *,
+        address_proven: bool,
+        punch: Punch | None = None,
+    ) -> bool:
         """Starts to validate a route; returns False where that is under way, or too many are."""
         if route.key in self.validations:
             return False
         if len(self.validations) >= MAX_ROUTES:
             return False
-        validation = RouteValidation(route, entropy, now, address_proven=address_proven)
+        validation = RouteValidation(
+            route, entropy, now, address_proven=address_proven, punch=punch
+        )
         self.validations[route.key] = validation
         return True
 

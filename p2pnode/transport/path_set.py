@@ -31,6 +31,7 @@ from p2pnode.transport.frame import (
 )
 from p2pnode.transport.path import Path, PathLimits
 from p2pnode.transport.path_validation import FULL_SIZE, RouteState, RouteValidation
+from p2pnode.transport.punch import Punch
 from p2pnode.transport.route import Route
 
 RTT_GAIN: Final = 0.8
@@ -118,6 +119,21 @@ class PathSet:
         for route in routes:
             path.probe(route, self._entropy, now, address_proven=self._is_proven(route))
 
+    def punch(self, routes: list[Route], punch: Punch, now: Instant) -> int:
+        """Sends challenges by the punch's schedule; both ends do so, on the next path id.
+
+        Returns the path id.  Raises LocalProtocolError where the peer allows no further path now.
+        """
+        started = (p.path_id for p in self.paths.values() if p.route is None)
+        path_id = next(started, self._next_path_id)
+        path = self.get_or_create(path_id, now) if path_id <= self.max_path_id else None
+        if path is None:
+            raise LocalProtocolError("the peer allows no further path now")
+        for route in routes:
+            proven = self._is_proven(route)
+            path.probe(route, self._entropy, now, address_proven=proven, punch=punch)
+        return path_id
+
     def get_or_create(self, path_id: int, now: Instant) -> Path | None:
         """Returns a path by id; one that a packet authenticates on exists from then on.
 
@@ -185,7 +201,7 @@ class PathSet:
             path.probe(route, self._entropy, now, address_proven=self._is_proven(route))
             validation = path.validations.get(route.key)
         if validation is not None:
-            validation.received += size
+            validation.on_heard(size, now)
 
     def on_challenge(self, frame: PathChallenge, path: Path, route: Route) -> None:
         path.add_response(route, frame.data)

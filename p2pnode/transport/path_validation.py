@@ -9,17 +9,21 @@ came from it, and without that at most MAX_PROBES packets of PROBE_SIZE.
 """
 
 import enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
 from p2pnode.transport.frame import CHALLENGE_SIZE, PathChallenge
+from p2pnode.transport.punch import Punch, PunchProbe
 from p2pnode.transport.route import Route
 
 MAX_PROBES: Final = 12
 """challenges to one address; three seconds of trying, and the budget of unproven addresses"""
-PROBE_OFFSETS: Final = (0.0, 0.2, 0.5, 1.0)
-"""seconds after the start, then one a second: early ones open NATs, later ones outlive a loss"""
+PROBE_OFFSETS: Final = (0.0, 0.2, 0.5, *(float(n) for n in range(1, MAX_PROBES - 2)))
+"""seconds after the start: early ones open NATs, later ones outlive a loss"""
+PROBES: Final = tuple(PunchProbe(offset) for offset in PROBE_OFFSETS)
+GIVES_UP_AFTER: Final = PROBE_OFFSETS[-1] + 1.0
+"""seconds from the start to the failure of a route that answers nothing"""
 AMPLIFICATION_LIMIT: Final = 3
 """RFC 9000 section 8.1"""
 FULL_SIZE: Final = 1200
@@ -51,14 +55,26 @@ TRANSITIONS: Final = {
 """What is not here changes nothing: late answers of small challenges, for instance."""
 
 
+class Challenge(NamedTuple):
+    """A PATH_CHALLENGE that is due."""
+
+    frame: PathChallenge
+    size: int
+    """Bytes to pad its datagram to; 0 for as few as it takes."""
+    ttl: int | None
+
+
 class RouteValidation:
     """One route of one path, until it is validated or has failed."""
 
     __slots__ = (
         "_challenges",
         "_entropy",
+        "_fails_at",
+        "_is_heard",
         "_next_at",
         "_probes",
+        "_schedule",
         "_started_at",
         "received",
         "route",
@@ -68,7 +84,13 @@ class RouteValidation:
     )
 
     def __init__(
-        self, route: Route, entropy: Entropy, now: Instant, *, address_proven: bool
+        self,
+        route: Route,
+        entropy: Entropy,
+        now: Instant,
+        *,
+        address_proven: bool,
+        punch: Punch | None = None,
     ) -> None:
         self.route = route
         self.state = RouteState.ADDRESS_PROVEN if address_proven else RouteState.PROBING
@@ -78,10 +100,12 @@ class RouteValidation:
         """bytes that went to it before its address was proven"""
         self.rtt = 0.0
         self._entropy = entropy
-        self._started_at = now
-        self._next_at: Instant | None = now
-        self._probes = 0
+        self._is_heard = False
         self._challenges: dict[bytes, tuple[Instant, int]] = {}
+        if punch is None:
+            self._begin(now)
+        else:
+            self._start(punch.start_at, punch.probes, punch.gives_up_at)
 
     @property
     def budget(self) -> int:
@@ -95,20 +119,32 @@ class RouteValidation:
 
     def handle_timeout(self, now: Instant) -> None:
         """Fails the route where the last probe has stayed without an answer."""
-        if self._next_at is not None and now >= self._next_at and self._probes >= MAX_PROBES:
+        if now >= self._fails_at and self._next_at is not None:
             self._next_at = None
             self._advance(RouteInput.GIVEN_UP)
 
-    def poll_challenge(self, now: Instant) -> tuple[PathChallenge, int] | None:
-        """Returns a challenge that is due, and the size to pad its datagram to."""
-        if self._next_at is None or now < self._next_at or self._probes >= MAX_PROBES:
+    def on_heard(self, size: int, now: Instant) -> None:
+        """Something authentic came over the route.  The way in is open: knock at once."""
+        self.received += size
+        if not self._is_heard:
+            self._is_heard = True
+            if self._next_at is not None and self._probes < len(self._schedule):
+                self._next_at = now
+
+    def poll_challenge(self, now: Instant) -> Challenge | None:
+        """Returns a challenge that is due."""
+        if self._next_at is None or now < self._next_at or self._probes >= len(self._schedule):
             return None
         data = self._entropy(CHALLENGE_SIZE)
         size = FULL_SIZE if self.budget >= FULL_SIZE else 0
+        ttl = None if self._is_heard else self._schedule[self._probes].ttl
         self._challenges[data] = now, size
         self._probes += 1
-        self._next_at = self._started_at + _offset(self._probes)
-        return PathChallenge(data), size
+        if self._probes < len(self._schedule):
+            self._next_at = max(now, self._started_at + self._schedule[self._probes].offset)
+        else:
+            self._next_at = self._fails_at
+        return Challenge(PathChallenge(data), size, ttl)
 
     def on_response(self, data: bytes, now: Instant) -> bool:
         """Takes a PATH_RESPONSE; returns whether it answered a challenge of this route."""
@@ -121,9 +157,18 @@ class RouteValidation:
             self._advance(RouteInput.FULL_ANSWERED)
             self._next_at = None
         elif self._advance(RouteInput.SMALL_ANSWERED):
-            self._started_at = self._next_at = now
-            self._probes = 0
+            self._begin(now)
         return True
+
+    def _begin(self, now: Instant) -> None:
+        self._start(now, PROBES, now + GIVES_UP_AFTER)
+
+    def _start(self, at: Instant, schedule: tuple[PunchProbe, ...], fails_at: Instant) -> None:
+        self._started_at = at
+        self._schedule = schedule[:MAX_PROBES]
+        self._next_at: Instant | None = at + self._schedule[0].offset
+        self._fails_at = fails_at
+        self._probes = 0
 
     def _advance(self, event: RouteInput) -> bool:
         """Returns whether the event means anything in this state."""
@@ -132,9 +177,3 @@ class RouteValidation:
             return False
         self.state = state
         return True
-
-
-def _offset(probes: int) -> float:
-    if probes < len(PROBE_OFFSETS):
-        return PROBE_OFFSETS[probes]
-    return PROBE_OFFSETS[-1] + (probes - len(PROBE_OFFSETS) + 1)

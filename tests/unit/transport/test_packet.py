@@ -154,8 +154,8 @@ def test_the_first_bytes_are_the_specs():
     }
     assert rows == {
         "stateless reset": stateless_reset(0, bytes(16))[0],
-        "circuit packet: relaying, not in this revision": 0x90,
-        "probe of a dial-back ([autonat.md](autonat.md)), not in this revision": 0x98,
+        "circuit packet ([relay.md](relay.md))": 0x90,
+        "probe of a dial-back ([autonat.md](autonat.md))": 0x98,
         "Initial: handshake message 1": HandshakeType.INITIAL,
         "Response: message 2": HandshakeType.RESPONSE,
         "Final: message 3": HandshakeType.FINAL,

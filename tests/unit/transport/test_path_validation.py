@@ -1,5 +1,7 @@
 import pytest
 
+from p2pnode.machine import SocketId
+from p2pnode.transport.datagram_batch import DatagramBatch
 from p2pnode.transport.path_validation import (
     AMPLIFICATION_LIMIT,
     FULL_SIZE,
@@ -8,6 +10,8 @@ from p2pnode.transport.path_validation import (
     RouteState,
     RouteValidation,
 )
+from p2pnode.transport.punch import Punch, PunchProbe
+from p2pnode.transport.route import Route
 from tests.support import spec_tables
 from tests.support.noise_udp import entropy, route
 
@@ -59,7 +63,7 @@ def test_an_unproven_address_that_sent_enough_gets_a_full_sized_challenge():
     subject = validation()
     subject.received = FULL_SIZE // AMPLIFICATION_LIMIT - 1
     assert subject.poll_challenge(10.0)[1] == 0
-    subject.received += 1
+    subject.on_heard(1, 10.0)
     assert subject.poll_challenge(10.2)[1] == FULL_SIZE
     subject.sent = 1
     assert subject.poll_challenge(10.5)[1] == 0
@@ -68,11 +72,11 @@ def test_an_unproven_address_that_sent_enough_gets_a_full_sized_challenge():
 @pytest.mark.spec("TRANSPORT-27")
 def test_a_small_answer_proves_the_address_and_only_a_full_one_the_path():
     subject = validation()
-    frame, size = subject.poll_challenge(10.0)
+    frame, size, _ = subject.poll_challenge(10.0)
     assert size == 0
     assert subject.on_response(frame.data, 10.1)
     assert subject.state is RouteState.ADDRESS_PROVEN
-    frame, size = subject.poll_challenge(10.1)
+    frame, size, _ = subject.poll_challenge(10.1)
     assert size == FULL_SIZE
     assert subject.on_response(frame.data, 10.3)
     assert subject.state is RouteState.VALIDATED
@@ -89,7 +93,7 @@ def test_a_proven_address_gets_full_sized_challenges_at_once():
 
 def test_the_address_proof_starts_a_new_round_of_challenges():
     subject = validation()
-    frame, _ = subject.poll_challenge(10.0)
+    frame, *_ = subject.poll_challenge(10.0)
     run(subject, until=18.5)
     assert subject.on_response(frame.data, 18.7)
     assert len(run(subject)) == MAX_PROBES
@@ -97,8 +101,8 @@ def test_the_address_proof_starts_a_new_round_of_challenges():
 
 def test_an_answer_counts_once_and_only_for_a_challenge_of_this_route():
     subject, other = validation(), RouteValidation(route(), entropy("x"), 10.0, address_proven=True)
-    foreign, _ = other.poll_challenge(10.0)
-    frame, _ = subject.poll_challenge(10.0)
+    foreign, *_ = other.poll_challenge(10.0)
+    frame, *_ = subject.poll_challenge(10.0)
     assert not subject.on_response(foreign.data, 10.1)
     assert not subject.on_response(bytes(8), 10.1)
     assert subject.state is RouteState.PROBING
@@ -108,7 +112,7 @@ def test_an_answer_counts_once_and_only_for_a_challenge_of_this_route():
 
 def test_a_late_answer_to_an_early_challenge_counts():
     subject = validation(address_proven=True)
-    first, _ = subject.poll_challenge(10.0)
+    first, *_ = subject.poll_challenge(10.0)
     subject.poll_challenge(10.2)
     assert subject.on_response(first.data, 10.4)
     assert subject.state is RouteState.VALIDATED
@@ -118,12 +122,66 @@ def test_a_late_answer_to_an_early_challenge_counts():
 def test_a_challenge_is_not_repeated_before_its_time():
     subject = validation()
     assert subject.poll_challenge(9.9) is None
-    first, _ = subject.poll_challenge(10.0)
+    first, *_ = subject.poll_challenge(10.0)
     assert subject.poll_challenge(10.1) is None
-    second, _ = subject.poll_challenge(10.2)
+    second, *_ = subject.poll_challenge(10.2)
     assert first.data != second.data
 
 
 def test_the_diagram_of_the_spec_is_the_table_of_transitions():
     drawn = spec_tables.diagram("transport.md", "address validation")
     assert drawn == {(s.name, e.name): t.name for (s, e), t in TRANSITIONS.items()}
+
+
+def punched(*probes, start_at=10.0, gives_up_at=12.5):
+    punch = Punch(start_at, probes, gives_up_at)
+    return RouteValidation(route(), entropy("punch"), 5.0, address_proven=False, punch=punch)
+
+
+@pytest.mark.spec("TRANSPORT-40")
+def test_a_punch_has_a_schedule_of_its_own():
+    subject = punched(PunchProbe(0.0, 4), PunchProbe(0.1, 4), PunchProbe(0.5))
+    sent = []
+    while (deadline := subject.poll_timeout()) is not None:
+        subject.handle_timeout(deadline.at)
+        challenge = subject.poll_challenge(deadline.at)
+        if challenge is not None:
+            sent.append((round(deadline.at, 6), challenge.size, challenge.ttl))
+    assert sent == [(10.0, 0, 4), (10.1, 0, 4), (10.5, 0, None)]
+    assert subject.state is RouteState.FAILED
+
+
+@pytest.mark.spec("TRANSPORT-40")
+def test_a_punch_has_failed_when_it_says_so_and_not_before():
+    subject = punched(PunchProbe(0.0))
+    subject.poll_challenge(10.0)
+    subject.handle_timeout(12.4)
+    assert subject.state is RouteState.PROBING
+    subject.handle_timeout(12.5)
+    assert subject.state is RouteState.FAILED
+
+
+@pytest.mark.spec("TRANSPORT-41")
+def test_who_is_heard_is_answered_at_once_and_with_a_full_time_to_live():
+    subject = punched(PunchProbe(0.0, 4), PunchProbe(0.1, 4), PunchProbe(2.0))
+    subject.poll_challenge(10.0)
+    subject.on_heard(40, 10.05)
+    assert subject.poll_timeout().at == 10.05
+    assert subject.poll_challenge(10.05).ttl is None
+    subject.on_heard(40, 10.06)
+    assert subject.poll_challenge(10.06) is None
+
+
+def test_datagrams_with_another_time_to_live_leave_in_a_call_of_their_own():
+    batch = DatagramBatch()
+    to = Route(SocketId(0), None, route().remote)
+    batch.add(to, 0, 3, b"abc")
+    batch.ttl = 4
+    batch.add(to, 0, 3, b"def")
+    batch.ttl = None
+    batch.add(to, 0, 3, b"ghi")
+    assert [(t.ttl, t.buffer) for t in batch.finish()] == [
+        (None, b"abc"),
+        (4, b"def"),
+        (None, b"ghi"),
+    ]
