@@ -21,7 +21,7 @@ Rules of the contract:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from p2pnode.clock import Deadline, Instant
 
@@ -162,4 +162,18 @@ class StreamMachine(Protocol):
     @property
     def is_done(self) -> bool:
         """True once the dialogue has its outcome and wants no further input."""
+        ...
+
+
+@runtime_checkable
+class PacedMachine(StreamMachine, Protocol):
+    """A machine that passes on what it takes, and so says when it can take more."""
+
+    @property
+    def is_paused(self) -> bool:
+        """True while its stream is not to be read; its owner has it pumped when that is over."""
+        ...
+
+    def handle_unsent(self, size: int) -> None:
+        """Tells how many bytes of its output the stream has not taken yet."""
         ...

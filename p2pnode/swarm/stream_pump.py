@@ -4,7 +4,7 @@ from typing import Final
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import P2PNodeError, StreamReset
-from p2pnode.machine import ResetStream, SendData, SendEof, StreamMachine
+from p2pnode.machine import PacedMachine, ResetStream, SendData, SendEof, StreamMachine
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -17,11 +17,12 @@ MAX_UNSENT: Final = 64 * 1024
 class StreamPump:
     """One machine on one stream."""
 
-    __slots__ = ("_eof_given", "_is_over", "_unsent", "_wants_eof", "machine", "stream")
+    __slots__ = ("_eof_given", "_is_over", "_paced", "_unsent", "_wants_eof", "machine", "stream")
 
     def __init__(self, stream: SwarmStream, machine: StreamMachine) -> None:
         self.stream = stream
         self.machine = machine
+        self._paced = machine if isinstance(machine, PacedMachine) else None
         self._unsent = bytearray()
         self._wants_eof = False
         self._eof_given = False
@@ -35,11 +36,15 @@ class StreamPump:
     def pump(self, now: Instant) -> None:
         """Moves what can be moved."""
         self._send(now)
-        while not self._is_over and len(self._unsent) < MAX_UNSENT and self._receive(now):
+        while not self._is_over and self._may_read and self._receive(now):
             self._send(now)
-        if self.is_over and not self._is_over:
-            self._is_over = True
-            self.stream.release()
+        self._end_if_over()
+
+    def flush(self, now: Instant) -> None:
+        """Moves what the machine has to say since its owner looked at it; reads nothing."""
+        if not self._is_over:
+            self._send(now)
+            self._end_if_over()
 
     def handle_timeout(self, now: Instant) -> None:
         self.machine.handle_timeout(now)
@@ -47,6 +52,17 @@ class StreamPump:
 
     def poll_timeout(self) -> Deadline | None:
         return None if self._is_over else self.machine.poll_timeout()
+
+    def _end_if_over(self) -> None:
+        if self.is_over and not self._is_over:
+            self._is_over = True
+            self.stream.release()
+
+    @property
+    def _may_read(self) -> bool:
+        if self._paced is not None:
+            return not self._paced.is_paused
+        return len(self._unsent) < MAX_UNSENT
 
     def _receive(self, now: Instant) -> bool:
         try:
@@ -80,6 +96,8 @@ class StreamPump:
             if self._unsent:
                 taken = self.stream.write(self._unsent)
                 del self._unsent[:taken]
+            if self._paced is not None:
+                self._paced.handle_unsent(len(self._unsent))
             if self._wants_eof and not self._unsent and self.stream.may_write:
                 self._wants_eof = False
                 self.stream.finish()

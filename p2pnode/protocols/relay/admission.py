@@ -121,6 +121,10 @@ class ReservationTable:
         entry = self._entries.get(peer)
         return entry.connection if entry is not None and now < entry.expires_at else None
 
+    def expiries(self) -> dict[PeerId, Instant]:
+        """Returns who has a reservation, and until when unless it is refreshed."""
+        return {peer: entry.expires_at for peer, entry in self._entries.items()}
+
     def handle_disconnected(self, connection: ConnectionKey) -> None:
         """A connection is gone, and with it the reservation that was made on it."""
         lost = [peer for peer, entry in self._entries.items() if entry.connection == connection]

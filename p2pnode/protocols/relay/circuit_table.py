@@ -70,7 +70,7 @@ class CircuitTable:
         self._next_deadline: Instant | None = None
         self._check_at: Instant | None = None
         self._is_capped = bool(limits.circuit_data or limits.monthly_bytes)
-        self._is_volume_announced = False
+        self._announced_month = ""
         self._events: list[CircuitTableEvent] = []
         self.strays = 0
         """Packets of no open circuit, or from elsewhere than its ends."""
@@ -160,8 +160,11 @@ class CircuitTable:
                 self.close(circuit.key, "the connection of one end was lost")
 
     def drain(self, grace: float, now: Instant) -> None:
-        """Announces the end of all circuits, and brings it after `grace` seconds."""
-        for circuit in self._circuits.values():
+        """Announces the end of all circuits, and brings it after `grace` seconds.
+
+        A circuit that waits for the listener ends at once.
+        """
+        for circuit in list(self._circuits.values()):
             self._end_soon(circuit, Status.CONNECTION_FAILED, grace, now)
 
     # Packets
@@ -193,9 +196,13 @@ class CircuitTable:
         transmits = self._queue.take(now)
         if transmits:
             self._volume.add(sum([len(transmit[-1]) for transmit in transmits]), now)
-            if self._is_capped and self._check_at is None:
-                self._check_at = now + CHECK_INTERVAL
+            self.count_volumes_soon(now)
         return transmits
+
+    def count_volumes_soon(self, now: Instant) -> None:
+        """Something was counted against the month's volume, here or elsewhere."""
+        if self._is_capped and self._check_at is None:
+            self._check_at = now + CHECK_INTERVAL
 
     def handle_timeout(self, now: Instant) -> None:
         """Announces and brings the end of circuits whose time or volume is over."""
@@ -276,15 +283,14 @@ class CircuitTable:
 
     def _check_volumes(self, now: Instant) -> None:
         volume = self._volume
-        if volume.roll(now):
-            self._is_volume_announced = False
+        volume.roll(now)
         if volume.is_spent:
             for key in list(self._circuits):
                 self.close(key, "the relay's volume of this month is spent")
-        if volume.is_nearly_spent and not self._is_volume_announced:
-            self._is_volume_announced = True
+        if volume.is_nearly_spent and self._announced_month != volume.month:
+            self._announced_month = volume.month
             self._events.append(VolumeNearlySpent())
-            for circuit in self._circuits.values():
+            for circuit in list(self._circuits.values()):
                 self._end_soon(circuit, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE, now)
         for circuit in list(self._circuits.values()):
             cap = circuit.limit.data
@@ -295,6 +301,9 @@ class CircuitTable:
                 self._announce(circuit, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE)
 
     def _end_soon(self, circuit: Circuit, status: Status, grace: float, now: Instant) -> None:
+        if not circuit.is_open:
+            self.close(circuit.key, "the relay lets all circuits end")
+            return
         ends = now + grace
         if circuit.closes_at is None or ends < circuit.closes_at:
             circuit.closes_at = ends

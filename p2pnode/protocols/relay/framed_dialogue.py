@@ -87,6 +87,11 @@ class FramedDialogue:
         """True once the dialogue wants no further input."""
         return self._done
 
+    @property
+    def is_handed_over(self) -> bool:
+        """True once what follows on the stream is a circuit's."""
+        return self._handed_over
+
     def take_rest(self) -> bytes:
         """Returns what has arrived behind the dialogue: the first bytes of a stream circuit."""
         return self._reader.take_rest()

@@ -45,6 +45,11 @@ class HopResponder(FramedDialogue):
         """True while one of `grant`, `connect` and `refuse` is expected."""
         return self._request is not None and not self._done
 
+    def handle_eof(self, now: Instant) -> None:
+        """The client has asked, and may have nothing more to say: the answer is still due."""
+        if not self.is_deciding:
+            super().handle_eof(now)
+
     def grant(self, reservation: Reservation, limit: Limit) -> None:
         """Answers RESERVE; the stream ends.  Raises LocalProtocolError at any other time."""
         self._expect(ReserveRequest)

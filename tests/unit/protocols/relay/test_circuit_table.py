@@ -430,6 +430,43 @@ def test_the_months_volume_is_announced_and_then_kept() -> None:
     ]
 
 
+@pytest.mark.spec("RELAY-26")
+def test_the_end_of_the_volume_is_announced_in_each_month_anew() -> None:
+    table = new_table(replace(UNLIMITED, monthly_bytes=100_000))
+    month = 40 * 24 * 3600.0
+    for now in (0.0, month):
+        offer = connect(table, 1, 2, now)
+        send(table, now, *[received(1, packet(offer.source_id, bytes(991)))] * 65)
+        send(table, now + 0.05, *[received(1, packet(offer.source_id, bytes(991)))] * 27)
+        table.handle_timeout(now + 0.1)
+        assert VolumeNearlySpent() in table.poll_events()
+        table.close(offer.key, "the test is over")
+        table.poll_events()
+
+
+@pytest.mark.spec("RELAY-24")
+def test_a_circuit_that_waits_for_the_listener_does_not_outlive_a_drain() -> None:
+    table = new_table()
+    offer = table.offer(leg(1), leg(2), receive_id(1), 0.0)
+    table.drain(5.0, 1.0)
+    assert table.poll_events() == [CircuitClosed(offer.key, "the relay lets all circuits end")]
+    assert not table.activate(offer.key, receive_id(2), 2.0)
+
+
+@pytest.mark.spec("RELAY-26")
+def test_a_volume_that_others_use_up_is_noticed() -> None:
+    limits = replace(UNLIMITED, monthly_bytes=100_000)
+    volume = MonthlyVolume(limits.monthly_bytes, now=0.0, unix_now=UnixTime(1_700_000_000))
+    table = CircuitTable(limits, Random(7).randbytes, volume)
+    volume.add(95_000, 0.0)
+    assert table.poll_timeout() is None
+    table.count_volumes_soon(0.0)
+    deadline = table.poll_timeout()
+    assert deadline is not None
+    table.handle_timeout(deadline.at)
+    assert table.poll_events() == [VolumeNearlySpent()]
+
+
 def run(
     table: CircuitTable,
     ends: list[tuple[int, int]],

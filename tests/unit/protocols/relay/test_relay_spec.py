@@ -32,7 +32,8 @@ def test_the_presets_are_the_specs() -> None:
 def test_the_constants_are_the_specs() -> None:
     for name, value, _source in spec_tables.tables("relay.md", "Limits and timers")[1]:
         module, constant = name.strip("`").split(".")
-        found = getattr(importlib.import_module(f"p2pnode.protocols.relay.{module}"), constant)
+        package = "p2pnode.swarm" if module == "splice" else "p2pnode.protocols.relay"
+        found = getattr(importlib.import_module(f"{package}.{module}"), constant)
         assert found == number(value), name
 
 
