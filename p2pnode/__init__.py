@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from p2pnode.io.node_config import NodeConfig
     from p2pnode.io.node_events import (
         AddressObserved,
+        BootstrapFailed,
         EventsDropped,
         ListenAddressesChanged,
         NodeEvent,
@@ -40,16 +41,21 @@ if TYPE_CHECKING:
         PeerConnected,
         PeerDisconnected,
         PeerIdentified,
+        PunchEnded,
+        ReachabilityChanged,
+        ReservationsChanged,
     )
     from p2pnode.io.node_lifetime import open_node
     from p2pnode.io.pings import PingLost, Pong
     from p2pnode.io.stream import Stream
     from p2pnode.protocols.identify import IdentifyInfo
+    from p2pnode.swarm.relay_server import RelayMode
     from p2pnode.wire.multiaddr import Multiaddr
 
 __all__ = [
     "AddressError",
     "AddressObserved",
+    "BootstrapFailed",
     "ConnectionInfo",
     "ConnectionLost",
     "DataFolderError",
@@ -76,6 +82,10 @@ __all__ = [
     "Pong",
     "PrivateKey",
     "ProtocolNotSupported",
+    "PunchEnded",
+    "ReachabilityChanged",
+    "RelayMode",
+    "ReservationsChanged",
     "Stream",
     "StreamReset",
     "StreamStopped",
@@ -87,6 +97,7 @@ _ERRORS = "p2pnode.errors"
 _MODULES = {
     "AddressError": _ERRORS,
     "AddressObserved": _NODE_EVENTS,
+    "BootstrapFailed": _NODE_EVENTS,
     "ConnectionInfo": "p2pnode.io.connection_info",
     "ConnectionLost": _ERRORS,
     "DataFolderError": _ERRORS,
@@ -113,6 +124,10 @@ _MODULES = {
     "Pong": "p2pnode.io.pings",
     "PrivateKey": "p2pnode.identity.keys",
     "ProtocolNotSupported": _ERRORS,
+    "PunchEnded": _NODE_EVENTS,
+    "ReachabilityChanged": _NODE_EVENTS,
+    "RelayMode": "p2pnode.swarm.relay_server",
+    "ReservationsChanged": _NODE_EVENTS,
     "Stream": "p2pnode.io.stream",
     "StreamReset": _ERRORS,
     "StreamStopped": _ERRORS,

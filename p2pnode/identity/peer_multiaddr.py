@@ -42,6 +42,37 @@ class UdpNoiseAddr(NamedTuple):
     peer_id: PeerId | None = None
 
 
+class CircuitAddr(NamedTuple):
+    """The address of a peer behind a relay, taken apart."""
+
+    relay: PeerId
+    address: Multiaddr
+    """Of the relay, without its /p2p."""
+    peer_id: PeerId | None
+
+
+def circuit_addr(address: Multiaddr) -> CircuitAddr | None:
+    """Returns the parts of <relay's noise-udp address>/p2p/<relay>/p2p-circuit[/p2p/<peer>].
+
+    None for any other address, also for one that leads through two relays.
+    """
+    parts = components(address)
+    codes = [part.code for part in parts]
+    if codes.count(Code.P2P_CIRCUIT) != 1:
+        return None
+    at = codes.index(Code.P2P_CIRCUIT)
+    before, after = parts[:at], parts[at + 1 :]
+    if len(after) > 1 or any(part.code != Code.P2P for part in after):
+        return None
+    if not before or before[-1].code != Code.P2P:
+        return None
+    relay_address = join_components(before[:-1])
+    if udp_noise_addr(relay_address) is None:
+        return None
+    peer_id = PeerId(after[0].value) if after else None
+    return CircuitAddr(PeerId(before[-1].value), relay_address, peer_id)
+
+
 def split_peer_id(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
     """Returns the address without /p2p/<id> at its end, and that id, or None where there is none.
 

@@ -79,6 +79,22 @@ def open_sockets(listen: Sequence[Multiaddr | str], stack: ExitStack) -> list[No
     return opened
 
 
+def open_probe_sockets(sockets: Sequence[NodeSocket], stack: ExitStack) -> list[NodeSocket]:
+    """Returns a socket for dial-backs for each family that the node listens in.
+
+    What cannot be opened is left out: the node then helps nobody with that family.
+    """
+    ids = map(SocketId, count(max((s.socket.socket_id for s in sockets), default=-1) + 1))
+    opened: list[NodeSocket] = []
+    for is_ipv6, wildcard in enumerate(WILDCARDS):
+        if any(s.is_listening and s.local.is_ipv6 == bool(is_ipv6) for s in sockets):
+            try:
+                opened.append(_open(UdpAddr(wildcard, 0), ids, stack, is_listening=False))
+            except ListenError as exc:
+                logger.debug("no dial-backs from %s: %s", wildcard, exc)
+    return opened
+
+
 def _listen_address(given: Multiaddr | str) -> UdpAddr:
     address = parse_multiaddr(given) if isinstance(given, str) else given
     parts = udp_noise_addr(address)

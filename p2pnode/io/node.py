@@ -20,7 +20,7 @@ from p2pnode.io.dials import Dials, Reached
 from p2pnode.io.driver import Driver
 from p2pnode.io.engine import Engine
 from p2pnode.io.handlers import Handler, Handlers
-from p2pnode.io.node_events import MAX_EVENTS, EventFeed, EventSubscription
+from p2pnode.io.node_events import MAX_EVENTS, EventFeed, EventSubscription, NodeEvent
 from p2pnode.io.open_streams import OpenStreams
 from p2pnode.io.pings import Pings
 from p2pnode.io.stream import Stream
@@ -66,11 +66,12 @@ class Node:
 
     @property
     def addresses(self) -> list[Multiaddr]:
-        """Where the node can be dialled, as far as it knows; loopback last.
+        """Where the node can be dialled, as far as it knows; through relays last.
 
         Empty for a node that only dials.
         """
-        return [with_peer_id(a, self.peer_id) for a in self._swarm.listen_addresses()]
+        direct = [with_peer_id(a, self.peer_id) for a in self._swarm.listen_addresses()]
+        return [*direct, *self._swarm.relay_client.addresses()]
 
     @property
     def peers(self) -> list[PeerId]:
@@ -134,6 +135,10 @@ class Node:
         """Connects with a peer, unless it is connected, and returns its id.  Cancel-safe."""
         return (await self._reach(dial_target(target))).peer_id
 
+    async def connect_to(self, target: DialTarget) -> PeerId:
+        """Does what `connect` does, for a target that is understood already."""
+        return (await self._reach(target)).peer_id
+
     async def disconnect(self, peer: PeerId, code: int = 0, reason: str = "") -> None:
         """Closes the connections with a peer, who is told the code and the reason."""
         for pooled in list(self._swarm.pool.peers().get(peer, ())):
@@ -175,6 +180,10 @@ class Node:
     def _send_identify(self, connection: int) -> None:
         self._swarm.identify(connection, self._engine.now)
         self._engine.drain()
+
+    def report(self, event: NodeEvent) -> None:
+        """Tells subscribers of something that a part of the shell has found out."""
+        self._feed.publish(event)
 
     # the end
 
@@ -226,8 +235,19 @@ class Node:
                 self._feed.publish(path)
             case swarm_events.ListenAddressesChanged():
                 self._feed.publish(node_events.ListenAddressesChanged(tuple(self.addresses)))
-            case swarm_events.DatagramReceived():
-                pass  # nothing of the shell sends them yet
+            case swarm_events.ReachabilityChanged(reachability, verdicts):
+                self._feed.publish(node_events.ReachabilityChanged(reachability, verdicts))
+            case swarm_events.ReservationsChanged(relays, addresses):
+                self._feed.publish(node_events.ReservationsChanged(relays, addresses))
+            case swarm_events.PunchEnded(_, peer_id, number, strategy, is_direct, reason):
+                ended = node_events.PunchEnded(peer_id, number, strategy, is_direct, reason)
+                self._feed.publish(ended)
+            case (
+                swarm_events.DatagramReceived()
+                | swarm_events.PeerFound()
+                | swarm_events.PeerNotFound()
+            ):
+                pass  # nothing of the shell waits for them
             case _:
                 assert_never(event)
 

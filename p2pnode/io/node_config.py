@@ -7,7 +7,9 @@ from typing import TypedDict
 
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.io.aead_preference import preferred_aeads
+from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
 from p2pnode.swarm.config import DEFAULT_AGENT_VERSION
+from p2pnode.swarm.relay_server import RelayMode
 from p2pnode.transport.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -27,6 +29,14 @@ class NodeConfig:
     listen: Sequence[Multiaddr | str] | None = None
     """Addresses such as /ip4/0.0.0.0/udp/4001/noise; port 0 takes any.  None: all interfaces, IPv4
     and IPv6, on the data folder's port.  Empty: dial only."""
+    bootstrap: Sequence[Multiaddr | str] = ()
+    """Peers to be connected with all the time: by them the node is seen, helped and found."""
+    relay_mode: RelayMode = RelayMode.WHEN_PUBLIC
+    """Whether others may use this node as a relay."""
+    relay_limits: RelayLimits = MODEST
+    """What each of them, and all together, may use."""
+    relay_access: AccessList = field(default_factory=AccessList)
+    """Who may."""
     agent_version: str = DEFAULT_AGENT_VERSION
     """What identify tells of this program."""
     control_socket: bool = False
@@ -45,6 +55,10 @@ class NodeSettings(TypedDict, total=False):
     identity: PrivateKey | None
     data_folder: Path | None
     listen: Sequence[Multiaddr | str] | None
+    bootstrap: Sequence[Multiaddr | str]
+    relay_mode: RelayMode
+    relay_limits: RelayLimits
+    relay_access: AccessList
     agent_version: str
     control_socket: bool
     key_log: Path | None

@@ -14,6 +14,7 @@ import trio
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.connection_info import PathKind
+from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, IdentifyInfo, SocketReport
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -70,6 +71,42 @@ class ListenAddressesChanged(NamedTuple):
     addresses: tuple[Multiaddr, ...]
 
 
+class ReachabilityChanged(NamedTuple):
+    """What is believed of who reaches this node, of it as a whole or of one of its addresses."""
+
+    reachability: Reachability
+    verdicts: tuple[tuple[Multiaddr, Verdict], ...]
+    """On every address that the node might have."""
+
+
+class ReservationsChanged(NamedTuple):
+    """The relays that this node is reached through are others now."""
+
+    relays: tuple[PeerId, ...]
+    addresses: tuple[Multiaddr, ...]
+    """Of this node through them; full addresses."""
+
+
+class PunchEnded(NamedTuple):
+    """A round of hole punching is over."""
+
+    peer_id: PeerId
+    round: int
+    strategy: str
+    is_direct: bool
+    reason: str
+    """Why there is no direct path; empty where there is one."""
+
+
+class BootstrapFailed(NamedTuple):
+    """A peer that this node is to be connected with cannot be reached now."""
+
+    target: str
+    reason: str
+    retry_in: float
+    """seconds"""
+
+
 class EventsDropped(NamedTuple):
     """The subscriber was too slow: some events before the next one are lost."""
 
@@ -83,6 +120,10 @@ NodeEvent: TypeAlias = (
     | AddressObserved
     | PathChanged
     | ListenAddressesChanged
+    | ReachabilityChanged
+    | ReservationsChanged
+    | PunchEnded
+    | BootstrapFailed
     | EventsDropped
 )
 

@@ -5,7 +5,7 @@ the block raised comes out as it is, not in a group.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +17,22 @@ import trio
 from p2pnode.clock import UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
+from p2pnode.io.bootstrap import keep_connected
 from p2pnode.io.control import serve_control
 from p2pnode.io.data_folder import RESET_SECRET_SIZE, DataFolder, choose_free_port
+from p2pnode.io.dial_target import DialTarget, dial_target
 from p2pnode.io.interfaces import (
     InterfaceAddress,
     read_interfaces,
     usable_ips,
     watch_interfaces,
 )
-from p2pnode.io.listening import NodeSocket, open_all_interfaces, open_sockets
+from p2pnode.io.listening import (
+    NodeSocket,
+    open_all_interfaces,
+    open_probe_sockets,
+    open_sockets,
+)
 from p2pnode.io.node import Node
 from p2pnode.io.node_config import NodeConfig, NodeSettings
 from p2pnode.io.os_entropy import os_entropy, os_rng
@@ -57,6 +64,9 @@ class NodeParts:
     """For stateless resets."""
     config: SwarmConfig
     sockets: list[NodeSocket]
+    probe_sockets: Sequence[NodeSocket] = ()
+    """For dial-backs."""
+    bootstrap: Sequence[DialTarget] = ()
     interfaces: tuple[InterfaceAddress, ...]
     watches_interfaces: bool = True
     control_path: Path | None = None
@@ -80,6 +90,8 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
                 nursery.start_soon(traces.run)
             if parts.watches_interfaces:
                 nursery.start_soon(_watch_interfaces, node, parts.interfaces)
+            for target in parts.bootstrap:
+                nursery.start_soon(keep_connected, node, target)
             try:
                 if parts.control_path is not None:
                     await nursery.start(serve_control, node, parts.control_path)
@@ -114,6 +126,8 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         secret=secret,
         config=_swarm_config(config),
         sockets=sockets,
+        probe_sockets=open_probe_sockets(sockets, stack),
+        bootstrap=[dial_target(address) for address in config.bootstrap],
         interfaces=read_interfaces(),
         control_path=folder.control_socket if folder and config.control_socket else None,
         rng=rng,
@@ -127,7 +141,13 @@ def _swarm_config(config: NodeConfig) -> SwarmConfig:
     transport = replace(
         config.transport, key_log=config.key_log is not None, qlog=config.qlog_dir is not None
     )
-    return SwarmConfig(agent_version=config.agent_version, transport=transport)
+    return SwarmConfig(
+        agent_version=config.agent_version,
+        transport=transport,
+        relay_mode=config.relay_mode,
+        relay_limits=config.relay_limits,
+        relay_access=config.relay_access,
+    )
 
 
 def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
@@ -146,6 +166,9 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
     for sock, local, is_listening in parts.sockets:
         node.engine.driver.add_socket(sock)
         swarm.add_socket(sock.socket_id, local, now, is_listening=is_listening)
+    for sock, local, _ in parts.probe_sockets:
+        node.engine.driver.add_socket(sock)
+        swarm.add_probe_socket(sock.socket_id, local)
     swarm.poll_events()  # nobody could have subscribed yet
     return node
 

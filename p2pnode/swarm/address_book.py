@@ -68,6 +68,10 @@ class AddressBook:
         while len(self._peers) > MAX_PEERS:
             del self._peers[next(iter(self._peers))]
 
+    def peers(self) -> tuple[PeerId, ...]:
+        """Returns the peers of which something is known, or was."""
+        return tuple(self._peers)
+
     def addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
         """Returns the addresses that are worth a try, best first."""
         entries = self._peers.get(peer_id, {}).values()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
+from p2pnode.swarm.relay_server import RelayMode
 from p2pnode.transport.config import TransportConfig
 
 DEFAULT_MAX_STREAMS: Final = 256
@@ -20,3 +22,10 @@ class SwarmConfig:
     transport: TransportConfig = field(default_factory=TransportConfig)
     identify_delay: float = 0.1
     """After a connection is made; chosen: out of the way of the request that it was made for."""
+    relay_mode: RelayMode = RelayMode.WHEN_PUBLIC
+    """When this node relays for others."""
+    relay_limits: RelayLimits = MODEST
+    relay_access: AccessList = field(default_factory=AccessList)
+    relayed_month: str = ""
+    """As 2026-11: the month in which `relayed_bytes` were relayed, before this start."""
+    relayed_bytes: int = 0

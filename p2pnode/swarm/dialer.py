@@ -1,13 +1,17 @@
 """Dialling a peer: its addresses raced with a head start for the better ones (RFC 8305).
 
+    direct addresses     one after the other, HEAD_START apart
+    through relays       HEAD_START after the first direct one, at once where there is none
+    a search             adds addresses while it goes on; the dial is not over before it is
+
 The rule: the first authenticated answer wins, the others are given up; every failure is kept and
 told, nothing is swallowed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from p2pnode.clock import Deadline, Instant
+from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import UdpAddr
@@ -20,38 +24,99 @@ MAX_CONCURRENT: Final = 8
 """addresses of one peer under way at a time; go-libp2p"""
 MAX_ADDRESSES: Final = 32
 """addresses tried in one dial; chosen: as many as the address book keeps"""
+MAX_RELAYS: Final = 4
+"""relays asked for a circuit in one dial; chosen: twice as many as a peer has"""
 
 
 class Candidate(NamedTuple):
-    """An address to try."""
+    """An address to try directly."""
 
     address: Multiaddr
     remote: UdpAddr
+
+
+class RelayedCandidate(NamedTuple):
+    """A relay to ask for a circuit to the peer."""
+
+    address: Multiaddr
+    relay: PeerId
+    relay_address: Multiaddr
 
 
 class PeerDial:
     """One dial of one peer.  It says what to start; the swarm tells it what became of that."""
 
     def __init__(
-        self, dial_id: int, peer_id: PeerId | None, candidates: list[Candidate], now: Instant
+        self,
+        dial_id: int,
+        peer_id: PeerId | None,
+        candidates: Iterable[Candidate | RelayedCandidate],
+        now: Instant,
     ) -> None:
         self.dial_id = dial_id
         self.peer_id = peer_id
-        self._waiting = sorted(candidates[:MAX_ADDRESSES], key=_rank)
-        self._under_way: dict[int, Candidate] = {}
+        self.is_searching = False
+        """Other peers are being asked where the peer is."""
+        self.has_searched = False
+        self._known: dict[UdpAddr | PeerId, None] = {}
+        self._waiting: list[Candidate] = []
+        self._relays: list[RelayedCandidate] = []
+        self._asked: dict[PeerId, RelayedCandidate] = {}
+        self._under_way: dict[int, Candidate | RelayedCandidate] = {}
         self._next_at = now
+        self._relays_at = now
         self.attempts: list[tuple[Multiaddr, P2PNodeError]] = []
+        self.add(candidates, now)
 
-    def poll_start(self, now: Instant) -> Iterator[Candidate]:
-        """Yields the addresses to start now; each must be answered by `started` or `failed`."""
+    def add(self, candidates: Iterable[Candidate | RelayedCandidate], now: Instant) -> None:
+        """Learns of more addresses; those that are known already change nothing."""
+        for candidate in candidates:
+            if len(self._known) >= MAX_ADDRESSES:
+                break
+            match candidate:
+                case Candidate(_, remote):
+                    if remote not in self._known:
+                        self._known[remote] = None
+                        self._waiting.append(candidate)
+                case RelayedCandidate(_, relay):
+                    if relay not in self._known:
+                        self._known[relay] = None
+                        self._relays.append(candidate)
+        self._waiting.sort(key=_rank)
+        if self._waiting and not self._under_way:
+            self._relays_at = max(self._relays_at, now + HEAD_START)
+
+    def poll_start(self, now: Instant) -> Iterator[Candidate | RelayedCandidate]:
+        """Yields what to start now; each must be answered by `started`, `asked` or `failed`."""
         while self._waiting and now >= self._next_at and len(self._under_way) < MAX_CONCURRENT:
             self._next_at = now + HEAD_START
             yield self._waiting.pop(0)
+        if not self._waiting and not self._under_way:
+            self._relays_at = min(self._relays_at, now)
+        while self._relays and now >= self._relays_at and len(self._asked) < MAX_RELAYS:
+            yield self._relays.pop(0)
 
-    def started(self, handle: int, candidate: Candidate) -> None:
+    def started(self, handle: int, candidate: Candidate | RelayedCandidate) -> None:
+        """A handshake has begun."""
         self._under_way[handle] = candidate
 
-    def failed(self, candidate: Candidate, reason: P2PNodeError, now: Instant) -> None:
+    def asked(self, candidate: RelayedCandidate) -> None:
+        """A relay is asked for a circuit; `take_circuit` or `on_refused` follows."""
+        self._asked[candidate.relay] = candidate
+
+    def take_circuit(self, relay: PeerId) -> RelayedCandidate | None:
+        """Returns the candidate that a circuit was asked for by, and forgets it."""
+        return self._asked.pop(relay, None)
+
+    def on_refused(self, relay: PeerId, reason: P2PNodeError, now: Instant) -> None:
+        """A relay gives no circuit."""
+        candidate = self._asked.pop(relay, None)
+        if candidate is not None:
+            self.attempts.append((candidate.address, reason))
+
+    def failed(
+        self, candidate: Candidate | RelayedCandidate, reason: P2PNodeError, now: Instant
+    ) -> None:
         """An address did not even start, or gave up: the next one need not wait."""
         self.attempts.append((candidate.address, reason))
         self._next_at = now
@@ -60,7 +125,7 @@ class PeerDial:
         """A handshake of this dial has failed."""
         self.failed(self._under_way.pop(handle), reason, now)
 
-    def take(self, handle: int) -> Candidate | None:
+    def take(self, handle: int) -> Candidate | RelayedCandidate | None:
         """Returns the candidate that a handshake was for, and forgets it."""
         return self._under_way.pop(handle, None)
 
@@ -72,12 +137,17 @@ class PeerDial:
     @property
     def is_over(self) -> bool:
         """True once nothing is left to try or to wait for."""
-        return not self._waiting and not self._under_way
+        return not (
+            self._waiting or self._under_way or self._relays or self._asked or self.is_searching
+        )
 
     def poll_timeout(self) -> Deadline | None:
-        if not self._waiting or len(self._under_way) >= MAX_CONCURRENT:
-            return None
-        return Deadline(self._next_at, "next address of a dial")
+        direct = relayed = None
+        if self._waiting and len(self._under_way) < MAX_CONCURRENT:
+            direct = Deadline(self._next_at, "next address of a dial")
+        if self._relays and len(self._asked) < MAX_RELAYS:
+            relayed = Deadline(self._relays_at, "a dial turns to relays")
+        return earliest(direct, relayed)
 
 
 def _rank(candidate: Candidate) -> tuple[int, bool]:

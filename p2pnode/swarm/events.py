@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeAlias
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import UdpAddr
+from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, IdentifyInfo, SocketReport
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.route import Route
@@ -113,6 +114,49 @@ class ListenAddressesChanged(NamedTuple):
     addresses: tuple[Multiaddr, ...]
 
 
+class ReachabilityChanged(NamedTuple):
+    """What AutoNAT believes has changed, of the node or of one of its addresses."""
+
+    reachability: Reachability
+    verdicts: tuple[tuple[Multiaddr, Verdict], ...]
+    """On every address that this node might have, best ones first."""
+
+
+class ReservationsChanged(NamedTuple):
+    """The relays that this node can be reached through are others now."""
+
+    relays: tuple[PeerId, ...]
+    addresses: tuple[Multiaddr, ...]
+    """Of this node through them, with /p2p/<us> at the end."""
+
+
+class PeerFound(NamedTuple):
+    """Other peers know where to reach one that was looked for."""
+
+    peer_id: PeerId
+    addresses: tuple[Multiaddr, ...]
+    """Without the peer's own /p2p at the end; also through relays."""
+
+
+class PeerNotFound(NamedTuple):
+    """Nobody that was asked knows the peer."""
+
+    peer_id: PeerId
+    reason: str
+
+
+class PunchEnded(NamedTuple):
+    """A round of hole punching is over."""
+
+    connection: int
+    peer_id: PeerId
+    round: int
+    strategy: str
+    is_direct: bool
+    reason: str
+    """Why there is no direct path; empty where there is one."""
+
+
 SwarmEvent: TypeAlias = (
     ConnectionEstablished
     | ConnectionClosed
@@ -130,4 +174,9 @@ SwarmEvent: TypeAlias = (
     | PathChanged
     | DatagramReceived
     | ListenAddressesChanged
+    | ReachabilityChanged
+    | ReservationsChanged
+    | PeerFound
+    | PeerNotFound
+    | PunchEnded
 )

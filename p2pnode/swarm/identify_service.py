@@ -3,7 +3,8 @@
 News are pushed at most once a second to a peer (a storm of changes becomes one message).
 """
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import DecodeError
@@ -19,25 +20,21 @@ from p2pnode.protocols.identify import (
     PushSender,
     apply_push,
 )
-from p2pnode.swarm.events import IdentifyFailed, PeerIdentified, SwarmEvent
-from p2pnode.swarm.service import OpenStream, Peer
+from p2pnode.swarm.events import IdentifyFailed, PeerIdentified
+from p2pnode.swarm.service import OpenStream, Peer, Service
 
 PUSH_INTERVAL: Final = 1.0
 """seconds between two rounds of pushes; js-libp2p's debounce"""
 
 
-class SelfDescription(Protocol):
-    """Gives what we say of ourselves to a peer on a route."""
+class IdentifyService(Service):
+    """`identify` and `push_news` are its commands."""
 
-    def __call__(self, peer: Peer) -> IdentifyMessage: ...
+    protocol_ids: tuple[str, ...] = (identify.PROTOCOL_ID, identify.PUSH_PROTOCOL_ID)
 
-
-class IdentifyService:
-    """A Service; `identify` and `push_news` are its commands."""
-
-    protocol_ids = (identify.PROTOCOL_ID, identify.PUSH_PROTOCOL_ID)
-
-    def __init__(self, describe: SelfDescription, delay: float) -> None:
+    def __init__(self, describe: Callable[[Peer], IdentifyMessage], delay: float) -> None:
+        """`describe` gives what we say of ourselves to a peer."""
+        super().__init__()
         self._describe = describe
         self._delay = delay
         self._peers: dict[int, Peer] = {}
@@ -48,8 +45,6 @@ class IdentifyService:
         self._pushed_at: Instant = float("-inf")
         self.infos: dict[int, IdentifyInfo] = {}
         """What is known of the peer of each connection."""
-        self._commands: list[OpenStream] = []
-        self._events: list[SwarmEvent] = []
 
     def identify(self, connection: int, now: Instant) -> None:
         """Asks a peer now, unless it is being asked."""
@@ -130,14 +125,6 @@ class IdentifyService:
             None if first is None else Deadline(first, "identify"),
             None if self._push_at is None else Deadline(self._push_at, "identify push"),
         )
-
-    def poll_commands(self) -> list[OpenStream]:
-        commands, self._commands = self._commands, []
-        return commands
-
-    def poll_events(self) -> list[SwarmEvent]:
-        events, self._events = self._events, []
-        return events
 
     def _apply(self, connection: int, message: IdentifyMessage) -> None:
         known = self.infos.get(connection)

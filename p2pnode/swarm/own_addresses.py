@@ -3,6 +3,8 @@
 A socket bound to a wildcard stands for every address of this machine's interfaces.
 """
 
+from collections.abc import Iterable
+
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 
@@ -32,18 +34,21 @@ class OwnAddresses:
         self._interfaces = addresses
         return changed
 
+    def listening(self) -> dict[SocketId, UdpAddr]:
+        """Returns the sockets that others may reach us at, with what they are bound to."""
+        return {socket: self._sockets[socket] for socket in self._listening}
+
     def listen_addresses(self) -> tuple[UdpAddr, ...]:
         """Returns where peers on the same network reach us, loopback last."""
-        found: dict[UdpAddr, None] = {}
-        for socket in self._listening:
-            local = self._sockets[socket]
-            if local.ip in WILDCARDS:
-                for ip in self._interfaces:
-                    if (":" in ip) == local.is_ipv6:
-                        found[UdpAddr(ip, local.port)] = None
-            else:
-                found[local._replace(scope_id=0)] = None
-        return tuple(sorted(found, key=lambda a: ip_scope(a.ip) is IpScope.LOOPBACK))
+        return self._expanded(self._listening)
+
+    def socket_addresses(self) -> tuple[UdpAddr, ...]:
+        """Returns the same for all sockets, also for those that only dial, where none listens."""
+        return self._expanded(self._listening or self._sockets)
+
+    def sockets(self) -> tuple[SocketId, ...]:
+        """Returns the listening sockets; where none listens, all."""
+        return tuple(self._listening or self._sockets)
 
     def socket_for(self, remote: UdpAddr) -> SocketId | None:
         """Returns the socket that reaches `remote`, a listening one if possible.
@@ -65,3 +70,15 @@ class OwnAddresses:
             if best is None or (rank, socket) < best:
                 best = rank, socket
         return None if best is None else best[1]
+
+    def _expanded(self, sockets: Iterable[SocketId]) -> tuple[UdpAddr, ...]:
+        found: dict[UdpAddr, None] = {}
+        for socket in sockets:
+            local = self._sockets[socket]
+            if local.ip in WILDCARDS:
+                for ip in self._interfaces:
+                    if (":" in ip) == local.is_ipv6:
+                        found[UdpAddr(ip, local.port)] = None
+            else:
+                found[local._replace(scope_id=0)] = None
+        return tuple(sorted(found, key=lambda a: ip_scope(a.ip) is IpScope.LOOPBACK))

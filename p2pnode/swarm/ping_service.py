@@ -1,25 +1,24 @@
 """Ping in the swarm: answers everybody, and pings on one kept stream a connection."""
 
-from p2pnode.clock import Deadline, Instant
+from p2pnode.clock import Instant
 from p2pnode.entropy import Entropy
 from p2pnode.machine import StreamMachine
 from p2pnode.protocols import ping
 from p2pnode.protocols.ping import PingRequester, PingResponder, Pong
-from p2pnode.swarm.events import PingFailed, PongReceived, SwarmEvent
-from p2pnode.swarm.service import OpenStream, Peer
+from p2pnode.swarm.events import PingFailed, PongReceived
+from p2pnode.swarm.service import OpenStream, Peer, Service
 
 
-class PingService:
-    """A Service; `ping` is its command."""
+class PingService(Service):
+    """`ping` is its command."""
 
-    protocol_ids = (ping.PROTOCOL_ID,)
+    protocol_ids: tuple[str, ...] = (ping.PROTOCOL_ID,)
 
     def __init__(self, entropy: Entropy) -> None:
+        super().__init__()
         self._entropy = entropy
         self._requesters: dict[int, PingRequester] = {}
         self._responders: dict[int, int] = {}
-        self._commands: list[OpenStream] = []
-        self._events: list[SwarmEvent] = []
 
     def ping(self, connection: int, now: Instant) -> PingRequester | None:
         """Sends a ping; returns the machine to pump, or None where one is on its way already."""
@@ -39,9 +38,6 @@ class PingService:
             return None
         self._responders[peer.connection] = self._responders.get(peer.connection, 0) + 1
         return PingResponder(now)
-
-    def on_connected(self, peer: Peer, now: Instant) -> None:
-        pass
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
         self._requesters.pop(peer.connection, None)
@@ -65,17 +61,3 @@ class PingService:
             self._events.append(PingFailed(connection, reason))
         elif connection in self._responders:
             self._responders[connection] -= 1
-
-    def handle_timeout(self, now: Instant) -> None:
-        pass
-
-    def poll_timeout(self) -> Deadline | None:
-        return None
-
-    def poll_commands(self) -> list[OpenStream]:
-        commands, self._commands = self._commands, []
-        return commands
-
-    def poll_events(self) -> list[SwarmEvent]:
-        events, self._events = self._events, []
-        return events

@@ -211,7 +211,7 @@ class StreamTable:
             return
         found = self._endpoint.connection(key[0])
         assert found is not None
-        peer = Peer(key[0], stream.peer_id, found.route)
+        peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator)
         machine = service.accept(peer, stream.protocol, now)
         if machine is None:
             stream.reset(StreamResetCode.RESOURCE_LIMIT)
@@ -232,6 +232,7 @@ class StreamTable:
             service.on_stream_failed(key[0], pump.machine, str(failure), now)
             return
         service.on_progress(key[0], pump.machine, now)
+        pump.flush(now)
         if pump.is_over:
             self._drop(key)
 

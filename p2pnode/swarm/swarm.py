@@ -1,7 +1,8 @@
 """The swarm: one endpoint, the peers behind its connections, and the built-in protocols.
 
-A DatagramMachine.  What is here is who is told what; the decisions are in the parts: `dialer`,
-`connection_pool`, `address_book`, `own_addresses`, the streams in `stream_table`, the services.
+A DatagramMachine.  What is here is who is told what; the decisions are in the parts: `dials`,
+`connection_pool`, `address_book`, `own_addresses`, `self_description`, the streams in
+`stream_table`, circuits that we are an end of in `circuits`, and the services.
 """
 
 from collections.abc import Sequence
@@ -10,29 +11,51 @@ from typing import Final
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
-from p2pnode.errors import AddressError, DialError, LocalProtocolError, P2PNodeError
+from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import split_peer_id, udp_noise_addr, udp_noise_multiaddr
-from p2pnode.identity.peer_record import next_seq, seal_peer_record
+from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
-from p2pnode.protocols.identify import (
-    IdentifyMessage,
-    Observation,
-    ObservedAddressBook,
-)
-from p2pnode.protocols.identify.address_filter import addrs_to_accept, addrs_to_send
+from p2pnode.protocols.autonat import ContactLog, Reachability
+from p2pnode.protocols.identify import IdentifyInfo, Observation, ObservedAddressBook
+from p2pnode.protocols.identify.address_filter import addrs_to_accept
 from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
+from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS, SwarmConfig
 from p2pnode.swarm.connection_pool import ConnectionPool
-from p2pnode.swarm.dialer import Candidate, PeerDial
+from p2pnode.swarm.demultiplexer import demultiplex
+from p2pnode.swarm.dials import Dials, without_peer
 from p2pnode.swarm.events import SwarmEvent
-from p2pnode.swarm.identify_service import IdentifyService
+from p2pnode.swarm.facts import Facts
+from p2pnode.swarm.neighbourhood import Neighbourhood
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.ping_service import PingService
-from p2pnode.swarm.service import Peer, Service
+from p2pnode.swarm.prober import FIRST_HANDLE, Prober
+from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.swarm.relayed_paths import RelayedPaths
+from p2pnode.swarm.self_description import SelfDescription
+from p2pnode.swarm.service import (
+    CircuitFailed,
+    Command,
+    Connect,
+    DialBack,
+    Disconnect,
+    DropCircuit,
+    FindPeers,
+    LearnAddresses,
+    OpenStream,
+    Peer,
+    ProbePath,
+    PumpMachine,
+    PunchRoutes,
+    Readvertise,
+    ReplaceCircuit,
+    SendDatagram,
+    Service,
+    UseCircuit,
+)
+from p2pnode.swarm.services import Services
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport import events as transport
@@ -52,10 +75,6 @@ from p2pnode.transport.stream_events import (
 )
 from p2pnode.wire.multiaddr import Multiaddr
 
-MAX_TOKENS: Final = 256
-"""Address tokens kept for later dials; chosen: the peers of a day"""
-MAX_DIALS: Final = 256
-"""Peers dialled at a time; chosen: more would be a scan"""
 OBSERVATION_REFRESH: Final = OBSERVATION_LIFETIME / 3
 """seconds between two refreshes of what connected peers observed; chosen: one may come late"""
 
@@ -75,9 +94,6 @@ class Swarm:
         unix_now: UnixTime,
     ) -> None:
         """`secret` (32 bytes, kept on disk) makes stateless resets work after a restart."""
-        self._identity = identity
-        self._config = config
-        self._unix_offset = unix_now - now
         credentials = Credentials.create(identity, entropy)
         self.peer_id = credentials.peer_id
         self._endpoint = Endpoint(
@@ -89,26 +105,60 @@ class Swarm:
             now=now,
             unix_now=unix_now,
         )
+        self._prober = Prober(
+            config.transport, secret=secret, entropy=entropy, rng=rng, now=now, unix_now=unix_now
+        )
         self.addresses = OwnAddresses()
         self.book = AddressBook()
         self.observed = ObservedAddressBook()
         self._refresh_at = now + OBSERVATION_REFRESH
         self.pool = ConnectionPool(self.peer_id)
-        self._peers: dict[int, Peer] = {}
-        self._dials: dict[int, PeerDial] = {}
-        self._dial_of: dict[int, int] = {}
-        """handshake handle -> dial id"""
-        self._next_dial_id = 1
-        self._tokens: dict[UdpAddr, bytes] = {}
-        self._record_seq = 0
-        self._record: tuple[tuple[Multiaddr, ...], bytes] | None = None
-        self._ping = PingService(entropy)
-        self._identify = IdentifyService(self._describe, config.identify_delay)
-        services: tuple[Service, ...] = (self._identify, self._ping)
-        self._services = services
-        self.streams = StreamTable(self._endpoint, services)
+        self.facts = Facts(self._endpoint, self.pool, self.book, self.addresses, self.observed)
+        self._peers = self.facts.peers
+        self._description = SelfDescription(identity, config, self.addresses, unix_now - now)
+        self._circuits = Circuits(self._route_of)
+        self._contacts = ContactLog()
         self._now = now
         self._events: list[SwarmEvent] = []
+        self._services = services = Services(
+            identity,
+            self.peer_id,
+            config,
+            self.facts,
+            circuits=self._circuits,
+            contacts=self._contacts,
+            neighbours=Neighbourhood(self.pool, self.book),
+            describe=lambda peer: self._description.message(peer, self._now),
+            relay_addresses=lambda peer: self._description.direct(),
+            entropy=entropy,
+            rng=rng,
+            now=now,
+            unix_now=unix_now,
+        )
+        self.relay_client = services.relay_client
+        self.relay_server = services.relay_server
+        self.autonat_client = services.autonat_client
+        self._service_of_dial_back: dict[int, Service] = {}
+        self._service_of_dial: dict[int, tuple[Service, PeerId]] = {}
+        self.streams = StreamTable(self._endpoint, services.all)
+        self._dials = Dials(
+            self.peer_id,
+            self._endpoint,
+            self.addresses,
+            self.book,
+            request_circuit=services.relay_client.request,
+            finder=services.routing,
+            neighbours=lambda: list(self._peers.values()),
+        )
+        self._relayed_paths = RelayedPaths(
+            self._endpoint,
+            self.pool,
+            self.book,
+            self.addresses,
+            services.relay_client,
+            self._dials,
+        )
+        self._renew_protocols()
 
     # facts
 
@@ -120,12 +170,15 @@ class Swarm:
     @property
     def protocols(self) -> tuple[str, ...]:
         """Everything that we answer to, built in or not."""
-        built_in = [p for service in self._services for p in service.protocol_ids]
-        return tuple(sorted((*built_in, *self.streams.handled)))
+        return tuple(sorted((*self._services.offered_ids, *self.streams.handled)))
 
     def listen_addresses(self) -> tuple[Multiaddr, ...]:
-        """Returns our addresses as others may dial them, without /p2p/."""
+        """Returns where this node listens, without /p2p/; who is elsewhere may not get there."""
         return tuple(udp_noise_multiaddr(addr) for addr in self.addresses.listen_addresses())
+
+    def advertised_addresses(self) -> tuple[Multiaddr, ...]:
+        """Returns what others are told: confirmed, near and relayed addresses."""
+        return self._description.advertised()
 
     # commands
 
@@ -135,6 +188,10 @@ class Swarm:
         """Tells of a socket of the driver's, and the address that it is bound to."""
         self.addresses.add_socket(socket, local, is_listening=is_listening)
         self._on_addresses_changed(now)
+
+    def add_probe_socket(self, socket: SocketId, local: UdpAddr) -> None:
+        """Tells of a socket for dial-backs, which is used for nothing else."""
+        self._prober.add_socket(socket, local)
 
     def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
         """Tells the machine's addresses.  After a change every path is validated anew."""
@@ -157,52 +214,29 @@ class Swarm:
     ) -> None:
         """Takes inbound streams for an application protocol from now on."""
         self.streams.handled[protocol] = max_streams
-        self._identify.push_news(now)
+        self._renew_protocols()
+        self._services.identify.push_news(now)
 
     def unhandle_protocol(self, protocol: str, now: Instant) -> None:
         self.streams.handled.pop(protocol, None)
-        self._identify.push_news(now)
+        self._renew_protocols()
+        self._services.identify.push_news(now)
 
     def dial(self, peer_id: PeerId | None, addresses: Sequence[Multiaddr], now: Instant) -> int:
         """Dials a peer at these addresses and at those that the book has; returns the dial's id.
 
-        The answer is DialSucceeded or DialFailed.  A peer that is connected is not dialled again.
+        The answer is DialSucceeded or DialFailed.  A peer that is connected is not dialled again;
+        one whose addresses nobody has told is looked for.
         Raises DialError where there is nothing to dial, AddressError for what cannot be used.
         """
-        if peer_id is not None and (peer_id == self.peer_id):
-            raise DialError("that is this node itself")
-        if len(self._dials) >= MAX_DIALS:
-            raise DialError("this node dials as many peers as it may already")
-        dial_id = self._next_dial_id
-        self._next_dial_id += 1
-        known = None if peer_id is None else self.pool.best(peer_id)
-        if known is not None and peer_id is not None:
-            self._events.append(events.DialSucceeded(dial_id, known, peer_id))
-            return dial_id
-        candidates = [_candidate(address) for address in addresses]
-        if peer_id is not None:
-            if addresses:
-                self.book.add(peer_id, _without_peer(addresses), AddressSource.USER, now)
-            seen = {c.remote for c in candidates}
-            for address in self.book.addresses(peer_id, now):
-                parts = udp_noise_addr(address)
-                if parts is not None and parts.kind in ("ip4", "ip6"):
-                    candidate = _candidate(address)
-                    if candidate.remote not in seen:
-                        candidates.append(candidate)
-        if not candidates:
-            raise DialError("no address is known for that peer; give a full address")
-        self._dials[dial_id] = PeerDial(dial_id, peer_id, candidates, now)
-        self._start_dials(now)
+        connected = None if peer_id is None else self.pool.best(peer_id)
+        dial_id = self._dials.begin(peer_id, addresses, connected, now)
+        self._run_services(now)
         return dial_id
 
     def cancel_dial(self, dial_id: int) -> None:
         """Forgets a dial; nothing is reported."""
-        dial = self._dials.pop(dial_id, None)
-        if dial is not None:
-            for handle in dial.handles:
-                self._dial_of.pop(handle, None)
-                self._endpoint.cancel_dial(handle)
+        self._dials.cancel(dial_id)
 
     def open_stream(
         self, connection: int, protocols: Sequence[str], now: Instant
@@ -217,7 +251,7 @@ class Swarm:
 
     def ping(self, connection: int, now: Instant) -> None:
         """Sends a ping; the answer is PongReceived or PingFailed."""
-        requester = self._ping.ping(connection, now)
+        requester = self._services.ping.ping(connection, now)
         if requester is None:
             return
         self._run_services(now)
@@ -226,7 +260,7 @@ class Swarm:
 
     def identify(self, connection: int, now: Instant) -> None:
         """Asks who the peer is, now; the answer is PeerIdentified or IdentifyFailed."""
-        self._identify.identify(connection, now)
+        self._services.identify.identify(connection, now)
         self._run_services(now)
 
     def send_datagram(self, connection: int, data: bytes) -> bool:
@@ -242,18 +276,32 @@ class Swarm:
 
     def close(self, now: Instant, reason: str = "the node is going away") -> None:
         """Closes everything; what tells the peers leaves with the next transmits."""
-        for dial_id in list(self._dials):
-            self.cancel_dial(dial_id)
+        self._dials.cancel_all()
         self._endpoint.close_all(reason, now)
 
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
-        self._endpoint.handle_received(batch, now)
+        own, circuits, probes = demultiplex(batch)
+        if self._prober.sockets:
+            strangers = [r for r in own if r.socket in self._prober.sockets]
+            if strangers:
+                self._prober.handle_received(strangers, now)
+                own = [r for r in own if r.socket not in self._prober.sockets]
+        if circuits:
+            ours, others = self._circuits.unwrap(circuits)
+            own = [*own, *ours]
+            if others:
+                self.relay_server.handle_circuit_packets(others, now)
+        for probe in probes:
+            payload = bytes(probe.buffer[: probe.segment_size])
+            self.autonat_client.on_probe(payload, probe.remote, probe.socket, now)
+        self._endpoint.handle_received(own, now)
         self._drain(now)
 
     def handle_timeout(self, now: Instant) -> None:
         self._endpoint.handle_timeout(now)
+        self._prober.handle_timeout(now)
         self._drain(now)
         for service in self._services:
             service.handle_timeout(now)
@@ -262,11 +310,19 @@ class Swarm:
             self._supplant(handle, now)
         if now >= self._refresh_at:
             self._refresh_observed(now)
-        self._start_dials(now)
+        self._dials.poll(now)
         self._run_services(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
-        return self._endpoint.poll_transmits(now)
+        transmits: list[Transmit] = []
+        note = self._contacts.note
+        for transmit in self._endpoint.poll_transmits(now):
+            if transmit.socket >= 0:
+                note(transmit.remote.ip, now)
+                transmits.append(transmit)
+            elif (wrapped := self._circuits.wrap(transmit)) is not None:
+                transmits.append(wrapped)
+        return transmits + self._prober.poll_transmits(now) + self.relay_server.poll_transmits(now)
 
     def poll_events(self) -> list[SwarmEvent]:
         """Returns the facts since the last call."""
@@ -277,11 +333,12 @@ class Swarm:
     def poll_timeout(self) -> Deadline | None:
         return earliest(
             self._endpoint.poll_timeout(),
+            self._prober.poll_timeout(),
             self.streams.poll_timeout(),
             self.pool.poll_timeout(),
             Deadline(self._refresh_at, "observed addresses are refreshed") if self._peers else None,
             *(service.poll_timeout() for service in self._services),
-            *(dial.poll_timeout() for dial in self._dials.values()),
+            self._dials.poll_timeout(),
         )
 
     def poll_key_log(self) -> list[str]:
@@ -302,6 +359,12 @@ class Swarm:
                 self._on_endpoint_event(handle, event, now)
             self._run_services(now)
             found = self._endpoint.poll_events()
+        for result in self._prober.poll_results(now):
+            service = self._service_of_dial_back.pop(result.ticket, None)
+            if service is not None:
+                service.on_dial_back(*result, now)
+        self._run_services(now)
+        self._collect_dials(now)
         self._events += self.streams.poll_events()
 
     def _on_endpoint_event(
@@ -316,7 +379,7 @@ class Swarm:
             case StreamWritable(stream_id) | StreamStoppedByPeer(stream_id):
                 self.streams.on_writable(handle, stream_id, now)
             case StreamOpened(stream_id):
-                peer = self._peers.get(handle)
+                peer = self.facts.peer(handle)
                 if peer is not None:
                     self.streams.on_opened(peer, stream_id, now)
             case StreamFinished():
@@ -325,31 +388,33 @@ class Swarm:
                 self._events.append(events.StreamsAvailable(handle))
             case transport.Connected():
                 self._on_connected(handle, event, now)
-            case transport.DialFailed(route, reason):
-                self._on_dial_failed(handle, route, reason, now)
+            case transport.DialFailed(_, reason):
+                self._dials.on_dial_failed(handle, reason, now)
             case transport.ConnectionClosed(reason):
                 self._on_closed(handle, reason, now)
             case transport.AddressObserved(_, route, address):
                 self._on_observed(handle, route, address, now)
             case transport.PathChanged(_, route, reason):
-                self._on_path_changed(handle, route, reason)
+                self._on_path_changed(handle, route, reason, now)
+            case transport.PathValidated(_, route):
+                for service in self._services:
+                    service.on_path_validated(handle, route, now)
             case transport.DatagramReceived(data):
                 self._events.append(events.DatagramReceived(handle, data))
             case transport.TokenReceived(remote, token):
-                self._tokens.pop(remote, None)
-                self._tokens[remote] = token
-                while len(self._tokens) > MAX_TOKENS:
-                    del self._tokens[next(iter(self._tokens))]
+                self._dials.keep_token(remote, token)
             case (
                 transport.HandshakeConfirmed()
-                | transport.PathValidated()
                 | transport.PathFailed()
                 | transport.MaxDatagramSizeChanged()
             ):
                 pass
 
     def _on_connected(self, handle: int, event: transport.Connected, now: Instant) -> None:
-        peer = Peer(handle, event.peer_id, event.route)
+        peer = Peer(handle, event.peer_id, event.route, event.is_initiator)
+        if not event.allows_streams:
+            self.facts.visitors[handle] = peer
+            return
         self._peers[handle] = peer
         loser = self.pool.add(event.peer_id, handle, event.is_initiator, now)
         self._events.append(
@@ -357,40 +422,15 @@ class Swarm:
         )
         for service in self._services:
             service.on_connected(peer, now)
-        dial = self._dials.get(self._dial_of.pop(handle, -1))
-        if dial is not None:
-            candidate = dial.take(handle)
-            if candidate is not None:
-                address = _without_peer((candidate.address,))
-                self.book.add(event.peer_id, address, AddressSource.CONNECTED, now)
-            self.cancel_dial(dial.dial_id)
-            self._events.append(events.DialSucceeded(dial.dial_id, handle, event.peer_id))
-        for other in list(self._dials.values()):
-            if other.peer_id == event.peer_id:
-                self._finish_by_other_connection(other, handle, event.peer_id)
+        self._dials.on_connected(peer, now)
         if loser is not None:
             self._close_if_drained(loser, now)
-
-    def _finish_by_other_connection(self, dial: PeerDial, handle: int, peer_id: PeerId) -> None:
-        """The peer has come to us, or another dial of it was faster."""
-        del self._dials[dial.dial_id]
-        for under_way in dial.handles:
-            self._dial_of.pop(under_way, None)
-            self._endpoint.cancel_dial(under_way)
-        self._events.append(events.DialSucceeded(dial.dial_id, handle, peer_id))
-
-    def _on_dial_failed(
-        self, handle: int, route: Route, reason: P2PNodeError, now: Instant
-    ) -> None:
-        dial = self._dials.get(self._dial_of.pop(handle, -1))
-        if dial is None:
-            return
-        dial.on_failure(handle, reason, now)
-        self._start_dials(now)
 
     def _on_closed(self, handle: int, reason: P2PNodeError, now: Instant) -> None:
         peer = self._peers.pop(handle, None)
         if peer is None:
+            if self.facts.visitors.pop(handle, None) is not None:
+                self.streams.on_connection_closed(handle, now)
             return
         is_last = self.pool.remove(peer.peer_id, handle)
         self.streams.on_connection_closed(handle, now)
@@ -409,6 +449,8 @@ class Swarm:
         disposition = self.observed.update(observation, now)
         report = self.observed.report(route.socket, now)
         self._events.append(events.AddressObserved(peer.peer_id, address, disposition, report))
+        for service in self._services:
+            service.on_observed(peer, now)
 
     def _refresh_observed(self, now: Instant) -> None:
         """A peer that sees another address says so at once: silence is the old word again."""
@@ -416,84 +458,156 @@ class Swarm:
         for peer_id in {peer.peer_id: None for peer in self._peers.values()}:
             self.observed.refresh(peer_id, now)
 
-    def _on_path_changed(self, handle: int, route: Route, reason: str) -> None:
+    def _on_path_changed(self, handle: int, route: Route, reason: str, now: Instant) -> None:
         peer = self._peers.get(handle)
-        if peer is not None:
-            self._peers[handle] = peer._replace(route=route)
-            self._events.append(events.PathChanged(handle, peer.peer_id, route, reason))
-
-    # dials
-
-    def _start_dials(self, now: Instant) -> None:
-        for dial in list(self._dials.values()):
-            for candidate in dial.poll_start(now):
-                self._start(dial, candidate, now)
-            if dial.is_over:
-                del self._dials[dial.dial_id]
-                self._events.append(events.DialFailed(dial.dial_id, tuple(dial.attempts)))
-
-    def _start(self, dial: PeerDial, candidate: Candidate, now: Instant) -> None:
-        socket = self.addresses.socket_for(candidate.remote)
-        if socket is None:
-            dial.failed(candidate, DialError("no socket of this node reaches that address"), now)
+        if peer is None:
             return
-        route = Route(socket, None, candidate.remote)
-        try:
-            handle = self._endpoint.dial(
-                route, dial.peer_id, now, token=self._tokens.get(candidate.remote, b"")
-            )
-        except DialError as error:
-            dial.failed(candidate, error, now)
-            return
-        dial.started(handle, candidate)
-        self._dial_of[handle] = dial.dial_id
+        self._peers[handle] = peer = peer._replace(route=route)
+        self._events.append(events.PathChanged(handle, peer.peer_id, route, reason))
+        for service in self._services:
+            service.on_path_changed(peer, now)
 
-    # services and ourselves
+    # services
 
     def _run_services(self, now: Instant) -> None:
-        for service in self._services:
-            for command in service.poll_commands():
+        has_more = True
+        while has_more:
+            has_more = False
+            for service in self._services:
+                for command in service.poll_commands():
+                    has_more = True
+                    self._obey(service, command, now)
+                for event in service.poll_events():
+                    has_more = True
+                    self._on_service_event(event, now)
+
+    def _obey(self, service: Service, command: Command, now: Instant) -> None:
+        match command:
+            case OpenStream(connection) if connection >= FIRST_HANDLE:
+                self._prober.run(service, command, now)
+            case OpenStream():
                 self.streams.run(service, command, now)
-            for event in service.poll_events():
-                self._on_service_event(event, now)
+            case PumpMachine(connection, machine):
+                self.streams.pump_machine(connection, machine, now)
+            case Connect(peer_id, addresses):
+                self._connect(service, peer_id, addresses, now)
+            case Disconnect(connection, reason) if connection >= FIRST_HANDLE:
+                self._prober.disconnect(connection, reason, now)
+            case Disconnect(connection, reason):
+                self.disconnect(connection, now, reason=reason)
+            case DialBack(ticket):
+                self._service_of_dial_back[ticket] = service
+                self._prober.dial_back(command, now)
+            case SendDatagram():
+                self._prober.send(command)
+            case PunchRoutes(connection, remotes, punch):
+                self._relayed_paths.punch(connection, remotes, punch, now)
+            case UseCircuit(route, peer_id, is_asker):
+                self._relayed_paths.use_circuit(route, peer_id, is_asker=is_asker, now=now)
+            case CircuitFailed(peer_id, relay, reason):
+                self._dials.on_circuit_failed(peer_id, relay, reason, now)
+            case DropCircuit(route, peer_id, reason):
+                self._relayed_paths.drop_circuit(route, peer_id, reason, now)
+            case ReplaceCircuit(_, peer_id, relay):
+                self._relayed_paths.ask_other_relays(peer_id, relay, now)
+            case ProbePath(connection):
+                found = self._endpoint.connection(connection)
+                if found is not None:
+                    found.ping()
+            case FindPeers():
+                self._services.routing.sample(now)
+            case LearnAddresses(peer_id, addresses):
+                self.book.add(peer_id, addresses, AddressSource.HEARSAY, now)
+            case Readvertise():
+                self._readvertise(now)
 
     def _on_service_event(self, event: SwarmEvent, now: Instant) -> None:
-        if isinstance(event, events.PeerIdentified):
-            peer = self._peers.get(event.connection)
-            if peer is not None:
-                ip = None if peer.route.is_relayed else peer.route.remote.ip
-                signed = event.info.signed_peer_record is not None
-                source = AddressSource.SIGNED if signed else AddressSource.IDENTIFY
-                accepted = addrs_to_accept(event.info.listen_addrs, ip)
-                self.book.add(peer.peer_id, _without_peer(accepted), source, now)
+        match event:
+            case events.PeerIdentified(connection, info):
+                peer = self._peers.get(connection)
+                if peer is not None:
+                    self._learn_from(peer, info, now)
+                    for service in self._services:
+                        service.on_identified(peer, info, now)
+            case events.PeerFound(peer_id, addresses):
+                self.book.add(peer_id, addresses, AddressSource.HEARSAY, now)
+                self._dials.on_found(peer_id, addresses, now)
+            case events.PeerNotFound(peer_id, reason):
+                self._dials.on_not_found(peer_id, reason, now)
+            case events.ReachabilityChanged(reachability):
+                is_public = reachability is Reachability.PUBLIC
+                self.relay_server.set_public(is_public, now)
+                self._settle_relays(now)
+            case events.PunchEnded(connection, peer_id, _, _, is_direct):
+                if not is_direct:
+                    self._relayed_paths.ask_standby_relay(connection, peer_id, now)
+            case _:
+                pass
         self._events.append(event)
 
+    def _learn_from(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
+        ip = None if peer.route.is_relayed else peer.route.remote.ip
+        signed = info.signed_peer_record is not None
+        source = AddressSource.SIGNED if signed else AddressSource.IDENTIFY
+        accepted = addrs_to_accept(info.listen_addrs, ip)
+        self.book.add(peer.peer_id, without_peer(accepted), source, now)
+
+    def _settle_relays(self, now: Instant) -> None:
+        """Relays are for those who listen, and whom strangers do not reach directly."""
+        is_public = self.autonat_client.overall(now) is Reachability.PUBLIC
+        needs = bool(self.addresses.listening()) and not is_public
+        if self.relay_server.mode is RelayMode.ALWAYS:
+            needs = False
+        self.relay_client.set_needs_relay(needs, now)
+
+    def _connect(
+        self, service: Service, peer_id: PeerId, addresses: Sequence[Multiaddr], now: Instant
+    ) -> None:
+        if self.facts.direct(peer_id) is not None:
+            return
+        try:
+            dial_id = self._dials.begin(peer_id, addresses, None, now, is_direct_only=True)
+        except P2PNodeError as error:
+            service.on_connect_failed(peer_id, str(error), now)
+            return
+        self._service_of_dial[dial_id] = service, peer_id
+
+    def _collect_dials(self, now: Instant) -> None:
+        """Takes what became of dials: services' own are theirs, the others the user's."""
+        for event in self._dials.poll_events():
+            service, peer_id = None, None
+            if isinstance(event, events.DialSucceeded | events.DialFailed):
+                service, peer_id = self._service_of_dial.pop(event.dial_id, (None, None))
+            if service is None or peer_id is None:
+                self._events.append(event)
+            elif isinstance(event, events.DialFailed):
+                reasons = "; ".join(str(error) for _, error in event.attempts)
+                service.on_connect_failed(peer_id, reasons or "no address is known", now)
+
+    def _route_of(self, connection: int) -> Route | None:
+        peer = self._peers.get(connection)
+        return None if peer is None else peer.route
+
+    # ourselves
+
     def _on_addresses_changed(self, now: Instant) -> None:
-        self._record = None
-        self._identify.push_news(now)
+        for service in self._services:
+            service.on_addresses_changed(now)
+        self._settle_relays(now)
+        self._readvertise(now)
+        self._run_services(now)
+
+    def _renew_protocols(self) -> None:
+        self._description.protocols = self.protocols
+
+    def _readvertise(self, now: Instant) -> None:
+        """Our addresses or protocols have changed: those who know us should hear it."""
+        self._description.confirmed = self.autonat_client.confirmed(now)
+        self._description.relayed = self.relay_client.addresses()
+        self._description.renew()
+        self._renew_protocols()
+        self._services.identify.push_news(now)
         self._events.append(events.ListenAddressesChanged(self.listen_addresses()))
-
-    def _describe(self, peer: Peer) -> IdentifyMessage:
-        """Returns what we say of ourselves to a peer."""
-        route = peer.route
-        told = addrs_to_send(self.listen_addresses(), None if route.is_relayed else route.remote.ip)
-        return IdentifyMessage(
-            public_key=self._identity.public_key,
-            listen_addrs=told,
-            protocols=self.protocols,
-            observed_addr=None if route.is_relayed else udp_noise_multiaddr(route.remote),
-            agent_version=self._config.agent_version,
-            protocol_version=self._config.protocol_version,
-            signed_peer_record=self._signed_record(told),
-        )
-
-    def _signed_record(self, told: tuple[Multiaddr, ...]) -> bytes:
-        if self._record is None or self._record[0] != told:
-            unix_now = UnixTime(self._now + self._unix_offset)
-            self._record_seq = next_seq(unix_now, self._record_seq)
-            envelope = seal_peer_record(self._identity, told, self._record_seq)
-            self._record = told, envelope.encode()
-        return self._record[1]
 
     # connections that are superfluous
 
@@ -508,17 +622,3 @@ class Swarm:
                 ErrorCode.SUPPLANTED, "another connection replaces this one", now,
                 is_application=False,
             )  # fmt: skip
-
-
-def _candidate(address: Multiaddr) -> Candidate:
-    parts = udp_noise_addr(address)
-    if parts is None:
-        raise AddressError(f"{address} is not a noise-udp address (/ip4/…/udp/…/noise)")
-    if parts.kind not in ("ip4", "ip6"):
-        raise LocalProtocolError("names are resolved by the shell before a swarm dials")
-    scope = int(parts.zone) if parts.zone.isdigit() else 0
-    return Candidate(address, UdpAddr(parts.host, parts.port, scope))
-
-
-def _without_peer(addresses: Sequence[Multiaddr]) -> tuple[Multiaddr, ...]:
-    return tuple(split_peer_id(address)[0] for address in addresses)

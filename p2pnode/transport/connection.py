@@ -219,6 +219,11 @@ class Connection:
         return max(0, room - 1 - varint_size(room))
 
     @property
+    def last_received(self) -> Instant:
+        """When something authentic came last, or when the connection was made."""
+        return self._idle_from
+
+    @property
     def aead(self) -> str:
         return self._keys.aead.name
 

@@ -68,8 +68,12 @@ class Endpoint:
         now: Instant,
         unix_now: UnixTime,
         max_connections: int = MAX_CONNECTIONS,
+        first_handle: int = 1,
     ) -> None:
-        """`secret` (32 bytes) makes tokens and stateless resets; kept on disk it outlives us."""
+        """`secret` (32 bytes) makes tokens and stateless resets; kept on disk it outlives us.
+
+        Handles count from `first_handle` on, so that several endpoints' need not collide.
+        """
         self._credentials = credentials
         self._config = config
         self._tokens = TokenIssuer(secret)
@@ -87,7 +91,7 @@ class Endpoint:
         """our connection id -> handle"""
         self._handle_of_token: dict[bytes, int] = {}
         self._tokens_of: dict[int, list[bytes]] = {}
-        self._next_handle = 1
+        self._next_handle = first_handle
         self._dirty: dict[int, None] = {}
         self._deadlines = Deadlines()
         self._reset_budget = ResetBudget(now)
@@ -347,7 +351,8 @@ class Endpoint:
             self._qlogs[handle] = connection.qlog
         self._dirty[handle] = None
         self._sync(handle, connection, now)
-        fact = Connected(opening.peer_id, opening.is_initiator, opening.route)
+        allows_streams = opening.remote.initial_max_streams > 0
+        fact = Connected(opening.peer_id, opening.is_initiator, opening.route, allows_streams)
         self._events.append(EndpointEvent(handle, fact))
 
     def _drain(self, now: Instant) -> None:

@@ -88,6 +88,8 @@ class Connected(NamedTuple):
     peer_id: PeerId
     is_initiator: bool
     route: Route
+    allows_streams: bool
+    """False where the peer lets us open none: it came for something of its own, and will go."""
 
 
 class DialFailed(NamedTuple):

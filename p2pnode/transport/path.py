@@ -47,6 +47,7 @@ class Path:
         "acks",
         "controller",
         "ecn",
+        "is_lost",
         "is_peer_available",
         "last_sent",
         "mtu",
@@ -84,6 +85,8 @@ class Path:
         self.responses: list[tuple[Route, bytes]] = []
         self._wanted: RouteKey | None = None
         self.is_peer_available = True
+        self.is_lost = False
+        """Its route is gone for good."""
         self.remote_status_sequence = -1
         self.observed_sequence = 0
         self.probes_due = 0
@@ -101,7 +104,7 @@ class Path:
     @property
     def is_suspect(self) -> bool:
         """True after two probe timeouts in a row: whoever has another path should use it."""
-        return self.recovery.pto_count >= 2
+        return self.is_lost or self.recovery.pto_count >= 2
 
     def probe(
         self,
@@ -150,6 +153,7 @@ class Path:
         """Makes a validated route the one that is used."""
         old = self.route
         self.route = route
+        self.is_lost = False
         self._wanted = route.key
         if old is not None and old.remote.ip != route.remote.ip:
             self._measure_anew()

@@ -152,6 +152,20 @@ class PathSet:
             self._control.push(PathAbandon(path_id, code).encode())
             self._forget(path_id, reason, now)
 
+    def lose(self, route: Route, reason: str, now: Instant) -> None:
+        """A route is gone for good, as a circuit that has ended: no waiting for timeouts.
+
+        The last path stays, unusable, until another one takes over or the connection ends.
+        """
+        for path in list(self.paths.values()):
+            path.validations.pop(route.key, None)
+            if path.route is None or path.route.key != route.key:
+                continue
+            if any(p.route is not None for p in self.paths.values() if p is not path):
+                self.abandon(path.path_id, ErrorCode.NO_ERROR, reason, now)
+            else:
+                path.is_lost = True
+
     def set_available(self, path_id: int, is_available: bool) -> None:
         """Asks the peer to use a path, or to keep off it while another one works."""
         self._status_sequence += 1

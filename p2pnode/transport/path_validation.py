@@ -102,6 +102,11 @@ class RouteValidation:
         self._entropy = entropy
         self._is_heard = False
         self._challenges: dict[bytes, tuple[Instant, int]] = {}
+        self._next_at: Instant | None = None
+        self._fails_at: Instant = now
+        self._schedule: tuple[PunchProbe, ...] = ()
+        self._started_at: Instant = now
+        self._probes = 0
         if punch is None:
             self._begin(now)
         else:
@@ -166,7 +171,7 @@ class RouteValidation:
     def _start(self, at: Instant, schedule: tuple[PunchProbe, ...], fails_at: Instant) -> None:
         self._started_at = at
         self._schedule = schedule[:MAX_PROBES]
-        self._next_at: Instant | None = at + self._schedule[0].offset
+        self._next_at = at + self._schedule[0].offset
         self._fails_at = fails_at
         self._probes = 0
 

@@ -22,6 +22,8 @@ from p2pnode.wire.multiaddr import Multiaddr
 
 T = TypeVar("T")
 PORT = 4001
+PROBE_PORT_OFFSET = 1000
+"""from a node's port to the one that it dials back from"""
 
 
 class SimNode:
@@ -67,6 +69,10 @@ class SimNode:
                 socket = host.bind(self._port, ip)
                 self.sockets.append(socket)
                 host.call(self.swarm.add_socket, socket, UdpAddr(ip, self._port), host.now)
+                probe = host.bind(self._port + PROBE_PORT_OFFSET, ip)
+                self.sockets.append(probe)
+                local = UdpAddr(ip, self._port + PROBE_PORT_OFFSET)
+                host.call(self.swarm.add_probe_socket, probe, local)
         host.call(self.swarm.handle_interfaces_changed, addresses, host.now)
 
     @property

@@ -19,7 +19,10 @@ class ContactLog:
         self._forgot_at: Instant = float("-inf")
 
     def note(self, ip: str, now: Instant) -> None:
-        """A packet went to `ip`, whatever it was: a dial, a punch, an answer."""
+        """A packet went to `ip`, whatever it was: a dial, a punch, an answer.
+
+        But for a helper's probe: nobody answers it, and its socket is used for nothing else.
+        """
         self._last.pop(ip, None)
         self._last[ip] = now
         if len(self._last) > MAX_CONTACTS:

@@ -61,7 +61,7 @@ class HelperResult(NamedTuple):
 
 
 class _Probe:
-    __slots__ = ("helper_ip", "index", "result", "silent_at", "token")
+    __slots__ = ("helper_ip", "index", "is_taken", "result", "silent_at", "token")
 
     def __init__(self, index: int, helper_ip: str, token: bytes) -> None:
         self.index = index
@@ -69,6 +69,7 @@ class _Probe:
         self.token = token
         self.silent_at: Instant | None = None
         self.result: ProbeResult | None = None
+        self.is_taken = False
 
 
 class DelegatedAsker(FramedDialogue):
@@ -124,6 +125,27 @@ class DelegatedAsker(FramedDialogue):
         self._send_eof()
         if not self._probes:
             self._end("no helper is a stranger to this node")
+
+    @property
+    def awaited_ips(self) -> tuple[str, ...]:
+        """The helpers whose probes are not settled: this node must not contact them now."""
+        if self._is_done:
+            return ()
+        return tuple(probe.helper_ip for probe in self._probes if probe.result is None)
+
+    @property
+    def found_nobody(self) -> bool:
+        """True at the end of a dialogue in which no helper was there to choose."""
+        return self._is_done and self._offered is not None and not self._probes
+
+    def take_settled(self) -> tuple[HelperResult, ...]:
+        """Returns what was settled since the last call, so that none has to wait for the last."""
+        settled: list[HelperResult] = []
+        for probe in self._probes:
+            if probe.result is not None and not probe.is_taken:
+                probe.is_taken = True
+                settled.append(HelperResult(probe.helper_ip, probe.result))
+        return tuple(settled)
 
     def on_probe(self, token: bytes, *, source_ip: str, was_contacted: bool, now: Instant) -> bool:
         """A probe arrived from `source_ip`.  Returns whether it belongs to this dialogue."""

@@ -17,7 +17,7 @@ from p2pnode.protocols.autonat.reachability import (
     Reachability,
     Verdict,
 )
-from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.multiaddr import Code, Multiaddr, components
 
 MAX_TRACKED = 50  # addresses; go-libp2p
 MAX_DUE = 10  # addresses at once; go-libp2p's addresses a probe
@@ -71,8 +71,46 @@ class AddressTracker:
             tracked.probes.popleft()
         self._schedule(tracked, now + PROBE_TIMEOUT)
 
-    def on_evidence(self, address: Multiaddr, pieces: Iterable[Evidence], now: Instant) -> None:
-        """A probe has proved something, or an unasked packet has."""
+    def may_probe(self, address: Multiaddr, now: Instant) -> bool:
+        """True for a candidate that was not probed too often of late."""
+        tracked = self._addresses.get(address)
+        if tracked is None:
+            return False
+        is_full = len(tracked.probes) == MAX_PROBES_PER_ADDRESS
+        return not is_full or now >= tracked.probes[0] + PROBE_WINDOW
+
+    def hurry(self, now: Instant) -> None:
+        """There is somebody new to ask: what is unknown is due at once."""
+        for tracked in self._addresses.values():
+            if tracked.evidence.verdict(now).reachability is Reachability.UNKNOWN:
+                tracked.backoff = FIRST_BACKOFF
+                self._schedule(tracked, now)
+
+    def on_probe_void(self, address: Multiaddr) -> None:
+        """The last probe that was started came to no packet: it does not count."""
+        tracked = self._addresses.get(address)
+        if tracked is not None and tracked.probes:
+            tracked.probes.pop()
+
+    def postpone(self, address: Multiaddr, now: Instant) -> None:
+        """The owner cannot probe it now, for reasons of its own."""
+        tracked = self._addresses.get(address)
+        if tracked is not None:
+            self._schedule(tracked, now + FIRST_BACKOFF)
+
+    def on_evidence(
+        self,
+        address: Multiaddr,
+        pieces: Iterable[Evidence],
+        now: Instant,
+        *,
+        is_last: bool = True,
+    ) -> None:
+        """A probe has proved something.
+
+        Where more may follow soon (`is_last` is False), an address that stays unknown waits for
+        it; the owner then says the end by `on_inconclusive`.
+        """
         tracked = self._addresses.get(address)
         if tracked is None:
             return
@@ -81,7 +119,8 @@ class AddressTracker:
         tracked.refusals = 0
         verdict = tracked.evidence.verdict(now)
         if verdict.reachability is Reachability.UNKNOWN:
-            self._back_off(tracked, now)
+            if is_last:
+                self._back_off(tracked, now)
             return
         tracked.backoff = FIRST_BACKOFF
         is_settled = verdict.confidence >= SETTLED_CONFIDENCE
@@ -121,11 +160,20 @@ class AddressTracker:
         return tuple(a for a, v in verdicts if v.reachability is Reachability.PUBLIC)
 
     def overall(self, now: Instant) -> Reachability:
-        """Returns what to say of the node: public by any address, private when all are."""
-        found = [verdict.reachability for _, verdict in self.verdicts(now)]
-        if Reachability.PUBLIC in found:
-            return Reachability.PUBLIC
-        if found and all(each is Reachability.PRIVATE for each in found):
+        """Returns what to say of the node.
+
+        Public by any address.  Private where each IP version that it has candidates of has one
+        that was found private: a NAT that shows every peer another address makes candidates
+        faster than they can be probed, and filters them all alike.
+        """
+        families: dict[bool, Reachability] = {}
+        for address, verdict in self.verdicts(now):
+            if verdict.reachability is Reachability.PUBLIC:
+                return Reachability.PUBLIC
+            family = _is_ipv6(address)
+            if families.get(family) is not Reachability.PRIVATE:
+                families[family] = verdict.reachability
+        if families and all(found is Reachability.PRIVATE for found in families.values()):
             return Reachability.PRIVATE
         return Reachability.UNKNOWN
 
@@ -150,3 +198,7 @@ class AddressTracker:
         if len(tracked.probes) == MAX_PROBES_PER_ADDRESS:
             at = max(at, tracked.probes[0] + PROBE_WINDOW)
         tracked.due_at = at
+
+
+def _is_ipv6(address: Multiaddr) -> bool:
+    return components(address)[0].code == Code.IP6

@@ -176,6 +176,10 @@ class PunchPolicy:
                 known.round = known.last_round = 2 if known.round == 1 else 1
                 self._begin(peer)
 
+    def relayed(self) -> tuple[PeerId, ...]:
+        """Returns the peers for which new evidence would mean another round."""
+        return tuple(p for p, known in self._peers.items() if known.state is PeerState.RELAYED)
+
     def poll_commands(self) -> list[Command]:
         """Returns what to do, in order."""
         commands, self._commands = self._commands, []

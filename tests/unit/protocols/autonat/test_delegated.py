@@ -120,6 +120,26 @@ def test_silence_counts_a_while_after_the_helpers_word_and_not_before() -> None:
     assert not talk.arrive(1, now=1.5)
 
 
+@pytest.mark.spec("AUTONAT-37")
+def test_what_is_settled_can_be_taken_before_the_end() -> None:
+    talk = Talk()
+    assert talk.asker.awaited_ips == ()
+    talk.choose()
+    assert len(talk.asker.awaited_ips) == 3
+    assert talk.asker.take_settled() == ()
+    helper_ip = talk.server.orders[0].order.helper_ip
+    talk.arrive(0)
+
+    assert talk.asker.take_settled() == (HelperResult(helper_ip, ProbeResult.ARRIVED),)
+    assert talk.asker.take_settled() == ()
+    assert len(talk.asker.awaited_ips) == 2
+    assert helper_ip not in talk.asker.awaited_ips
+    talk.report(HelperStatus.SENT)
+    talk.asker.handle_timeout(1.4)
+    assert len(talk.asker.take_settled()) == 2
+    assert talk.asker.awaited_ips == ()
+
+
 @pytest.mark.spec("AUTONAT-19")
 @pytest.mark.parametrize("status", [HelperStatus.REFUSED, HelperStatus.ACQUAINTED])
 def test_probes_that_were_not_sent_say_nothing(status: HelperStatus) -> None:

@@ -8,6 +8,9 @@ from p2pnode.protocols.autonat.tracker import MAX_DUE, MAX_TRACKED, AddressTrack
 from tests.support.autonat import OTHER_IP, PRIVATE_IP, SAME_IP, addr
 
 
+IPV6 = addr("/ip6/2400::1/udp/4001/noise")
+
+
 def heard(at: float, *witnesses: str) -> list[Evidence]:
     return [Evidence(at, True, Prober.STRANGER, each, "s", "") for each in witnesses]
 
@@ -100,16 +103,60 @@ def test_only_public_addresses_are_advertised_and_only_while_they_are() -> None:
 
 
 @pytest.mark.spec("AUTONAT-30")
-def test_the_node_is_public_by_one_address_and_private_by_all() -> None:
-    made = tracker(SAME_IP, OTHER_IP)
+def test_the_node_is_public_by_one_address_and_private_by_one_of_each_ip_version() -> None:
+    made = tracker(SAME_IP, OTHER_IP, IPV6)
     assert AddressTracker().overall(0.0) is Reachability.UNKNOWN
     assert made.overall(0.0) is Reachability.UNKNOWN
     made.on_evidence(SAME_IP, silent(0.0, "w1", "w2"), 0.0)
     assert made.overall(0.0) is Reachability.UNKNOWN
-    made.on_evidence(OTHER_IP, silent(0.0, "w1", "w2"), 0.0)
+    made.on_evidence(IPV6, silent(0.0, "w1", "w2"), 0.0)
     assert made.overall(0.0) is Reachability.PRIVATE
     made.on_evidence(OTHER_IP, heard(1.0, "w3"), 1.0)
     assert made.overall(1.0) is Reachability.PUBLIC
+
+
+@pytest.mark.spec("AUTONAT-30")
+def test_addresses_that_nobody_has_tried_yet_do_not_unsettle_a_private_node() -> None:
+    made = tracker(SAME_IP)
+    made.on_evidence(SAME_IP, silent(0.0, "w1", "w2"), 0.0)
+    made.track([OTHER_IP, SAME_IP], 1.0)
+
+    assert made.overall(1.0) is Reachability.PRIVATE
+
+
+@pytest.mark.spec("AUTONAT-31")
+def test_more_evidence_that_may_follow_is_waited_for() -> None:
+    made = tracker()
+    made.on_probe_started(SAME_IP, 0.0)
+    made.on_evidence(SAME_IP, silent(0.0, "w1"), 1.0, is_last=False)
+    assert next_at(made, 1.0) == 30.0
+    made.on_inconclusive(SAME_IP, Doubt.FAILED, 2.0)
+    assert next_at(made, 2.0) == 7.0
+
+
+@pytest.mark.spec("AUTONAT-31")
+def test_what_is_unknown_is_due_when_somebody_new_can_be_asked() -> None:
+    made = tracker(SAME_IP, OTHER_IP)
+    made.on_evidence(SAME_IP, silent(0.0, "w1"), 0.0)
+    made.on_evidence(OTHER_IP, heard(0.0, "w1"), 0.0)
+    assert made.due(1.0) == ()
+    made.hurry(1.0)
+
+    assert made.due(1.0) == (SAME_IP,)
+
+
+@pytest.mark.spec("AUTONAT-32")
+def test_the_limit_of_probes_holds_for_hurries_too() -> None:
+    made = tracker()
+    for _ in range(10):
+        assert made.may_probe(SAME_IP, 1.0)
+        made.on_probe_started(SAME_IP, 1.0)
+    made.hurry(2.0)
+
+    assert not made.may_probe(SAME_IP, 600.0)
+    assert made.due(600.0) == ()
+    assert made.may_probe(SAME_IP, 601.0)
+    assert not made.may_probe(OTHER_IP, 601.0)
 
 
 @pytest.mark.spec("AUTONAT-31")

@@ -1,0 +1,314 @@
+"""All dials of a swarm: which address to try, what became of it, and when a dial is over.
+
+A dial of a bare peer id whose addresses nobody has told asks two questions at once: other peers,
+where it is; and the peers that are connected, whether they relay to it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from p2pnode.clock import Deadline, Instant, earliest
+from p2pnode.errors import AddressError, DialError, LocalProtocolError, P2PNodeError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import (
+    circuit_addr,
+    split_peer_id,
+    udp_noise_addr,
+    udp_noise_multiaddr,
+)
+from p2pnode.machine import UdpAddr
+from p2pnode.swarm import events
+from p2pnode.swarm.address_book import AddressBook, AddressSource
+from p2pnode.swarm.dialer import Candidate, PeerDial, RelayedCandidate
+from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.own_addresses import OwnAddresses
+from p2pnode.swarm.service import Peer
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.route import Route
+from p2pnode.wire.multiaddr import (
+    Code,
+    Component,
+    Multiaddr,
+    concat,
+    is_relayed,
+    join_components,
+)
+
+MAX_TOKENS: Final = 256
+"""Address tokens kept for later dials; chosen: the peers of a day"""
+MAX_DIALS: Final = 256
+"""Peers dialled at a time; chosen: more would be a scan"""
+MAX_SPECULATIVE_RELAYS: Final = 3
+"""connected peers that are asked for a circuit before anybody has told where the peer is; chosen"""
+
+RequestCircuit = Callable[[PeerId, PeerId, tuple[Multiaddr, ...], Instant], None]
+"""(peer, relay, the relay's addresses, now)"""
+
+
+class Finder(Protocol):
+    """Asks other peers where one is; `Dials.on_found` and `on_not_found` follow."""
+
+    def find(self, peer_id: PeerId, now: Instant) -> None: ...
+
+
+class Dials:
+    """Dials by id, handshakes by handle."""
+
+    def __init__(
+        self,
+        own_id: PeerId,
+        endpoint: Endpoint,
+        addresses: OwnAddresses,
+        book: AddressBook,
+        *,
+        request_circuit: RequestCircuit,
+        finder: Finder,
+        neighbours: Callable[[], Sequence[Peer]],
+    ) -> None:
+        """`neighbours` gives the connections, direct ones first."""
+        self._own_id = own_id
+        self._endpoint = endpoint
+        self._addresses = addresses
+        self._book = book
+        self._request_circuit = request_circuit
+        self._finder = finder
+        self._neighbours = neighbours
+        self._dials: dict[int, PeerDial] = {}
+        self._dial_of: dict[int, int] = {}
+        """handshake handle -> dial id"""
+        self._next_dial_id = 1
+        self.tokens: dict[UdpAddr, bytes] = {}
+        """address tokens by remote, the newest last"""
+        self._events: list[SwarmEvent] = []
+
+    # commands
+
+    def begin(
+        self,
+        peer_id: PeerId | None,
+        addresses: Sequence[Multiaddr],
+        connected: int | None,
+        now: Instant,
+        *,
+        is_direct_only: bool = False,
+    ) -> int:
+        """Dials a peer, or says that it is connected; returns the dial's id.
+
+        `is_direct_only`: no relay is asked, and nobody where the peer is.
+
+        Raises DialError where there is nothing to dial, AddressError for what cannot be used.
+        """
+        if peer_id == self._own_id:
+            raise DialError("that is this node itself")
+        if len(self._dials) >= MAX_DIALS:
+            raise DialError("this node dials as many peers as it may already")
+        dial_id = self._next_dial_id
+        self._next_dial_id += 1
+        if connected is not None and peer_id is not None:
+            self._events.append(events.DialSucceeded(dial_id, connected, peer_id))
+            return dial_id
+        candidates = [_candidate(address) for address in addresses]
+        if peer_id is not None:
+            if addresses:
+                self._book.add(peer_id, without_peer(addresses), AddressSource.USER, now)
+            known = self._book.addresses(peer_id, now)
+            candidates += [c for a in known if (c := _candidate_or_none(a)) is not None]
+        if is_direct_only:
+            candidates = [c for c in candidates if isinstance(c, Candidate)]
+        dial = PeerDial(dial_id, peer_id, candidates, now)
+        dial.has_searched = is_direct_only
+        if not candidates:
+            if peer_id is None or is_direct_only:
+                raise DialError("no address is known for that peer; give a full address")
+            self._search(dial, peer_id, now)
+        self._dials[dial_id] = dial
+        self.poll(now)
+        return dial_id
+
+    def cancel(self, dial_id: int) -> None:
+        """Forgets a dial; nothing is reported."""
+        dial = self._dials.pop(dial_id, None)
+        if dial is not None:
+            self._drop_handshakes(dial)
+
+    def cancel_all(self) -> None:
+        for dial_id in list(self._dials):
+            self.cancel(dial_id)
+
+    def keep_token(self, remote: UdpAddr, token: bytes) -> None:
+        """A peer gave a token that proves our address to it the next time."""
+        self.tokens.pop(remote, None)
+        self.tokens[remote] = token
+        while len(self.tokens) > MAX_TOKENS:
+            del self.tokens[next(iter(self.tokens))]
+
+    # what happens
+
+    def on_connected(self, peer: Peer, now: Instant) -> None:
+        """Somebody is connected: by a handshake of ours, by one of its own, or as a helper."""
+        dial = self._dials.get(self._dial_of.pop(peer.connection, -1))
+        if dial is not None:
+            candidate = dial.take(peer.connection)
+            if candidate is not None:
+                address = without_peer((candidate.address,))
+                self._book.add(peer.peer_id, address, AddressSource.CONNECTED, now)
+            self._succeed(dial, peer)
+        for other in list(self._dials.values()):
+            if other.peer_id == peer.peer_id:
+                self._succeed(other, peer)
+            elif other.is_searching and other.peer_id is not None and not peer.route.is_relayed:
+                other.add([_through(peer, other.peer_id)], now)
+        self.poll(now)
+
+    def on_dial_failed(self, handle: int, reason: P2PNodeError, now: Instant) -> None:
+        dial = self._dials.get(self._dial_of.pop(handle, -1))
+        if dial is not None:
+            dial.on_failure(handle, reason, now)
+            self.poll(now)
+
+    def on_circuit(self, peer_id: PeerId, relay: PeerId, route: Route, now: Instant) -> bool:
+        """A circuit to a peer stands; returns whether a dial goes on through it."""
+        used = False
+        for dial in self._dials.values():
+            candidate = dial.take_circuit(relay) if dial.peer_id == peer_id else None
+            if candidate is not None and not used:
+                used = self._handshake(dial, candidate, route, now)
+        return used
+
+    def on_circuit_failed(self, peer_id: PeerId, relay: PeerId, reason: str, now: Instant) -> None:
+        for dial in self._dials.values():
+            if dial.peer_id == peer_id:
+                dial.on_refused(relay, DialError(reason), now)
+        self.poll(now)
+
+    def on_found(self, peer_id: PeerId, addresses: Sequence[Multiaddr], now: Instant) -> None:
+        """Others know where a peer is."""
+        for dial in self._dials.values():
+            if dial.peer_id == peer_id:
+                dial.is_searching = False
+                found = (_candidate_or_none(address) for address in addresses)
+                dial.add([c for c in found if c is not None], now)
+        self.poll(now)
+
+    def on_not_found(self, peer_id: PeerId, reason: str, now: Instant) -> None:
+        for dial in self._dials.values():
+            if dial.peer_id == peer_id and dial.is_searching:
+                dial.is_searching = False
+                dial.attempts.append((_peer_address(peer_id), DialError(reason)))
+        self.poll(now)
+
+    # time
+
+    def poll(self, now: Instant) -> None:
+        """Starts what is due, and ends the dials that have nothing left to try."""
+        for dial in list(self._dials.values()):
+            self._start_due(dial, now)
+            if dial.is_over and dial.peer_id is not None and not dial.has_searched:
+                self._search(dial, dial.peer_id, now)
+                self._start_due(dial, now)
+            if dial.is_over:
+                del self._dials[dial.dial_id]
+                self._events.append(events.DialFailed(dial.dial_id, tuple(dial.attempts)))
+
+    def poll_timeout(self) -> Deadline | None:
+        return earliest(*(dial.poll_timeout() for dial in self._dials.values()))
+
+    def poll_events(self) -> list[SwarmEvent]:
+        found, self._events = self._events, []
+        return found
+
+    # details
+
+    def _search(self, dial: PeerDial, peer_id: PeerId, now: Instant) -> None:
+        dial.is_searching = dial.has_searched = True
+        near = [peer for peer in self._neighbours() if not peer.route.is_relayed]
+        dial.add([_through(peer, peer_id) for peer in near[:MAX_SPECULATIVE_RELAYS]], now)
+        self._finder.find(peer_id, now)
+
+    def _start_due(self, dial: PeerDial, now: Instant) -> None:
+        for candidate in dial.poll_start(now):
+            self._start(dial, candidate, now)
+
+    def _start(self, dial: PeerDial, candidate: Candidate | RelayedCandidate, now: Instant) -> None:
+        match candidate:
+            case RelayedCandidate(_, relay, relay_address):
+                if dial.peer_id is None:
+                    error = DialError("a peer behind a relay is dialled by its id: end with /p2p/")
+                    dial.failed(candidate, error, now)
+                    return
+                dial.asked(candidate)
+                self._request_circuit(dial.peer_id, relay, (relay_address,), now)
+            case Candidate(_, remote):
+                socket = self._addresses.socket_for(remote)
+                if socket is None:
+                    error = DialError("no socket of this node reaches that address")
+                    dial.failed(candidate, error, now)
+                    return
+                self._handshake(dial, candidate, Route(socket, None, remote), now)
+
+    def _handshake(
+        self, dial: PeerDial, candidate: Candidate | RelayedCandidate, route: Route, now: Instant
+    ) -> bool:
+        token = b"" if route.is_relayed else self.tokens.get(route.remote, b"")
+        try:
+            handle = self._endpoint.dial(route, dial.peer_id, now, token=token)
+        except DialError as error:
+            dial.failed(candidate, error, now)
+            return False
+        dial.started(handle, candidate)
+        self._dial_of[handle] = dial.dial_id
+        return True
+
+    def _succeed(self, dial: PeerDial, peer: Peer) -> None:
+        self._dials.pop(dial.dial_id, None)
+        self._drop_handshakes(dial)
+        self._events.append(events.DialSucceeded(dial.dial_id, peer.connection, peer.peer_id))
+
+    def _drop_handshakes(self, dial: PeerDial) -> None:
+        for handle in dial.handles:
+            self._dial_of.pop(handle, None)
+            self._endpoint.cancel_dial(handle)
+
+
+def without_peer(addresses: Sequence[Multiaddr]) -> tuple[Multiaddr, ...]:
+    """Returns the addresses without /p2p/<id> at the end."""
+    return tuple(split_peer_id(address)[0] for address in addresses)
+
+
+def _candidate(address: Multiaddr) -> Candidate | RelayedCandidate:
+    if is_relayed(address):
+        relayed = circuit_addr(address)
+        if relayed is None:
+            raise AddressError(
+                f"{address} does not lead through a noise-udp relay "
+                "(/ip4/…/udp/…/noise/p2p/<relay>/p2p-circuit/p2p/<peer>)"
+            )
+        return RelayedCandidate(address, relayed.relay, relayed.address)
+    parts = udp_noise_addr(address)
+    if parts is None:
+        raise AddressError(f"{address} is not a noise-udp address (/ip4/…/udp/…/noise)")
+    if parts.kind not in ("ip4", "ip6"):
+        raise LocalProtocolError("names are resolved by the shell before a swarm dials")
+    scope = int(parts.zone) if parts.zone.isdigit() else 0
+    return Candidate(address, UdpAddr(parts.host, parts.port, scope))
+
+
+def _candidate_or_none(address: Multiaddr) -> Candidate | RelayedCandidate | None:
+    """Returns what others told as something to try, or None where it is nothing for us."""
+    try:
+        return _candidate(address)
+    except (AddressError, LocalProtocolError):
+        return None
+
+
+def _through(peer: Peer, wanted: PeerId) -> RelayedCandidate:
+    """Returns the try to reach a peer through one that is connected."""
+    relay_address = udp_noise_multiaddr(peer.route.remote._replace(scope_id=0))
+    via = udp_noise_multiaddr(peer.route.remote._replace(scope_id=0), peer.peer_id)
+    circuit = join_components([Component(Code.P2P_CIRCUIT, b"")])
+    address = concat(concat(via, circuit), _peer_address(wanted))
+    return RelayedCandidate(address, peer.peer_id, relay_address)
+
+
+def _peer_address(peer_id: PeerId) -> Multiaddr:
+    return join_components([Component(Code.P2P, peer_id.multihash)])

@@ -1,0 +1,369 @@
+"""Relays as their user sees them: reservations to be reached by, and circuits to reach others by.
+
+    reservations   `AutoRelay` decides, the dialogues are run here
+    circuits       `request` asks a relay for one; what relays offer on behalf of others is taken
+
+Rules: a relay is always reached directly, never through another relay; a circuit is taken only
+from a relay that we hold a reservation with; a stream's end is its circuit's end.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from p2pnode.clock import Deadline, Instant, UnixTime
+from p2pnode.entropy import Entropy
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
+from p2pnode.machine import StreamMachine
+from p2pnode.protocols import relay
+from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.protocols.relay import (
+    AutoRelay,
+    CircuitEnded,
+    CircuitEnding,
+    CircuitOffered,
+    CircuitReady,
+    CircuitRequester,
+    CircuitResponder,
+    NotReserved,
+    ReservationRequester,
+    Reserved,
+    Status,
+    auto_relay,
+    circuit_addrs,
+    relay_network,
+)
+from p2pnode.protocols.relay.circuit_messages import CIRCUIT_ID_SIZE
+from p2pnode.swarm import events
+from p2pnode.swarm.circuits import Circuits
+from p2pnode.swarm.service import (
+    CircuitFailed,
+    Connect,
+    DropCircuit,
+    FindPeers,
+    OpenStream,
+    Peer,
+    ProbePath,
+    PumpMachine,
+    Readvertise,
+    ReplaceCircuit,
+    Service,
+    SwarmFacts,
+    UseCircuit,
+)
+from p2pnode.transport.route import Route
+from p2pnode.wire.multiaddr import Multiaddr
+
+MAX_OFFERED: Final = 256
+"""circuits that others may have with us at a time; chosen: what one peer's streams allow"""
+MAX_ASKED: Final = 256
+"""circuits of ours at a time, asked for or open; chosen: as many peers as are dialled at a time"""
+
+
+class _End:
+    """Our end of a circuit, or of one to be."""
+
+    __slots__ = ("connection", "is_asker", "peer_id", "relay", "route")
+
+    def __init__(
+        self, connection: int, relay_id: PeerId, peer_id: PeerId | None, *, is_asker: bool
+    ) -> None:
+        self.connection = connection
+        self.relay = relay_id
+        self.peer_id = peer_id
+        self.is_asker = is_asker
+        self.route: Route | None = None
+
+
+class RelayClient(Service):
+    """A Service; `request`, `release` and `set_needs_relay` are its commands."""
+
+    protocol_ids: tuple[str, ...] = (relay.CIRCUIT_STOP_PROTOCOL_ID,)
+
+    def __init__(
+        self,
+        facts: SwarmFacts,
+        circuits: Circuits,
+        own_id: PeerId,
+        *,
+        rng: Random,
+        entropy: Entropy,
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> None:
+        super().__init__()
+        self._facts = facts
+        self._circuits = circuits
+        self._own_id = own_id
+        self._entropy = entropy
+        self._unix_offset = unix_now - now
+        self._policy = AutoRelay(rng)
+        self._policy.set_needs_relay(True, now)
+        self._reserving: dict[PeerId, int] = {}
+        """relay -> connection that its reservation is asked for on"""
+        self._awaited: dict[PeerId, None] = {}
+        """relays that are dialled for a reservation"""
+        self._reserved: dict[PeerId, tuple[Instant, tuple[Multiaddr, ...]]] = {}
+        """relay -> (end of the reservation, our addresses through it)"""
+        self._ends: dict[StreamMachine, _End] = {}
+        self._waiting: dict[PeerId, list[PeerId]] = {}
+        """relays that are dialled -> peers to be reached through them"""
+
+    # facts
+
+    def reservations(self) -> tuple[tuple[PeerId, Instant], ...]:
+        """Returns the relays that hold a reservation for us, the best first, with its end."""
+        return tuple((r, self._reserved[r][0]) for r in self._policy.relays if r in self._reserved)
+
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """Returns our addresses through relays, /p2p/<us> at the end."""
+        found = [
+            a for r in self._policy.relays if r in self._reserved for a in self._reserved[r][1]
+        ]
+        return tuple(dict.fromkeys(found))
+
+    def relay_of(self, route: Route) -> PeerId | None:
+        """Returns the relay of a circuit that stands."""
+        return next((end.relay for end in self._ends.values() if end.route == route), None)
+
+    # commands
+
+    def set_needs_relay(self, needs_relay: bool, now: Instant) -> None:
+        """False once strangers reach us directly: reservations are let go."""
+        self._policy.set_needs_relay(needs_relay, now)
+        self._obey(now)
+
+    def request(
+        self, peer_id: PeerId, relay_id: PeerId, addresses: Sequence[Multiaddr], now: Instant
+    ) -> None:
+        """Asks a relay for a circuit; UseCircuit or CircuitFailed follows.
+
+        Does nothing where that circuit is asked for already, or stands.
+        """
+        waiting = self._waiting.get(relay_id, [])
+        if peer_id in waiting or any(
+            end.is_asker and end.peer_id == peer_id and end.relay == relay_id
+            for end in self._ends.values()
+        ):
+            return
+        if len(self._ends) >= MAX_ASKED + MAX_OFFERED or len(self._waiting) >= MAX_ASKED:
+            self._commands.append(CircuitFailed(peer_id, relay_id, "too many circuits"))
+            return
+        connection = self._facts.direct(relay_id)
+        if connection is not None:
+            self._ask(connection, peer_id, relay_id, now)
+            return
+        self._waiting.setdefault(relay_id, []).append(peer_id)
+        self._commands.append(Connect(relay_id, tuple(addresses)))
+
+    def release(self, route: Route, now: Instant) -> None:
+        """Gives a circuit back that nobody uses."""
+        for machine, end in self._ends.items():
+            if end.route == route and isinstance(machine, CircuitRequester | CircuitResponder):
+                machine.close()
+                self._commands.append(PumpMachine(end.connection, machine))
+
+    # hooks
+
+    def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
+        if peer.peer_id not in self._reserved or peer.route.is_relayed:
+            return None
+        if sum(not end.is_asker for end in self._ends.values()) >= MAX_OFFERED:
+            return None
+        machine = CircuitResponder(now)
+        self._ends[machine] = _End(peer.connection, peer.peer_id, None, is_asker=False)
+        return machine
+
+    def on_progress(self, connection: int, machine: StreamMachine, now: Instant) -> None:
+        match machine:
+            case ReservationRequester():
+                self._on_reservation(connection, machine, now)
+            case CircuitRequester() | CircuitResponder():
+                self._on_circuit(connection, machine, now)
+            case _:
+                pass
+
+    def on_stream_failed(
+        self, connection: int, machine: StreamMachine, reason: str, now: Instant
+    ) -> None:
+        if isinstance(machine, ReservationRequester):
+            relay_id = next((r for r, c in self._reserving.items() if c == connection), None)
+            if relay_id is not None:
+                del self._reserving[relay_id]
+                self._policy.handle_failed(relay_id, now)
+                self._obey(now)
+            return
+        end = self._ends.pop(machine, None)
+        if end is not None:
+            self._on_ended(end, reason)
+
+    def on_connected(self, peer: Peer, now: Instant) -> None:
+        if peer.route.is_relayed:
+            return
+        if self._awaited.pop(peer.peer_id, 0) is None:
+            self._reserve(peer.connection, peer.peer_id, now)
+        for wanted in self._waiting.pop(peer.peer_id, []):
+            self._ask(peer.connection, wanted, peer.peer_id, now)
+
+    def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
+        if self._awaited.pop(peer_id, 0) is None:
+            self._policy.handle_failed(peer_id, now)
+            self._obey(now)
+        for wanted in self._waiting.pop(peer_id, []):
+            self._commands.append(
+                CircuitFailed(wanted, peer_id, f"the relay cannot be reached: {reason}")
+            )
+
+    def on_disconnected(self, peer: Peer, now: Instant) -> None:
+        if self._reserving.get(peer.peer_id) == peer.connection:
+            del self._reserving[peer.peer_id]
+        if peer.peer_id not in self._reserved:
+            self._policy.handle_failed(peer.peer_id, now)
+            self._obey(now)
+            return
+        other = self._facts.direct(peer.peer_id)
+        if other is not None:  # the relay keeps a reservation by connection: say it anew
+            self._reserve(other, peer.peer_id, now)
+            return
+        self._policy.handle_lost(peer.peer_id, now)
+        self._obey(now)
+
+    def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
+        if peer.route.is_relayed or relay.HOP_PROTOCOL_ID not in info.protocols:
+            return
+        network = relay_network(peer.route.remote.ip)
+        rtt = self._facts.rtt(peer.connection)
+        self._policy.add_candidate(peer.peer_id, network, rtt, now)
+        self._obey(now)
+
+    def handle_timeout(self, now: Instant) -> None:
+        for relay_id in self._policy.relays:
+            connection = self._facts.direct(relay_id)
+            heard = None if connection is None else self._facts.last_received(connection)
+            if heard is not None:
+                self._policy.handle_alive(relay_id, heard)
+        self._policy.handle_timeout(now)
+        self._obey(now)
+
+    def poll_timeout(self) -> Deadline | None:
+        return self._policy.poll_timeout()
+
+    # reservations
+
+    def _obey(self, now: Instant) -> None:
+        for command in self._policy.poll_commands():
+            match command:
+                case auto_relay.Reserve(relay_id):
+                    connection = self._facts.direct(relay_id)
+                    if connection is not None:
+                        self._reserve(connection, relay_id, now)
+                    else:
+                        self._awaited[relay_id] = None
+                        self._commands.append(Connect(relay_id))
+                case auto_relay.Release(relay_id):
+                    self._reserved.pop(relay_id, None)
+                case auto_relay.Probe(relay_id):
+                    connection = self._facts.direct(relay_id)
+                    if connection is not None:
+                        self._commands.append(ProbePath(connection))
+                case auto_relay.FindCandidates():
+                    self._commands.append(FindPeers())
+                case auto_relay.Advertise(relays):
+                    self._reserved = {r: v for r, v in self._reserved.items() if r in relays}
+                    self._tell()
+
+    def _reserve(self, connection: int, relay_id: PeerId, now: Instant) -> None:
+        if relay_id in self._reserving:
+            return
+        self._reserving[relay_id] = connection
+        machine = ReservationRequester(
+            relay_id, self._own_id, now=now, unix_now=UnixTime(now + self._unix_offset)
+        )
+        self._commands.append(OpenStream(connection, relay.HOP_PROTOCOL_ID, machine))
+
+    def _on_reservation(self, connection: int, machine: ReservationRequester, now: Instant) -> None:
+        peer = self._facts.peer(connection)
+        if machine.outcome is None or peer is None:
+            return
+        if self._reserving.pop(peer.peer_id, None) is None:
+            return
+        match machine.outcome:
+            case Reserved(lifetime, addrs):
+                # Where we reach the relay, others do, whatever it believes of its addresses.
+                ours = with_peer_id(udp_noise_multiaddr(peer.route.remote), peer.peer_id)
+                through = circuit_addrs(tuple(dict.fromkeys((ours, *addrs))), self._own_id)
+                changed = self._reserved.get(peer.peer_id, (0.0, ()))[1] != through
+                self._reserved[peer.peer_id] = now + lifetime, through
+                self._policy.handle_granted(peer.peer_id, lifetime, now)
+                if changed and peer.peer_id in self._policy.relays:
+                    self._tell()
+            case NotReserved():
+                self._policy.handle_failed(peer.peer_id, now)
+        self._obey(now)
+
+    def _tell(self) -> None:
+        relays = tuple(r for r in self._policy.relays if r in self._reserved)
+        self._events.append(events.ReservationsChanged(relays, self.addresses()))
+        self._commands.append(Readvertise())
+
+    # circuits
+
+    def _ask(self, connection: int, peer_id: PeerId, relay_id: PeerId, now: Instant) -> None:
+        machine = CircuitRequester(peer_id, self._entropy(CIRCUIT_ID_SIZE), now)
+        self._ends[machine] = _End(connection, relay_id, peer_id, is_asker=True)
+        self._commands.append(OpenStream(connection, relay.CIRCUIT_HOP_PROTOCOL_ID, machine))
+
+    def _on_circuit(
+        self, connection: int, machine: CircuitRequester | CircuitResponder, now: Instant
+    ) -> None:
+        end = self._ends.get(machine)
+        if end is None:
+            return
+        while found := machine.poll_events():
+            for event in found:
+                match event:
+                    case CircuitOffered(peer_id):
+                        self._answer(end, machine, peer_id, now)
+                    case CircuitReady(send_id, receive_id):
+                        self._on_ready(end, machine, send_id, receive_id)
+                    case CircuitEnding():
+                        if end.route is not None and end.peer_id is not None:
+                            self._commands.append(ReplaceCircuit(end.route, end.peer_id, end.relay))
+                    case CircuitEnded(_, reason):
+                        self._ends.pop(machine, None)
+                        self._on_ended(end, reason)
+
+    def _answer(
+        self, end: _End, machine: CircuitRequester | CircuitResponder, peer_id: PeerId, now: Instant
+    ) -> None:
+        assert isinstance(machine, CircuitResponder)
+        end.peer_id = peer_id
+        if peer_id == self._own_id:
+            machine.refuse(Status.PERMISSION_DENIED)
+        else:
+            machine.accept(self._entropy(CIRCUIT_ID_SIZE), now=now)
+        self._commands.append(PumpMachine(end.connection, machine))
+
+    def _on_ready(
+        self,
+        end: _End,
+        machine: CircuitRequester | CircuitResponder,
+        send_id: bytes,
+        receive_id: bytes,
+    ) -> None:
+        assert end.peer_id is not None
+        end.route = self._circuits.open(end.connection, send_id, receive_id)
+        if end.route is None:
+            machine.close()
+            self._commands.append(PumpMachine(end.connection, machine))
+            return
+        self._commands.append(UseCircuit(end.route, end.peer_id, end.is_asker))
+
+    def _on_ended(self, end: _End, reason: str) -> None:
+        if end.route is not None:
+            assert end.peer_id is not None
+            self._circuits.close(end.route)
+            self._commands.append(DropCircuit(end.route, end.peer_id, reason))
+        elif end.is_asker and end.peer_id is not None:
+            self._commands.append(CircuitFailed(end.peer_id, end.relay, reason))

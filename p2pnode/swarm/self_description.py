@@ -1,0 +1,85 @@
+"""What this node says of itself: to every peer the addresses that are of use to it, and the rest.
+
+Rule: told are our addresses on networks that we share with the peer, those that strangers were
+seen to reach, and those through relays; never an address that we only believe in.
+"""
+
+from typing import Final
+
+from p2pnode.clock import Instant, UnixTime
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.peer_record import next_seq, seal_peer_record
+from p2pnode.machine import UdpAddr
+from p2pnode.protocols.identify import IdentifyMessage
+from p2pnode.protocols.identify.address_filter import addrs_to_send
+from p2pnode.swarm.config import SwarmConfig
+from p2pnode.swarm.own_addresses import OwnAddresses
+from p2pnode.swarm.service import Peer
+from p2pnode.wire.ip_ranges import IpScope, ip_scope
+from p2pnode.wire.multiaddr import Multiaddr
+
+MAX_RECORDS: Final = 16
+"""signed records kept; chosen: one for each kind of network that peers are in"""
+
+
+class SelfDescription:
+    """Makes identify messages; `confirmed` and `relayed` are kept by the swarm."""
+
+    def __init__(
+        self, identity: PrivateKey, config: SwarmConfig, addresses: OwnAddresses, unix_offset: float
+    ) -> None:
+        self._identity = identity
+        self._config = config
+        self._addresses = addresses
+        self._unix_offset = unix_offset
+        self._record_seq = 0
+        self._records: dict[tuple[Multiaddr, ...], bytes] = {}
+        self.confirmed: tuple[Multiaddr, ...] = ()
+        """Where strangers' packets arrive."""
+        self.relayed: tuple[Multiaddr, ...] = ()
+        """Through relays that hold a reservation for us."""
+        self.protocols: tuple[str, ...] = ()
+
+    def renew(self) -> None:
+        """Something has changed: signed records are made anew."""
+        self._records.clear()
+
+    def advertised(self) -> tuple[Multiaddr, ...]:
+        """Returns all that anybody is told, without /p2p/ of ours at the end of direct ones."""
+        return tuple(dict.fromkeys((*self.direct(), *self.relayed)))
+
+    def direct(self) -> tuple[Multiaddr, ...]:
+        """Returns those that lead here without a relay."""
+        near = [a for a in self._addresses.listen_addresses() if not _is_public(a)]
+        return (*self.confirmed, *map(udp_noise_multiaddr, near))
+
+    def message(self, peer: Peer, now: Instant) -> IdentifyMessage:
+        """Returns what a peer is told."""
+        route = peer.route
+        remote_ip = None if route.is_relayed else route.remote.ip
+        told = addrs_to_send(self.advertised(), remote_ip)
+        return IdentifyMessage(
+            public_key=self._identity.public_key,
+            listen_addrs=told,
+            protocols=self.protocols,
+            observed_addr=None if route.is_relayed else udp_noise_multiaddr(route.remote),
+            agent_version=self._config.agent_version,
+            protocol_version=self._config.protocol_version,
+            signed_peer_record=self._signed_record(told, now),
+        )
+
+    def _signed_record(self, told: tuple[Multiaddr, ...], now: Instant) -> bytes:
+        record = self._records.get(told)
+        if record is None:
+            unix_now = UnixTime(now + self._unix_offset)
+            self._record_seq = next_seq(unix_now, self._record_seq)
+            envelope = seal_peer_record(self._identity, told, self._record_seq)
+            if len(self._records) >= MAX_RECORDS:
+                self._records.clear()
+            record = self._records[told] = envelope.encode()
+        return record
+
+
+def _is_public(address: UdpAddr) -> bool:
+    return ip_scope(address.ip) is IpScope.PUBLIC

@@ -1,0 +1,94 @@
+"""The built-in protocols of a swarm, made and kept together."""
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+from p2pnode.clock import Instant, UnixTime
+from p2pnode.entropy import Entropy
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.protocols.autonat import ContactLog
+from p2pnode.protocols.identify import IdentifyMessage
+from p2pnode.protocols.relay import MonthlyVolume
+from p2pnode.swarm.autonat_client import AutonatClient
+from p2pnode.swarm.autonat_server import AutonatServer
+from p2pnode.swarm.circuits import Circuits
+from p2pnode.swarm.config import SwarmConfig
+from p2pnode.swarm.dcutr_service import DcutrService
+from p2pnode.swarm.facts import Facts
+from p2pnode.swarm.identify_service import IdentifyService
+from p2pnode.swarm.ping_service import PingService
+from p2pnode.swarm.relay_client import RelayClient
+from p2pnode.swarm.relay_server import RelayServer
+from p2pnode.swarm.routing_service import Neighbours, RoutingService
+from p2pnode.swarm.service import Peer, Service
+from p2pnode.wire.multiaddr import Multiaddr
+
+
+class Services:
+    """All of them, by name and in the order in which they are told what happens."""
+
+    def __init__(
+        self,
+        identity: PrivateKey,
+        own_id: PeerId,
+        config: SwarmConfig,
+        facts: Facts,
+        *,
+        circuits: Circuits,
+        contacts: ContactLog,
+        neighbours: Neighbours,
+        describe: Callable[[Peer], IdentifyMessage],
+        relay_addresses: Callable[[Peer], tuple[Multiaddr, ...]],
+        entropy: Entropy,
+        rng: Random,
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> None:
+        """`describe` says what a peer is told of us, `relay_addresses` where a relay is found."""
+        self.ping = PingService(entropy)
+        self.identify = IdentifyService(describe, config.identify_delay)
+        facts.infos = self.identify.infos
+        self.routing = RoutingService(facts, own_id, rng, entropy, neighbours)
+        self.relay_client = RelayClient(
+            facts, circuits, own_id, rng=rng, entropy=entropy, now=now, unix_now=unix_now
+        )
+        self.relay_server = RelayServer(
+            facts,
+            identity,
+            limits=config.relay_limits,
+            access=config.relay_access,
+            volume=MonthlyVolume(
+                config.relay_limits.monthly_bytes,
+                now=now,
+                unix_now=unix_now,
+                month=config.relayed_month,
+                used=config.relayed_bytes,
+            ),
+            mode=config.relay_mode,
+            own_addresses=relay_addresses,
+            entropy=entropy,
+            now=now,
+            unix_now=unix_now,
+        )
+        self.autonat_client = AutonatClient(facts, own_id, contacts, rng=rng, entropy=entropy)
+        self.autonat_server = AutonatServer(facts, contacts, rng)
+        self.dcutr = DcutrService(facts, rng)
+        self.all: tuple[Service, ...] = (
+            self.identify,
+            self.ping,
+            self.routing,
+            self.relay_client,
+            self.relay_server,
+            self.autonat_client,
+            self.autonat_server,
+            self.dcutr,
+        )
+
+    def __iter__(self) -> Iterator[Service]:
+        return iter(self.all)
+
+    @property
+    def offered_ids(self) -> tuple[str, ...]:
+        """What peers are told that this node answers to."""
+        return tuple(protocol for service in self.all for protocol in service.offered_ids)
