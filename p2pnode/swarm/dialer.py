@@ -52,13 +52,19 @@ class PeerDial:
         peer_id: PeerId | None,
         candidates: Iterable[Candidate | RelayedCandidate],
         now: Instant,
+        *,
+        follows: "PeerDial | None" = None,
     ) -> None:
+        """`follows` is a dial of the same peer: what that one tries, this one waits for."""
         self.dial_id = dial_id
         self.peer_id = peer_id
         self.is_searching = False
         """Other peers are being asked where the peer is."""
         self.has_searched = False
-        self._known: dict[UdpAddr | PeerId, None] = {}
+        self.can_wait = False
+        """Nobody is waiting for the outcome: it is no matter when, or by which address."""
+        self.follows = follows
+        self._known: dict[UdpAddr | PeerId, None] = {} if follows is None else dict(follows._known)
         self._waiting: list[Candidate] = []
         self._relays: list[RelayedCandidate] = []
         self._asked: dict[PeerId, RelayedCandidate] = {}
@@ -137,6 +143,8 @@ class PeerDial:
     @property
     def is_over(self) -> bool:
         """True once nothing is left to try or to wait for."""
+        if self.follows is not None and not self.follows.is_over:
+            return False
         return not (
             self._waiting or self._under_way or self._relays or self._asked or self.is_searching
         )

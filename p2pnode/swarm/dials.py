@@ -64,8 +64,9 @@ class Dials:
         request_circuit: RequestCircuit,
         finder: Finder,
         neighbours: Callable[[], Sequence[Peer]],
+        quarantined_ips: Callable[[Instant], Sequence[str]],
     ) -> None:
-        """`neighbours` gives the connections, direct ones first."""
+        """`neighbours` gives the connections; `quarantined_ips` who should stay a stranger now."""
         self._own_id = own_id
         self._endpoint = endpoint
         self._addresses = addresses
@@ -73,9 +74,12 @@ class Dials:
         self._request_circuit = request_circuit
         self._finder = finder
         self._neighbours = neighbours
+        self._quarantined_ips = quarantined_ips
         self._dials: dict[int, PeerDial] = {}
         self._dial_of: dict[int, int] = {}
         """handshake handle -> dial id"""
+        self._silent: dict[int, None] = {}
+        """dials that nobody waits for any more, but others of the same peer"""
         self._next_dial_id = 1
         self.tokens: dict[UdpAddr, bytes] = {}
         """address tokens by remote, the newest last"""
@@ -115,9 +119,11 @@ class Dials:
             candidates += [c for a in known if (c := _candidate_or_none(a)) is not None]
         if is_direct_only:
             candidates = [c for c in candidates if isinstance(c, Candidate)]
-        dial = PeerDial(dial_id, peer_id, candidates, now)
-        dial.has_searched = is_direct_only
-        if not candidates:
+        other = self._dial_of_peer(peer_id)
+        dial = PeerDial(dial_id, peer_id, candidates, now, follows=other)
+        dial.can_wait = is_direct_only
+        dial.has_searched = is_direct_only or other is not None
+        if not candidates and other is None:
             if peer_id is None or is_direct_only:
                 raise DialError("no address is known for that peer; give a full address")
             self._search(dial, peer_id, now)
@@ -127,13 +133,20 @@ class Dials:
 
     def cancel(self, dial_id: int) -> None:
         """Forgets a dial; nothing is reported."""
-        dial = self._dials.pop(dial_id, None)
-        if dial is not None:
-            self._drop_handshakes(dial)
+        dial = self._dials.get(dial_id)
+        if dial is None:
+            return
+        if any(other.follows is dial for other in self._dials.values()):
+            self._silent[dial_id] = None
+            return
+        del self._dials[dial_id]
+        self._drop_handshakes(dial)
 
     def cancel_all(self) -> None:
-        for dial_id in list(self._dials):
-            self.cancel(dial_id)
+        for dial in self._dials.values():
+            self._drop_handshakes(dial)
+        self._dials.clear()
+        self._silent.clear()
 
     def keep_token(self, remote: UdpAddr, token: bytes) -> None:
         """A peer gave a token that proves our address to it the next time."""
@@ -208,7 +221,8 @@ class Dials:
                 self._start_due(dial, now)
             if dial.is_over:
                 del self._dials[dial.dial_id]
-                self._events.append(events.DialFailed(dial.dial_id, tuple(dial.attempts)))
+                first = [] if dial.follows is None else dial.follows.attempts
+                self._end(events.DialFailed(dial.dial_id, (*first, *dial.attempts)))
 
     def poll_timeout(self) -> Deadline | None:
         return earliest(*(dial.poll_timeout() for dial in self._dials.values()))
@@ -244,6 +258,9 @@ class Dials:
                     error = DialError("no socket of this node reaches that address")
                     dial.failed(candidate, error, now)
                     return
+                if dial.can_wait and remote.ip in self._quarantined_ips(now):
+                    dial.failed(candidate, DialError("a stranger is about to knock there"), now)
+                    return
                 self._handshake(dial, candidate, Route(socket, None, remote), now)
 
     def _handshake(
@@ -262,7 +279,18 @@ class Dials:
     def _succeed(self, dial: PeerDial, peer: Peer) -> None:
         self._dials.pop(dial.dial_id, None)
         self._drop_handshakes(dial)
-        self._events.append(events.DialSucceeded(dial.dial_id, peer.connection, peer.peer_id))
+        self._end(events.DialSucceeded(dial.dial_id, peer.connection, peer.peer_id))
+
+    def _end(self, event: events.DialSucceeded | events.DialFailed) -> None:
+        if event.dial_id in self._silent:
+            del self._silent[event.dial_id]
+        else:
+            self._events.append(event)
+
+    def _dial_of_peer(self, peer_id: PeerId | None) -> PeerDial | None:
+        if peer_id is None:
+            return None
+        return next((d for d in self._dials.values() if d.peer_id == peer_id), None)
 
     def _drop_handshakes(self, dial: PeerDial) -> None:
         for handle in dial.handles:

@@ -1,6 +1,6 @@
 """The built-in protocols of a swarm, made and kept together."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 
 from p2pnode.clock import Instant, UnixTime
@@ -10,6 +10,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.autonat import ContactLog
 from p2pnode.protocols.identify import IdentifyMessage
 from p2pnode.protocols.relay import MonthlyVolume
+from p2pnode.swarm.acquaintances import Acquaintances
 from p2pnode.swarm.autonat_client import AutonatClient
 from p2pnode.swarm.autonat_server import AutonatServer
 from p2pnode.swarm.circuits import Circuits
@@ -38,6 +39,7 @@ class Services:
         circuits: Circuits,
         contacts: ContactLog,
         neighbours: Neighbours,
+        known_peers: Callable[[], Iterable[PeerId]],
         describe: Callable[[Peer], IdentifyMessage],
         relay_addresses: Callable[[Peer], tuple[Multiaddr, ...]],
         entropy: Entropy,
@@ -74,6 +76,13 @@ class Services:
         self.autonat_client = AutonatClient(facts, own_id, contacts, rng=rng, entropy=entropy)
         self.autonat_server = AutonatServer(facts, contacts, rng)
         self.dcutr = DcutrService(facts, rng)
+        self.acquaintances = Acquaintances(
+            facts,
+            own_id,
+            rng,
+            known_peers=known_peers,
+            may_meet=lambda at: not self.autonat_client.is_settling(at),
+        )
         self.all: tuple[Service, ...] = (
             self.identify,
             self.ping,
@@ -83,6 +92,7 @@ class Services:
             self.autonat_client,
             self.autonat_server,
             self.dcutr,
+            self.acquaintances,
         )
 
     def __iter__(self) -> Iterator[Service]:

@@ -128,6 +128,7 @@ class Swarm:
             circuits=self._circuits,
             contacts=self._contacts,
             neighbours=Neighbourhood(self.pool, self.book),
+            known_peers=self.book.peers,
             describe=lambda peer: self._description.message(peer, self._now),
             relay_addresses=lambda peer: self._description.direct(),
             entropy=entropy,
@@ -149,6 +150,7 @@ class Swarm:
             request_circuit=services.relay_client.request,
             finder=services.routing,
             neighbours=lambda: list(self._peers.values()),
+            quarantined_ips=services.autonat_client.quarantined_ips,
         )
         self._relayed_paths = RelayedPaths(
             self._endpoint,
@@ -198,6 +200,9 @@ class Swarm:
         if self.addresses.set_interfaces(addresses):
             for connection in self._endpoint.connections.values():
                 connection.paths.forget_local_ips(addresses)
+            for socket in self.addresses.sockets():
+                self.observed.remove_socket(socket)
+            self.autonat_client.on_network_changed(now)
             self._on_addresses_changed(now)
             self.revalidate(now)
 
@@ -516,6 +521,7 @@ class Swarm:
                     found.ping()
             case FindPeers():
                 self._services.routing.sample(now)
+                self._services.acquaintances.want_more(now)
             case LearnAddresses(peer_id, addresses):
                 self.book.add(peer_id, addresses, AddressSource.HEARSAY, now)
             case Readvertise():

@@ -19,14 +19,21 @@ from p2pnode.protocols.autonat import (
     Method,
     Reachability,
 )
+from p2pnode.protocols.autonat.delegated_messages import Offer, encode_delegated_message
 from p2pnode.protocols.identify import IdentifyInfo
-from p2pnode.swarm import autonat_asks, autonat_candidates, autonat_client, autonat_dial_backs
+from p2pnode.swarm import (
+    autonat_asks,
+    autonat_candidates,
+    autonat_client,
+    autonat_dial_backs,
+    autonat_server,
+)
 from p2pnode.swarm.autonat_candidates import CANDIDATE_GRACE, CandidateBook
 from p2pnode.swarm.autonat_client import QUARANTINE_TIME, AutonatClient
 from p2pnode.swarm.events import ReachabilityChanged
 from p2pnode.swarm.service import OpenStream, Peer, PumpMachine, Readvertise
 from p2pnode.transport.route import Route
-from tests.support.autonat import deliver
+from tests.support.autonat import deliver, frame
 from tests.support.autonat_swarm import SOCKET, AutonatWorld, FakeFacts, SimNode
 from tests.support.identities import peer_id
 from tests.support.spec_tables import tables
@@ -314,6 +321,20 @@ def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
     assert hand.asked() == [(2, DELEGATION_PROTOCOL_ID)]
 
 
+@pytest.mark.spec("AUTONAT-14")
+def test_helpers_that_this_node_has_contacted_are_struck_out() -> None:
+    hand = Hand()
+    hand.meet(1, "8.8.8.1", *ALL)
+    [opened] = [c for c in hand.client.poll_commands() if isinstance(c, OpenStream)]
+    hand.contacts.note("7.0.0.1", 0.0)
+    offer = encode_delegated_message(Offer(("7.0.0.1", "7.0.0.2")))
+    opened.machine.handle_data(frame(offer), 0.1)
+    hand.client.on_progress(1, opened.machine, 0.1)
+
+    assert hand.client.quarantined_ips(0.1) == ("7.0.0.2",)
+    assert PumpMachine(1, opened.machine) in hand.client.poll_commands()
+
+
 def test_without_anybody_to_ask_it_waits_and_does_not_spin() -> None:
     hand = Hand()
     hand.client.handle_timeout(0.0)
@@ -473,10 +494,16 @@ def test_candidates_are_bounded() -> None:
 
 # the spec
 
-ROWS: list = []
+ROWS = tables("autonat.md", "In the swarm")[0]
 MODULES = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (autonat_asks, autonat_candidates, autonat_client, autonat_dial_backs)
+    for module in (
+        autonat_asks,
+        autonat_candidates,
+        autonat_client,
+        autonat_dial_backs,
+        autonat_server,
+    )
 }
 
 

@@ -7,7 +7,6 @@ from p2pnode.protocols.autonat.reachability import EVIDENCE_LIFETIME, Evidence, 
 from p2pnode.protocols.autonat.tracker import MAX_DUE, MAX_TRACKED, AddressTracker
 from tests.support.autonat import OTHER_IP, PRIVATE_IP, SAME_IP, addr
 
-
 IPV6 = addr("/ip6/2400::1/udp/4001/noise")
 
 
