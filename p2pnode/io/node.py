@@ -20,7 +20,10 @@ from p2pnode.io.dials import Dials, Reached
 from p2pnode.io.driver import Driver
 from p2pnode.io.engine import Engine
 from p2pnode.io.handlers import Handler, Handlers
+from p2pnode.io.memory import REMEMBERED, Memory
 from p2pnode.io.node_events import MAX_EVENTS, EventFeed, EventSubscription, NodeEvent
+from p2pnode.io.node_status import NodeStatus, node_status
+from p2pnode.io.node_why import Explained, explain
 from p2pnode.io.open_streams import OpenStreams
 from p2pnode.io.pings import Pings
 from p2pnode.io.stream import Stream
@@ -31,6 +34,8 @@ from p2pnode.swarm.config import DEFAULT_MAX_STREAMS
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.wire.multiaddr import Multiaddr
 
+DRAIN_CHECK_INTERVAL: Final = 0.02
+"""seconds; chosen: short against the round trips that moving a circuit takes"""
 CLOSING_TURNS: Final = 8
 """drains at the end; chosen: 2 MiB, a packet for each of as many connections as there may be"""
 
@@ -43,10 +48,11 @@ class Node:
     AddressError for text that is neither and DialError where the peer cannot be reached.
     """
 
-    def __init__(self, swarm: Swarm, nursery: trio.Nursery) -> None:
+    def __init__(self, swarm: Swarm, nursery: trio.Nursery, memory: Memory | None = None) -> None:
         """For `node_lifetime`; handlers run in the nursery."""
         self.peer_id: PeerId = swarm.peer_id
         self._swarm = swarm
+        self.memory = memory
         self._engine = engine = Engine(swarm, Driver(swarm, self._dispatch))
         self._streams = OpenStreams(engine)
         self._dials = Dials(engine)
@@ -54,7 +60,8 @@ class Node:
         self._pings: Answers[float] = Answers(self._send_ping)
         self._identifies: Answers[IdentifyInfo] = Answers(self._send_identify)
         self._feed = EventFeed()
-        self._connected: dict[PeerId, None] = {}
+        self._connected: dict[PeerId, trio.Event] = {}
+        """Peers, and what is set when the last connection with one is gone."""
         self._is_closed = False
 
     @property
@@ -78,6 +85,12 @@ class Node:
         """The peers that are connected."""
         return list(self._swarm.pool.peers())
 
+    @property
+    def is_settling(self) -> bool:
+        """True while a young node that listens does not know yet whether strangers reach it."""
+        listens = bool(self._swarm.addresses.listening())
+        return listens and self._swarm.autonat_client.is_settling(self._engine.now)
+
     def connection_info(self, peer: PeerId) -> ConnectionInfo:
         """Returns which way packets to the peer go now.  Raises ConnectionLost where none do."""
         best = self._swarm.pool.best(peer)
@@ -85,6 +98,15 @@ class Node:
         if info is None:
             raise ConnectionLost(f"not connected with {peer}")
         return info
+
+    @property
+    def known_peers(self) -> list[PeerId]:
+        """The peers of which addresses are known, connected or not."""
+        return [peer for peer in self._swarm.book.peers() if peer != self.peer_id]
+
+    def status(self) -> NodeStatus:
+        """Returns what the node knows of itself: who reaches it how, and who helps whom."""
+        return node_status(self._swarm, self._engine.now)
 
     def events(self, max_events: int = MAX_EVENTS) -> EventSubscription:
         """Returns what happens from now on, to be iterated over with `async for`.
@@ -139,6 +161,14 @@ class Node:
         """Does what `connect` does, for a target that is understood already."""
         return (await self._reach(target)).peer_id
 
+    async def wait_disconnected(self, peer: PeerId) -> None:
+        """Returns when no connection with the peer is left.  Cancel-safe."""
+        gone = self._connected.get(peer)
+        if gone is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await gone.wait()
+
     async def disconnect(self, peer: PeerId, code: int = 0, reason: str = "") -> None:
         """Closes the connections with a peer, who is told the code and the reason."""
         for pooled in list(self._swarm.pool.peers().get(peer, ())):
@@ -168,6 +198,14 @@ class Node:
         """
         return Pings(self, target, count, interval)
 
+    async def why(self, target: Target) -> Explained:
+        """Connects with a peer, and says why its packets go the way they go.
+
+        A peer that cannot be reached is an answer as well.  Waits for hole punching that is on its
+        way, for a while.  Raises AddressError; DialError where no id is known.  Cancel-safe.
+        """
+        return await explain(self, dial_target(target))
+
     async def _reach(self, target: DialTarget) -> Reached:
         if self._is_closed:
             raise LocalProtocolError("the node is closed")
@@ -187,6 +225,18 @@ class Node:
 
     # the end
 
+    async def drain(self, grace: float) -> None:
+        """Relays nothing new, and moves the circuits of others away; takes `grace` s at most.
+
+        Returns when no circuit is left.
+        """
+        relay_server = self._swarm.relay_server
+        relay_server.drain(grace, self._engine.now)
+        self._engine.drain()
+        with trio.move_on_after(grace):
+            while not relay_server.is_drained:  # noqa: ASYNC110 - no event tells it
+                await trio.sleep(DRAIN_CHECK_INTERVAL)
+
     def close(self) -> None:
         """Closes all connections; their peers are told before this returns."""
         if not self._is_closed:
@@ -199,6 +249,8 @@ class Node:
     # from the swarm
 
     def _dispatch(self, event: SwarmEvent) -> None:
+        if self.memory is not None and isinstance(event, REMEMBERED):
+            self.memory.note(event, self._swarm, self._engine.now)
         match event:
             case swarm_events.StreamReadable(stream):
                 self._streams.on_readable(stream)
@@ -254,7 +306,7 @@ class Node:
     def _on_established(self, event: swarm_events.ConnectionEstablished) -> None:
         if event.peer_id in self._connected:
             return
-        self._connected[event.peer_id] = None
+        self._connected[event.peer_id] = trio.Event()
         route = event.route
         self._feed.publish(
             node_events.PeerConnected(
@@ -269,5 +321,7 @@ class Node:
         self._pings.fail(connection, str(reason))
         self._identifies.fail(connection, str(reason))
         if is_last:
-            self._connected.pop(peer_id, None)
+            gone = self._connected.pop(peer_id, None)
+            if gone is not None:
+                gone.set()
             self._feed.publish(node_events.PeerDisconnected(peer_id, reason))

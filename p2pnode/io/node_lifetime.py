@@ -17,10 +17,10 @@ import trio
 from p2pnode.clock import UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.io.bootstrap import keep_connected
+from p2pnode.io.bootstrap import bootstrap_targets, keep_all_connected
 from p2pnode.io.control import serve_control
 from p2pnode.io.data_folder import RESET_SECRET_SIZE, DataFolder, choose_free_port
-from p2pnode.io.dial_target import DialTarget, dial_target
+from p2pnode.io.dial_target import DialTarget
 from p2pnode.io.interfaces import (
     InterfaceAddress,
     read_interfaces,
@@ -33,9 +33,12 @@ from p2pnode.io.listening import (
     open_probe_sockets,
     open_sockets,
 )
+from p2pnode.io.memory import VOLUME_INTERVAL, Memory
 from p2pnode.io.node import Node
 from p2pnode.io.node_config import NodeConfig, NodeSettings
 from p2pnode.io.os_entropy import os_entropy, os_rng
+from p2pnode.io.store import Store
+from p2pnode.io.store_records import Loaded, network_fingerprint
 from p2pnode.io.trace_files import TraceFiles
 from p2pnode.swarm import Swarm, SwarmConfig
 
@@ -70,6 +73,8 @@ class NodeParts:
     interfaces: tuple[InterfaceAddress, ...]
     watches_interfaces: bool = True
     control_path: Path | None = None
+    store: Store | None = None
+    """Where the node keeps what it learns; None for a node that forgets."""
     entropy: Entropy = os_entropy
     rng: Random
     unix_now: UnixTime
@@ -90,8 +95,10 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
                 nursery.start_soon(traces.run)
             if parts.watches_interfaces:
                 nursery.start_soon(_watch_interfaces, node, parts.interfaces)
-            for target in parts.bootstrap:
-                nursery.start_soon(keep_connected, node, target)
+            if node.memory is not None:
+                nursery.start_soon(_note_volume, node, node.memory)
+            if parts.bootstrap:
+                nursery.start_soon(keep_all_connected, node, parts.bootstrap)
             try:
                 if parts.control_path is not None:
                     await nursery.start(serve_control, node, parts.control_path)
@@ -99,6 +106,8 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
             finally:
                 nursery.cancel_scope.cancel()
                 node.close()
+                if node.memory is not None:
+                    node.memory.note_volume(node.engine.swarm)
                 traces.flush()
     except BaseExceptionGroup as group:
         failure = _unwrapped(group)
@@ -109,13 +118,17 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
 def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
     """Takes what the node needs; `stack` gives it back."""
     rng = os_rng()
+    bootstrap = bootstrap_targets(config.bootstrap)  # what is wrong with them is told first
     identity, secret = config.identity, os_entropy(RESET_SECRET_SIZE)
     folder: DataFolder | None = None
+    store: Store | None = None
     if config.data_folder is not None:
         folder = DataFolder(config.data_folder)
         stack.enter_context(folder.locked())
         identity = identity or folder.load_or_create_key(os_entropy)
         secret = folder.load_or_create_reset_secret(os_entropy)
+        store = Store(folder.path)
+        stack.callback(store.close)
     if config.listen is None:
         port = choose_free_port(rng) if folder is None else folder.load_or_choose_port(rng)
         sockets = open_all_interfaces(port, stack)
@@ -127,9 +140,10 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         config=_swarm_config(config),
         sockets=sockets,
         probe_sockets=open_probe_sockets(sockets, stack),
-        bootstrap=[dial_target(address) for address in config.bootstrap],
+        bootstrap=bootstrap,
         interfaces=read_interfaces(),
         control_path=folder.control_socket if folder and config.control_socket else None,
+        store=store,
         rng=rng,
         unix_now=UnixTime(time.time()),
         key_log=config.key_log,
@@ -152,16 +166,23 @@ def _swarm_config(config: NodeConfig) -> SwarmConfig:
 
 def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
     now = trio.current_time()
+    memory, loaded, config = None, Loaded(), parts.config
+    if parts.store is not None:
+        fingerprint = network_fingerprint(usable_ips(parts.interfaces))
+        memory = Memory(parts.store, fingerprint, parts.unix_now - now)
+        loaded = memory.load(parts.unix_now)
+        for volume in loaded.volumes[-1:]:
+            config = replace(config, relayed_month=volume.month, relayed_bytes=volume.used)
     swarm = Swarm(
         parts.identity,
-        config=parts.config,
+        config=config,
         secret=parts.secret,
         entropy=parts.entropy,
         rng=parts.rng,
         now=now,
         unix_now=parts.unix_now,
     )
-    node = Node(swarm, nursery)
+    node = Node(swarm, nursery, memory)
     swarm.handle_interfaces_changed(usable_ips(parts.interfaces), now)
     for sock, local, is_listening in parts.sockets:
         node.engine.driver.add_socket(sock)
@@ -169,6 +190,8 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
     for sock, local, _ in parts.probe_sockets:
         node.engine.driver.add_socket(sock)
         swarm.add_probe_socket(sock.socket_id, local)
+    if memory is not None:
+        memory.restore(loaded, swarm, now)
     swarm.poll_events()  # nobody could have subscribed yet
     return node
 
@@ -177,6 +200,8 @@ async def _watch_interfaces(node: Node, known: tuple[InterfaceAddress, ...]) -> 
     engine = node.engine
 
     def on_change(interfaces: tuple[InterfaceAddress, ...]) -> None:
+        if node.memory is not None:
+            node.memory.fingerprint = network_fingerprint(usable_ips(interfaces))
         engine.swarm.handle_interfaces_changed(usable_ips(interfaces), engine.now)
         engine.wake()
 
@@ -185,6 +210,12 @@ async def _watch_interfaces(node: Node, known: tuple[InterfaceAddress, ...]) -> 
         engine.wake()
 
     await watch_interfaces(on_change, on_resume, known=known)
+
+
+async def _note_volume(node: Node, memory: Memory) -> None:
+    while True:
+        await trio.sleep(VOLUME_INTERVAL)
+        memory.note_volume(node.engine.swarm)
 
 
 def _unwrapped(failure: BaseException) -> BaseException:

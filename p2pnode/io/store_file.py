@@ -37,9 +37,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " witness TEXT NOT NULL, prober TEXT NOT NULL, server TEXT NOT NULL,"
         " is_heard INTEGER NOT NULL, detail TEXT NOT NULL, at_unix REAL NOT NULL,"
         " UNIQUE (fingerprint, address, witness, prober))",
-        "CREATE TABLE observation (fingerprint TEXT NOT NULL, local TEXT NOT NULL,"
-        " observer TEXT NOT NULL, observer_addr TEXT NOT NULL, observed TEXT NOT NULL,"
-        " first_unix REAL NOT NULL, at_unix REAL NOT NULL, UNIQUE (fingerprint, local, observer))",
         "CREATE TABLE token (ip TEXT NOT NULL, port INTEGER NOT NULL, token BLOB NOT NULL,"
         " expires_unix REAL NOT NULL, UNIQUE (ip, port))",
         "CREATE TABLE volume (month TEXT NOT NULL UNIQUE, used INTEGER NOT NULL)",

@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_type_hints
 
 from p2pnode.clock import UnixTime
 from p2pnode.protocols.autonat.reachability import EVIDENCE_LIFETIME
-from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
 from p2pnode.swarm.address_book import LIFETIMES
 from p2pnode.transport.frame import MAX_TOKEN_SIZE
 from p2pnode.transport.token import ADDRESS_LIFETIME
@@ -25,8 +24,6 @@ MAX_RELAY_ROWS: Final = 256
 """rows; chosen: a dozen times the candidates that auto-relay looks at"""
 MAX_EVIDENCE_ROWS: Final = 1024
 """rows; chosen: ten pieces (five a prober kind) for each of a hundred own addresses"""
-MAX_OBSERVATION_ROWS: Final = 1024
-"""rows; chosen: four listening sockets with 256 observers each"""
 MAX_TOKEN_ROWS: Final = 256
 """rows; as many as the swarm holds"""
 MAX_VOLUME_ROWS: Final = 12
@@ -86,22 +83,6 @@ class EvidenceRecord(NamedTuple):
     at_unix: float
 
 
-class ObservationRecord(NamedTuple):
-    """Where one peer saw one of our sockets."""
-
-    fingerprint: str
-    local: str
-    """What the socket is bound to, as text: socket ids do not outlive the process."""
-    observer: str
-    observer_addr: str
-    """Where the observer is, as IP:port."""
-    observed: str
-    """Our address as it sees it, as IP:port."""
-    first_unix: float
-    at_unix: float
-    """When it was last seen."""
-
-
 class TokenRecord(NamedTuple):
     """Another peer's address token: proof that we receive where we said."""
 
@@ -119,9 +100,7 @@ class VolumeRecord(NamedTuple):
     used: int
 
 
-Record: TypeAlias = (
-    AddressRecord | RelayRecord | EvidenceRecord | ObservationRecord | TokenRecord | VolumeRecord
-)
+Record: TypeAlias = AddressRecord | RelayRecord | EvidenceRecord | TokenRecord | VolumeRecord
 
 
 class Forget(NamedTuple):
@@ -139,7 +118,6 @@ class Loaded(NamedTuple):
     addresses: tuple[AddressRecord, ...] = ()
     relays: tuple[RelayRecord, ...] = ()
     evidence: tuple[EvidenceRecord, ...] = ()
-    observations: tuple[ObservationRecord, ...] = ()
     tokens: tuple[TokenRecord, ...] = ()
     volumes: tuple[VolumeRecord, ...] = ()
 
@@ -204,14 +182,6 @@ TABLES: Final = (
         max_rows=MAX_EVIDENCE_ROWS,
         time="at_unix",
         counts_for=EVIDENCE_LIFETIME,
-    ),
-    Table(
-        record=ObservationRecord,
-        name="observation",
-        key=("fingerprint", "local", "observer"),
-        max_rows=MAX_OBSERVATION_ROWS,
-        time="at_unix",
-        counts_for=OBSERVATION_LIFETIME,
     ),
     Table(
         record=TokenRecord,

@@ -68,6 +68,19 @@ class AddressBook:
         while len(self._peers) > MAX_PEERS:
             del self._peers[next(iter(self._peers))]
 
+    def restore(
+        self, peer_id: PeerId, address: Multiaddr, source: AddressSource, expires_at: Instant
+    ) -> None:
+        """Takes an address that was known before this node's start, with what is left of its time.
+
+        It changes nothing where the address is known already.
+        """
+        entries = self._peers.setdefault(peer_id, {})
+        if len(entries) < MAX_ADDRESSES_PER_PEER:
+            entries.setdefault(address, BookEntry(address, source, expires_at))
+        while len(self._peers) > MAX_PEERS:
+            del self._peers[next(iter(self._peers))]
+
     def peers(self) -> tuple[PeerId, ...]:
         """Returns the peers of which something is known, or was."""
         return tuple(self._peers)

@@ -30,6 +30,7 @@ from p2pnode.protocols.autonat import (
     DelegatedAsker,
     DialBackReceiver,
     Doubt,
+    Evidence,
     Method,
     Prober,
     Reachability,
@@ -164,6 +165,10 @@ class AutonatClient(Service):
             and now < self._first_contact + SETTLING_TIME
             and self.overall(now) is Reachability.UNKNOWN
         )
+
+    def remember(self, address: Multiaddr, piece: Evidence) -> None:
+        """Takes evidence of an earlier run in this network; fresh evidence replaces it."""
+        self._tracker.remember(address, piece)
 
     # what happens
 

@@ -12,6 +12,7 @@ Rule: what the evidence cannot tell is "unknown", with what it would take to tel
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from p2pnode.machine import UdpAddr
@@ -111,7 +112,7 @@ def judge_allocation(samples: Sequence[PortSample]) -> Judgement[PortAllocation]
         why = f"{kept} of {len(samples)} sockets keep their port"
         return Judgement(PortAllocation.PRESERVING, why)
     ports = [sample.external for sample in samples]
-    steps = [b - a for a, b in zip(ports, ports[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(ports)]
     if _is_sequential(steps):
         why = f"each socket is {_span(steps)} from the one before"
         return Judgement(PortAllocation.SEQUENTIAL, why)

@@ -8,7 +8,7 @@ that its request came from, directly, and each request causes one small datagram
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -155,12 +155,7 @@ class NatService(Service):
         filtering = _filtering(self._filtering(now, ipv6), mapping.kind)
         external = tuple(dict.fromkeys(view.observed for view in views))
         observers = len({view.remote for view in views})
-        allocation = judge_allocation(samples)
-        if mapping.kind is Dependence.NONE:
-            allocation = Judgement(PortAllocation.PRESERVING, "there is no NAT")
-        elif any(sample.local == sample.external for sample in samples):
-            why = "a listening socket keeps its port"
-            allocation = Judgement(PortAllocation.PRESERVING, why)
+        allocation = _allocation(mapping.kind, samples)
         return NatBehaviourReport(mapping, filtering, allocation, external, observers)
 
     def own_facts(self, now: Instant) -> NatFacts:
@@ -210,10 +205,10 @@ class NatService(Service):
 
     def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
         """A peer says what it speaks; one behind a relay is asked for what keeps it there."""
-        if nat_behaviour.PROTOCOL_ID in info.protocols and peer.connection not in self._refreshes:
-            if peer.route.is_relayed:
-                self._refreshes[peer.connection] = _Refresh(now, 0)
-                self._ask_again(peer.connection, now)
+        speaks = nat_behaviour.PROTOCOL_ID in info.protocols
+        if speaks and peer.route.is_relayed and peer.connection not in self._refreshes:
+            self._refreshes[peer.connection] = _Refresh(now, 0)
+            self._ask_again(peer.connection, now)
 
     def on_path_changed(self, peer: Peer, now: Instant) -> None:
         """A direct connection that fell back to a relay may need explaining."""
@@ -243,10 +238,11 @@ class NatService(Service):
         match machine:
             case NatResponder():
                 self._serve(connection, machine, now)
-            case NatRequester() if isinstance(machine.outcome, Answered):
-                self._on_answer(machine, machine.outcome.answer, now)
-            case NatRequester() if machine.outcome is not None:
-                self._on_failed(machine, machine.outcome.reason)
+            case NatRequester():
+                if isinstance(machine.outcome, Answered):
+                    self._on_answer(machine, machine.outcome.answer, now)
+                elif machine.outcome is not None:
+                    self._on_failed(machine, machine.outcome.reason)
             case _:
                 pass
 
@@ -401,6 +397,15 @@ def _filtering(found: Filtering, mapping: Dependence) -> Judgement[Dependence]:
     if mapping is Dependence.NONE and kind is Dependence.ENDPOINT_INDEPENDENT:
         kind = Dependence.NONE
     return Judgement(kind, found.why)
+
+
+def _allocation(mapping: Dependence, samples: Sequence[PortSample]) -> Judgement[PortAllocation]:
+    """Returns what one socket tells: its own port, or those that it has for different peers."""
+    if mapping is Dependence.NONE:
+        return Judgement(PortAllocation.PRESERVING, "there is no NAT")
+    if any(sample.local == sample.external for sample in samples):
+        return Judgement(PortAllocation.PRESERVING, "the listening socket keeps its port")
+    return judge_allocation(tuple(dict.fromkeys(samples)))
 
 
 def _is_complete(facts: NatFacts) -> bool:

@@ -134,6 +134,11 @@ class RelayClient(Service):
         self._policy.set_needs_relay(needs_relay, now)
         self._obey(now)
 
+    def remember(self, relay_id: PeerId, network: str, rtt: float | None, now: Instant) -> None:
+        """Names a relay of an earlier run: it is asked again where relays are short."""
+        self._policy.add_candidate(relay_id, network, rtt, now)
+        self._obey(now)
+
     def request(
         self, peer_id: PeerId, relay_id: PeerId, addresses: Sequence[Multiaddr], now: Instant
     ) -> None:

@@ -174,6 +174,11 @@ class Swarm:
         """Everything that we answer to, built in or not."""
         return tuple(sorted((*self._services.offered_ids, *self.streams.handled)))
 
+    @property
+    def tokens(self) -> dict[UdpAddr, bytes]:
+        """Address tokens that peers gave, by the peer's address; may be added to."""
+        return self._dials.tokens
+
     def listen_addresses(self) -> tuple[Multiaddr, ...]:
         """Returns where this node listens, without /p2p/; who is elsewhere may not get there."""
         return tuple(udp_noise_multiaddr(addr) for addr in self.addresses.listen_addresses())

@@ -29,7 +29,6 @@ from p2pnode.io.store_records import (
     EvidenceRecord,
     Forget,
     Loaded,
-    ObservationRecord,
     Record,
     RelayRecord,
     TokenRecord,
@@ -47,12 +46,9 @@ CAFE = network_fingerprint(["10.7.0.3"])
 ADDRESS = AddressRecord("peer", "/ip4/192.0.2.1/udp/4001/noise", 4, NOW + 3600)
 RELAY = RelayRecord("relay", "192.0.0.0/16", 0.05, NOW - 60, None, NOW)
 EVIDENCE = EvidenceRecord(HOME, "/ip4/192.0.2.9/udp/4001", "w", "STRANGER", "s", True, "d", NOW)
-OBSERVATION = ObservationRecord(
-    HOME, "0.0.0.0:4001", "o", "192.0.2.7:1", "192.0.2.9:4001", NOW, NOW
-)
 TOKEN = TokenRecord("192.0.2.1", 4001, b"\x02token", NOW + 3600)
 VOLUME = VolumeRecord("2027-01", 1 << 40)
-EVERYTHING = (ADDRESS, RELAY, EVIDENCE, OBSERVATION, TOKEN, VOLUME)
+EVERYTHING = (ADDRESS, RELAY, EVIDENCE, TOKEN, VOLUME)
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, limits and signals")
 
@@ -75,7 +71,7 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     write(tmp_path, *EVERYTHING)
 
     assert load(tmp_path) == Loaded(
-        (ADDRESS,), (RELAY,), (EVIDENCE,), (OBSERVATION,), (TOKEN,), (VOLUME,)
+        (ADDRESS,), (RELAY,), (EVIDENCE,), (TOKEN,), (VOLUME,)
     )
 
 
@@ -190,7 +186,7 @@ def test_evidence_counts_only_in_its_own_network(tmp_path: Path) -> None:
 
     away = load(tmp_path, fingerprint=CAFE)
 
-    assert (away.evidence, away.observations) == ((), ())
+    assert away.evidence == ()
     assert away.addresses == (ADDRESS,)
     assert load(tmp_path).evidence == (EVIDENCE,)
 
@@ -268,9 +264,9 @@ def test_the_bound_holds_over_restarts(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_out_of_bounds_is_left_out_alone(tmp_path: Path, record: Record) -> None:
-    write(tmp_path, record, OBSERVATION)
+    write(tmp_path, record, EVIDENCE)
 
-    assert load(tmp_path) == Loaded(observations=(OBSERVATION,))
+    assert load(tmp_path) == Loaded(evidence=(EVIDENCE,))
 
 
 @pytest.mark.spec("STORE-5")
@@ -403,7 +399,7 @@ def test_rows_that_somebody_else_wrote_are_skipped(tmp_path: Path) -> None:
         file.execute("UPDATE address SET source = 4.5, peer = CAST(x'ff' AS TEXT)")
         file.commit()
 
-    assert load(tmp_path) == Loaded((), (RELAY,), (), (OBSERVATION,), (TOKEN,), (VOLUME,))
+    assert load(tmp_path) == Loaded((), (RELAY,), (), (TOKEN,), (VOLUME,))
 
 
 @pytest.mark.spec("STORE-6")

@@ -40,6 +40,8 @@ class _Tracked:
     backoff: float = FIRST_BACKOFF
     refusals: int = 0
     probes: deque[Instant] = field(default_factory=deque[Instant])
+    is_history: bool = False
+    """All its evidence is of an earlier run: the first fresh piece replaces it."""
 
 
 class AddressTracker:
@@ -48,12 +50,21 @@ class AddressTracker:
     def __init__(self, *, acquaintances_suffice: bool = False) -> None:
         self._acquaintances_suffice = acquaintances_suffice
         self._addresses: dict[Multiaddr, _Tracked] = {}
+        self._history: dict[Multiaddr, list[Evidence]] = {}
+
+    def remember(self, address: Multiaddr, piece: Evidence) -> None:
+        """Takes evidence of an earlier run in this network, oldest first.
+
+        It counts from when the address is a candidate again until there is fresh evidence.
+        """
+        if address in self._history or len(self._history) < MAX_TRACKED:
+            self._history.setdefault(address, []).append(piece)
 
     def track(self, candidates: Iterable[Multiaddr], now: Instant) -> None:
         """Names all candidates, best first; others are forgotten, with their evidence."""
         wanted = list(dict.fromkeys(candidates))[:MAX_TRACKED]
         self._addresses = {
-            address: self._addresses.get(address) or self._new(now) for address in wanted
+            address: self._addresses.get(address) or self._new(address, now) for address in wanted
         }
 
     def due(self, now: Instant) -> tuple[Multiaddr, ...]:
@@ -114,6 +125,9 @@ class AddressTracker:
         tracked = self._addresses.get(address)
         if tracked is None:
             return
+        if tracked.is_history:
+            tracked.is_history = False
+            tracked.evidence.clear()
         for piece in pieces:
             tracked.evidence.add(piece)
         tracked.refusals = 0
@@ -140,6 +154,7 @@ class AddressTracker:
 
     def on_network_changed(self, now: Instant) -> None:
         """Interfaces or the NAT have changed: what was proved is proved no longer."""
+        self._history.clear()
         for tracked in self._addresses.values():
             tracked.evidence.clear()
             tracked.backoff = FIRST_BACKOFF
@@ -187,8 +202,12 @@ class AddressTracker:
         ]
         return Deadline(*min(moments)) if moments else None
 
-    def _new(self, now: Instant) -> _Tracked:
-        return _Tracked(AddressEvidence(acquaintances_suffice=self._acquaintances_suffice), now)
+    def _new(self, address: Multiaddr, now: Instant) -> _Tracked:
+        evidence = AddressEvidence(acquaintances_suffice=self._acquaintances_suffice)
+        history = self._history.pop(address, [])
+        for piece in history:
+            evidence.add(piece)
+        return _Tracked(evidence, now, is_history=bool(history))
 
     def _back_off(self, tracked: _Tracked, now: Instant) -> None:
         self._schedule(tracked, now + tracked.backoff)

@@ -198,3 +198,19 @@ def test_an_expiring_verdict_is_a_deadline() -> None:
         EVIDENCE_LIFETIME,
         "AutoNAT verdict expires",
     )
+
+
+@pytest.mark.spec("AUTONAT-41")
+def test_evidence_of_an_earlier_run_counts_until_there_is_fresh() -> None:
+    made = AddressTracker()
+    for piece in heard(-60.0, "20.0.0.1"):
+        made.remember(SAME_IP, piece)
+    made.track([SAME_IP], 0.0)
+    verdict = made.verdict(SAME_IP, 0.0)
+    assert verdict is not None
+    assert verdict.reachability is Reachability.PUBLIC
+    assert made.due(0.0) == (SAME_IP,)
+    made.on_evidence(SAME_IP, silent(1.0, "21.0.0.1", "22.0.0.1"), 1.0)
+    verdict = made.verdict(SAME_IP, 1.0)
+    assert verdict is not None
+    assert verdict.reachability is Reachability.PRIVATE
