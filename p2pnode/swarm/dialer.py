@@ -54,6 +54,7 @@ class PeerDial:
         now: Instant,
         *,
         follows: "PeerDial | None" = None,
+        is_direct_only: bool = False,
     ) -> None:
         """`follows` is a dial of the same peer: what that one tries, this one waits for."""
         self.dial_id = dial_id
@@ -61,8 +62,8 @@ class PeerDial:
         self.is_searching = False
         """Other peers are being asked where the peer is."""
         self.has_searched = False
-        self.can_wait = False
-        """Nobody is waiting for the outcome: it is no matter when, or by which address."""
+        self.is_direct_only = is_direct_only
+        """No relay is asked, and relays that others ask are not waited for."""
         self.follows = follows
         self._known: dict[UdpAddr | PeerId, None] = {} if follows is None else dict(follows._known)
         self._waiting: list[Candidate] = []
@@ -80,6 +81,8 @@ class PeerDial:
             if len(self._known) >= MAX_ADDRESSES:
                 break
             match candidate:
+                case RelayedCandidate() if self.is_direct_only or candidate.relay == self.peer_id:
+                    continue  # who relays to itself would be waited for by its own dial
                 case Candidate(_, remote):
                     if remote not in self._known:
                         self._known[remote] = None
@@ -127,6 +130,11 @@ class PeerDial:
         self.attempts.append((candidate.address, reason))
         self._next_at = now
 
+    def skipped(self, candidate: Candidate, reason: P2PNodeError, now: Instant) -> None:
+        """An address is not tried by this dial; others that follow it may."""
+        del self._known[candidate.remote]
+        self.failed(candidate, reason, now)
+
     def on_failure(self, handle: int, reason: P2PNodeError, now: Instant) -> None:
         """A handshake of this dial has failed."""
         self.failed(self._under_way.pop(handle), reason, now)
@@ -143,11 +151,38 @@ class PeerDial:
     @property
     def is_over(self) -> bool:
         """True once nothing is left to try or to wait for."""
-        if self.follows is not None and not self.follows.is_over:
-            return False
-        return not (
-            self._waiting or self._under_way or self._relays or self._asked or self.is_searching
-        )
+        if self.is_direct_only:
+            return not any(dial._has_direct_left for dial in self._chain())
+        return not any(dial._has_direct_left or dial._has_more_left for dial in self._chain())
+
+    @property
+    def all_attempts(self) -> tuple[tuple[Multiaddr, P2PNodeError], ...]:
+        """Returns what failed here and in the dials that this one has followed."""
+        return tuple(attempt for dial in self._chain() for attempt in dial.attempts)
+
+    def _chain(self) -> list["PeerDial"]:
+        """Returns the dials whose tries this one shares, the oldest first, and itself."""
+        chain = [self]
+        while chain[-1].follows is not None:
+            chain.append(chain[-1].follows)
+        return chain[::-1]
+
+    @property
+    def _has_direct_left(self) -> bool:
+        started = (isinstance(candidate, Candidate) for candidate in self._under_way.values())
+        return bool(self._waiting) or any(started)
+
+    @property
+    def _has_more_left(self) -> bool:
+        return bool(self._under_way or self._relays or self._asked or self.is_searching)
+
+    def stop(self) -> None:
+        """Nothing more is tried: whoever follows need not wait."""
+        self._waiting.clear()
+        self._under_way.clear()
+        self._relays.clear()
+        self._asked.clear()
+        self.is_searching = False
 
     def poll_timeout(self) -> Deadline | None:
         direct = relayed = None

@@ -80,6 +80,8 @@ class Dials:
         """handshake handle -> dial id"""
         self._silent: dict[int, None] = {}
         """dials that nobody waits for any more, but others of the same peer"""
+        self._ended: dict[PeerId, None] = {}
+        """peers of dials that are over, since the last `poll_ended`"""
         self._next_dial_id = 1
         self.tokens: dict[UdpAddr, bytes] = {}
         """address tokens by remote, the newest last"""
@@ -98,7 +100,7 @@ class Dials:
     ) -> int:
         """Dials a peer, or says that it is connected; returns the dial's id.
 
-        `is_direct_only`: no relay is asked, and nobody where the peer is.
+        `is_direct_only`: no relay is asked, and nobody where the peer is; no user waits for it.
 
         Raises DialError where there is nothing to dial, AddressError for what cannot be used.
         """
@@ -119,10 +121,12 @@ class Dials:
             candidates += [c for a in known if (c := _candidate_or_none(a)) is not None]
         if is_direct_only:
             candidates = [c for c in candidates if isinstance(c, Candidate)]
-        other = self._dial_of_peer(peer_id)
-        dial = PeerDial(dial_id, peer_id, candidates, now, follows=other)
-        dial.can_wait = is_direct_only
-        dial.has_searched = is_direct_only or other is not None
+        others = [d for d in self._dials.values() if peer_id is not None and d.peer_id == peer_id]
+        other = others[-1] if others else None
+        dial = PeerDial(
+            dial_id, peer_id, candidates, now, follows=other, is_direct_only=is_direct_only
+        )
+        dial.has_searched = any(not d.is_direct_only for d in others) or is_direct_only
         if not candidates and other is None:
             if peer_id is None or is_direct_only:
                 raise DialError("no address is known for that peer; give a full address")
@@ -139,8 +143,7 @@ class Dials:
         if any(other.follows is dial for other in self._dials.values()):
             self._silent[dial_id] = None
             return
-        del self._dials[dial_id]
-        self._drop_handshakes(dial)
+        self._forget(dial)
 
     def cancel_all(self) -> None:
         for dial in self._dials.values():
@@ -168,7 +171,8 @@ class Dials:
             self._succeed(dial, peer)
         for other in list(self._dials.values()):
             if other.peer_id == peer.peer_id:
-                self._succeed(other, peer)
+                if not (other.is_direct_only and peer.route.is_relayed):
+                    self._succeed(other, peer)
             elif other.is_searching and other.peer_id is not None and not peer.route.is_relayed:
                 other.add([_through(peer, other.peer_id)], now)
         self.poll(now)
@@ -183,10 +187,16 @@ class Dials:
         """A circuit to a peer stands; returns whether a dial goes on through it."""
         used = False
         for dial in self._dials.values():
-            candidate = dial.take_circuit(relay) if dial.peer_id == peer_id else None
-            if candidate is not None and not used:
-                used = self._handshake(dial, candidate, route, now)
+            if not used and dial.peer_id == peer_id:
+                candidate = dial.take_circuit(relay)
+                used = candidate is not None and self._handshake(dial, candidate, route, now)
+        if not used:
+            self.poll(now)
         return used
+
+    def is_dialling(self, peer_id: PeerId) -> bool:
+        """Whether some dial of that peer is under way."""
+        return any(dial.peer_id == peer_id for dial in self._dials.values())
 
     def on_circuit_failed(self, peer_id: PeerId, relay: PeerId, reason: str, now: Instant) -> None:
         for dial in self._dials.values():
@@ -220,9 +230,8 @@ class Dials:
                 self._search(dial, dial.peer_id, now)
                 self._start_due(dial, now)
             if dial.is_over:
-                del self._dials[dial.dial_id]
-                first = [] if dial.follows is None else dial.follows.attempts
-                self._end(events.DialFailed(dial.dial_id, (*first, *dial.attempts)))
+                self._forget(dial)
+                self._end(events.DialFailed(dial.dial_id, dial.all_attempts))
 
     def poll_timeout(self) -> Deadline | None:
         return earliest(*(dial.poll_timeout() for dial in self._dials.values()))
@@ -230,6 +239,11 @@ class Dials:
     def poll_events(self) -> list[SwarmEvent]:
         found, self._events = self._events, []
         return found
+
+    def poll_ended(self) -> tuple[PeerId, ...]:
+        """Returns the peers of dials that have ended, or were cancelled, since the last call."""
+        ended, self._ended = self._ended, {}
+        return tuple(ended)
 
     # details
 
@@ -258,8 +272,8 @@ class Dials:
                     error = DialError("no socket of this node reaches that address")
                     dial.failed(candidate, error, now)
                     return
-                if dial.can_wait and remote.ip in self._quarantined_ips(now):
-                    dial.failed(candidate, DialError("a stranger is about to knock there"), now)
+                if dial.is_direct_only and remote.ip in self._quarantined_ips(now):
+                    dial.skipped(candidate, DialError("a stranger is about to knock there"), now)
                     return
                 self._handshake(dial, candidate, Route(socket, None, remote), now)
 
@@ -277,8 +291,7 @@ class Dials:
         return True
 
     def _succeed(self, dial: PeerDial, peer: Peer) -> None:
-        self._dials.pop(dial.dial_id, None)
-        self._drop_handshakes(dial)
+        self._forget(dial)
         self._end(events.DialSucceeded(dial.dial_id, peer.connection, peer.peer_id))
 
     def _end(self, event: events.DialSucceeded | events.DialFailed) -> None:
@@ -287,10 +300,11 @@ class Dials:
         else:
             self._events.append(event)
 
-    def _dial_of_peer(self, peer_id: PeerId | None) -> PeerDial | None:
-        if peer_id is None:
-            return None
-        return next((d for d in self._dials.values() if d.peer_id == peer_id), None)
+    def _forget(self, dial: PeerDial) -> None:
+        self._drop_handshakes(dial)
+        dial.stop()
+        if self._dials.pop(dial.dial_id, None) is not None and dial.peer_id is not None:
+            self._ended[dial.peer_id] = None
 
     def _drop_handshakes(self, dial: PeerDial) -> None:
         for handle in dial.handles:

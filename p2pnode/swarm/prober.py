@@ -21,6 +21,7 @@ from p2pnode.transport import events as transport
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.handshake import Credentials
+from p2pnode.transport.packet import HandshakeType
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_events import (
     StreamReadable,
@@ -84,6 +85,11 @@ class Prober:
     def add_socket(self, socket: SocketId, local: UdpAddr) -> None:
         self._sockets[socket] = local
 
+    @property
+    def is_active(self) -> bool:
+        """False while there is nothing to ask it for."""
+        return bool(self._tickets or self._results or self._datagrams or self._endpoint.is_active)
+
     # commands
 
     def dial_back(self, command: DialBack, now: Instant) -> None:
@@ -122,7 +128,9 @@ class Prober:
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
-        self._endpoint.handle_received(batch, now)
+        """Takes what came to these sockets; nobody but who is dialled from them has a say."""
+        invited = [received for received in batch if not _is_of_stranger(received)]
+        self._endpoint.handle_received(invited, now)
         self._drain(now)
 
     def handle_timeout(self, now: Instant) -> None:
@@ -164,3 +172,9 @@ class Prober:
     def _socket_for(self, remote: UdpAddr) -> SocketId | None:
         sockets = self._sockets.items()
         return next((s for s, local in sockets if local.is_ipv6 == remote.is_ipv6), None)
+
+
+def _is_of_stranger(received: Received) -> bool:
+    """Whether somebody begins a handshake: room for connections is for those that we dial."""
+    firsts = bytes(received.buffer[:: max(1, received.segment_size)])
+    return HandshakeType.INITIAL in firsts

@@ -56,7 +56,7 @@ from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_OFFERED: Final = 256
-"""circuits that others may have with us at a time; chosen: what one peer's streams allow"""
+"""circuits that others may have with us through one relay; chosen: what its streams allow"""
 MAX_ASKED: Final = 256
 """circuits of ours at a time, asked for or open; chosen: as many peers as are dialled at a time"""
 
@@ -106,7 +106,10 @@ class RelayClient(Service):
         """relays that are dialled for a reservation"""
         self._reserved: dict[PeerId, tuple[Instant, tuple[Multiaddr, ...]]] = {}
         """relay -> (end of the reservation, our addresses through it)"""
+        self._heard: dict[PeerId, Instant | None] = {}
+        """relay -> when something came from it last, as far as the policy was told"""
         self._ends: dict[StreamMachine, _End] = {}
+        self._told = events.ReservationsChanged((), ())
         self._waiting: dict[PeerId, list[PeerId]] = {}
         """relays that are dialled -> peers to be reached through them"""
 
@@ -144,15 +147,17 @@ class RelayClient(Service):
     ) -> None:
         """Asks a relay for a circuit; UseCircuit or CircuitFailed follows.
 
-        Does nothing where that circuit is asked for already, or stands.
+        Does nothing where that circuit is asked for already; one that stands is used again.
         """
-        waiting = self._waiting.get(relay_id, [])
-        if peer_id in waiting or any(
-            end.is_asker and end.peer_id == peer_id and end.relay == relay_id
-            for end in self._ends.values()
-        ):
+        asked = [end for end in self._ends.values() if end.is_asker]
+        for end in asked:
+            if end.peer_id == peer_id and end.relay == relay_id:
+                if end.route is not None:
+                    self._commands.append(UseCircuit(end.route, peer_id, is_asker=True))
+                return
+        if peer_id in self._waiting.get(relay_id, []):
             return
-        if len(self._ends) >= MAX_ASKED + MAX_OFFERED or len(self._waiting) >= MAX_ASKED:
+        if len(asked) >= MAX_ASKED or len(self._waiting) >= MAX_ASKED:
             self._commands.append(CircuitFailed(peer_id, relay_id, "too many circuits"))
             return
         connection = self._facts.direct(relay_id)
@@ -161,6 +166,14 @@ class RelayClient(Service):
             return
         self._waiting.setdefault(relay_id, []).append(peer_id)
         self._commands.append(Connect(relay_id, tuple(addresses)))
+
+    def circuits_to(self, peer_id: PeerId) -> tuple[Route, ...]:
+        """Returns the circuits that we asked for and that stand."""
+        return tuple(
+            end.route
+            for end in self._ends.values()
+            if end.is_asker and end.peer_id == peer_id and end.route is not None
+        )
 
     def release(self, route: Route, now: Instant) -> None:
         """Gives a circuit back that nobody uses."""
@@ -174,7 +187,8 @@ class RelayClient(Service):
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
         if peer.peer_id not in self._reserved or peer.route.is_relayed:
             return None
-        if sum(not end.is_asker for end in self._ends.values()) >= MAX_OFFERED:
+        offered = (e for e in self._ends.values() if not e.is_asker and e.relay == peer.peer_id)
+        if sum(1 for _ in offered) >= MAX_OFFERED:
             return None
         machine = CircuitResponder(now)
         self._ends[machine] = _End(peer.connection, peer.peer_id, None, is_asker=False)
@@ -204,6 +218,12 @@ class RelayClient(Service):
             self._on_ended(end, reason)
 
     def on_connected(self, peer: Peer, now: Instant) -> None:
+        self._on_direct(peer, now)
+
+    def on_path_changed(self, peer: Peer, now: Instant) -> None:
+        self._on_direct(peer, now)
+
+    def _on_direct(self, peer: Peer, now: Instant) -> None:
         if peer.route.is_relayed:
             return
         if self._awaited.pop(peer.peer_id, 0) is None:
@@ -221,11 +241,13 @@ class RelayClient(Service):
             )
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
-        if self._reserving.get(peer.peer_id) == peer.connection:
+        was_asked = self._reserving.get(peer.peer_id) == peer.connection
+        if was_asked:
             del self._reserving[peer.peer_id]
         if peer.peer_id not in self._reserved:
-            self._policy.handle_failed(peer.peer_id, now)
-            self._obey(now)
+            if was_asked:
+                self._policy.handle_failed(peer.peer_id, now)
+                self._obey(now)
             return
         other = self._facts.direct(peer.peer_id)
         if other is not None:  # the relay keeps a reservation by connection: say it anew
@@ -243,11 +265,12 @@ class RelayClient(Service):
         self._obey(now)
 
     def handle_timeout(self, now: Instant) -> None:
-        for relay_id in self._policy.relays:
-            connection = self._facts.direct(relay_id)
-            heard = None if connection is None else self._facts.last_received(connection)
-            if heard is not None:
-                self._policy.handle_alive(relay_id, heard)
+        heard = {relay_id: self._last_received(relay_id) for relay_id in self._policy.relays}
+        for relay_id, at in heard.items():
+            # What was told already is no new sign of life.
+            if at is not None and at != self._heard.get(relay_id):
+                self._policy.handle_alive(relay_id, at)
+        self._heard = heard
         self._policy.handle_timeout(now)
         self._obey(now)
 
@@ -255,6 +278,10 @@ class RelayClient(Service):
         return self._policy.poll_timeout()
 
     # reservations
+
+    def _last_received(self, relay_id: PeerId) -> Instant | None:
+        connection = self._facts.direct(relay_id)
+        return None if connection is None else self._facts.last_received(connection)
 
     def _obey(self, now: Instant) -> None:
         for command in self._policy.poll_commands():
@@ -309,8 +336,11 @@ class RelayClient(Service):
 
     def _tell(self) -> None:
         relays = tuple(r for r in self._policy.relays if r in self._reserved)
-        self._events.append(events.ReservationsChanged(relays, self.addresses()))
-        self._commands.append(Readvertise())
+        told = events.ReservationsChanged(relays, self.addresses())
+        if told != self._told:
+            self._told = told
+            self._events.append(told)
+            self._commands.append(Readvertise())
 
     # circuits
 

@@ -121,6 +121,7 @@ class RelayServer(Service):
         """Takes nothing more, announces the end of all circuits, and ends them after `grace` s."""
         if self._gate.is_draining:
             return
+        self.is_touched = True
         if self._gate.is_serving:
             self._commands.append(Readvertise())
         self._gate.is_serving = False
@@ -191,9 +192,13 @@ class RelayServer(Service):
     def handle_circuit_packets(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes datagrams whose first byte is CIRCUIT_TYPE.  Untrusted; never raises."""
         self._table.handle_received(batch, now)
+        self.is_deadline_stale = True
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         """Returns what may leave now, in order."""
+        if not self._table:
+            return []
+        self.is_deadline_stale = True
         return self._table.poll_transmits(now)
 
     # time

@@ -232,6 +232,10 @@ class Service:
     """What inbound streams it takes."""
 
     def __init__(self) -> None:
+        self.is_touched = True
+        """Something was told to it since its commands and events were taken."""
+        self.is_deadline_stale = True
+        """`poll_timeout` may answer otherwise than the last time."""
         self._commands: list[Command] = []
         self._events: list[SwarmEvent] = []
 

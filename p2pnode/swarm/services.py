@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
 
-from p2pnode.clock import Instant, UnixTime
+from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
@@ -94,6 +94,43 @@ class Services:
             self.dcutr,
             self.acquaintances,
         )
+        self._deadlines: dict[Service, Deadline | None] = {}
+        self._first: Deadline | None = None
+
+    def touch(self) -> None:
+        """Something has happened that any of them may have to do with."""
+        for service in self.all:
+            service.is_touched = True
+
+    def take_touched(self) -> list[Service]:
+        """Returns those whose commands and events are to be taken."""
+        touched = [service for service in self.all if service.is_touched]
+        for service in touched:
+            service.is_touched = False
+            service.is_deadline_stale = True
+        return touched
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Lets those act whose time has come."""
+        first = self.poll_timeout()
+        if first is None or now < first.at:
+            return
+        for service, deadline in self._deadlines.items():
+            if deadline is not None and now >= deadline.at:
+                service.handle_timeout(now)
+                service.is_touched = service.is_deadline_stale = True
+
+    def poll_timeout(self) -> Deadline | None:
+        """Asks only those that something has happened to: this is asked after every packet."""
+        is_stale = False
+        for service in self.all:
+            if service.is_deadline_stale:
+                service.is_deadline_stale = False
+                self._deadlines[service] = service.poll_timeout()
+                is_stale = True
+        if is_stale:
+            self._first = earliest(*self._deadlines.values())
+        return self._first
 
     def __iter__(self) -> Iterator[Service]:
         return iter(self.all)

@@ -70,6 +70,7 @@ class StreamTable:
 
     def run(self, service: Service, command: OpenStream, now: Instant) -> None:
         """Opens a stream for a service's machine."""
+        service.is_touched = True
         try:
             stream = self.open(command.connection, [command.protocol], now)
         except P2PNodeError as error:
@@ -212,6 +213,7 @@ class StreamTable:
         found = self._endpoint.connection(key[0])
         assert found is not None
         peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator)
+        service.is_touched = True
         machine = service.accept(peer, stream.protocol, now)
         if machine is None:
             stream.reset(StreamResetCode.RESOURCE_LIMIT)
@@ -226,6 +228,7 @@ class StreamTable:
         self._after_pump(key, pump, service, now)
 
     def _after_pump(self, key: StreamKey, pump: StreamPump, service: Service, now: Instant) -> None:
+        service.is_touched = True
         failure = pump.stream.failure
         if failure is not None:
             self._drop(key)

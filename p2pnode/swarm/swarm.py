@@ -11,7 +11,7 @@ from typing import Final
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import DialError, P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
@@ -226,11 +226,13 @@ class Swarm:
         self.streams.handled[protocol] = max_streams
         self._renew_protocols()
         self._services.identify.push_news(now)
+        self._services.identify.is_touched = True
 
     def unhandle_protocol(self, protocol: str, now: Instant) -> None:
         self.streams.handled.pop(protocol, None)
         self._renew_protocols()
         self._services.identify.push_news(now)
+        self._services.identify.is_touched = True
 
     def dial(self, peer_id: PeerId | None, addresses: Sequence[Multiaddr], now: Instant) -> int:
         """Dials a peer at these addresses and at those that the book has; returns the dial's id.
@@ -241,6 +243,7 @@ class Swarm:
         """
         connected = None if peer_id is None else self.pool.best(peer_id)
         dial_id = self._dials.begin(peer_id, addresses, connected, now)
+        self._services.touch()
         self._run_services(now)
         return dial_id
 
@@ -261,6 +264,7 @@ class Swarm:
 
     def ping(self, connection: int, now: Instant) -> None:
         """Sends a ping; the answer is PongReceived or PingFailed."""
+        self._services.ping.is_touched = True
         requester = self._services.ping.ping(connection, now)
         if requester is None:
             return
@@ -270,6 +274,7 @@ class Swarm:
 
     def identify(self, connection: int, now: Instant) -> None:
         """Asks who the peer is, now; the answer is PeerIdentified or IdentifyFailed."""
+        self._services.identify.is_touched = True
         self._services.identify.identify(connection, now)
         self._run_services(now)
 
@@ -305,6 +310,7 @@ class Swarm:
                 self.relay_server.handle_circuit_packets(others, now)
         for probe in probes:
             payload = bytes(probe.buffer[: probe.segment_size])
+            self._services.touch()
             self.autonat_client.on_probe(payload, probe.remote, probe.socket, now)
         self._endpoint.handle_received(own, now)
         self._drain(now)
@@ -313,14 +319,16 @@ class Swarm:
         self._endpoint.handle_timeout(now)
         self._prober.handle_timeout(now)
         self._drain(now)
-        for service in self._services:
-            service.handle_timeout(now)
+        self._services.handle_timeout(now)
         self.streams.handle_timeout(now)
         for handle in self.pool.drained(now):
             self._supplant(handle, now)
         if now >= self._refresh_at:
             self._refresh_observed(now)
-        self._dials.poll(now)
+        dial = self._dials.poll_timeout()
+        if dial is not None and now >= dial.at:
+            self._services.touch()
+            self._dials.poll(now)
         self._run_services(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
@@ -332,7 +340,10 @@ class Swarm:
                 transmits.append(transmit)
             elif (wrapped := self._circuits.wrap(transmit)) is not None:
                 transmits.append(wrapped)
-        return transmits + self._prober.poll_transmits(now) + self.relay_server.poll_transmits(now)
+        if self._prober.is_active:
+            transmits += self._prober.poll_transmits(now)
+        transmits += self.relay_server.poll_transmits(now)
+        return transmits
 
     def poll_events(self) -> list[SwarmEvent]:
         """Returns the facts since the last call."""
@@ -347,7 +358,7 @@ class Swarm:
             self.streams.poll_timeout(),
             self.pool.poll_timeout(),
             Deadline(self._refresh_at, "observed addresses are refreshed") if self._peers else None,
-            *(service.poll_timeout() for service in self._services),
+            self._services.poll_timeout(),
             self._dials.poll_timeout(),
         )
 
@@ -369,13 +380,19 @@ class Swarm:
                 self._on_endpoint_event(handle, event, now)
             self._run_services(now)
             found = self._endpoint.poll_events()
+        if self._prober.is_active:
+            self._take_dial_backs(now)
+        self._run_services(now)
+        while self._collect_dials(now):
+            self._run_services(now)
+        self._events += self.streams.poll_events()
+
+    def _take_dial_backs(self, now: Instant) -> None:
         for result in self._prober.poll_results(now):
             service = self._service_of_dial_back.pop(result.ticket, None)
             if service is not None:
+                service.is_touched = True
                 service.on_dial_back(*result, now)
-        self._run_services(now)
-        self._collect_dials(now)
-        self._events += self.streams.poll_events()
 
     def _on_endpoint_event(
         self,
@@ -396,6 +413,22 @@ class Swarm:
                 self._close_if_drained(handle, now)
             case StreamsAvailable():
                 self._events.append(events.StreamsAvailable(handle))
+            case transport.DatagramReceived(data):
+                self._events.append(events.DatagramReceived(handle, data))
+            case transport.MaxDatagramSizeChanged():
+                pass
+            case _:
+                self._services.touch()
+                self._on_connection_event(handle, event, now)
+
+    def _on_connection_event(
+        self,
+        handle: int,
+        event: transport.Connected | transport.DialFailed | transport.ConnectionEvent,
+        now: Instant,
+    ) -> None:
+        """What is rare, and may be of interest to services."""
+        match event:
             case transport.Connected():
                 self._on_connected(handle, event, now)
             case transport.DialFailed(_, reason):
@@ -409,21 +442,25 @@ class Swarm:
             case transport.PathValidated(_, route):
                 for service in self._services:
                     service.on_path_validated(handle, route, now)
-            case transport.DatagramReceived(data):
-                self._events.append(events.DatagramReceived(handle, data))
+                self._release_idle(handle, now)
+            case transport.PathFailed():
+                self._release_idle(handle, now)
             case transport.TokenReceived(remote, token):
-                self._dials.keep_token(remote, token)
-            case (
-                transport.HandshakeConfirmed()
-                | transport.PathFailed()
-                | transport.MaxDatagramSizeChanged()
-            ):
+                peer = self._peers.get(handle)
+                if peer is not None and not peer.route.is_relayed:  # else it is the relay's address
+                    self._dials.keep_token(remote, token)
+            case _:
                 pass
 
     def _on_connected(self, handle: int, event: transport.Connected, now: Instant) -> None:
         peer = Peer(handle, event.peer_id, event.route, event.is_initiator)
         if not event.allows_streams:
-            self.facts.visitors[handle] = peer
+            if event.is_initiator:
+                reason = "the peer lets nobody open streams"
+                self.disconnect(handle, now, reason=reason)
+                self._dials.on_dial_failed(handle, DialError(reason), now)
+            else:
+                self.facts.visitors[handle] = peer
             return
         self._peers[handle] = peer
         loser = self.pool.add(event.peer_id, handle, event.is_initiator, now)
@@ -443,12 +480,18 @@ class Swarm:
                 self.streams.on_connection_closed(handle, now)
             return
         is_last = self.pool.remove(peer.peer_id, handle)
+        self._relayed_paths.release_idle(peer.peer_id, now)
         self.streams.on_connection_closed(handle, now)
         for service in self._services:
             service.on_disconnected(peer, now)
         if is_last:
             self.observed.remove(peer.peer_id)
         self._events.append(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))
+
+    def _release_idle(self, handle: int, now: Instant) -> None:
+        peer = self._peers.get(handle)
+        if peer is not None:
+            self._relayed_paths.release_idle(peer.peer_id, now)
 
     def _on_observed(self, handle: int, route: Route, address: UdpAddr, now: Instant) -> None:
         peer = self._peers.get(handle)
@@ -480,15 +523,14 @@ class Swarm:
     # services
 
     def _run_services(self, now: Instant) -> None:
-        has_more = True
-        while has_more:
-            has_more = False
-            for service in self._services:
-                for command in service.poll_commands():
-                    has_more = True
+        while touched := self._services.take_touched():
+            for service in touched:
+                commands, found = service.poll_commands(), service.poll_events()
+                if commands or found:
+                    self._services.touch()
+                for command in commands:
                     self._obey(service, command, now)
-                for event in service.poll_events():
-                    has_more = True
+                for event in found:
                     self._on_service_event(event, now)
 
     def _obey(self, service: Service, command: Command, now: Instant) -> None:
@@ -583,17 +625,26 @@ class Swarm:
             return
         self._service_of_dial[dial_id] = service, peer_id
 
-    def _collect_dials(self, now: Instant) -> None:
-        """Takes what became of dials: services' own are theirs, the others the user's."""
+    def _collect_dials(self, now: Instant) -> bool:
+        """Takes what became of dials: services' own are theirs, the others the user's.
+
+        Returns whether a dial has ended, so that services may have something to do.
+        """
+        ended = self._dials.poll_ended()
+        for peer_id in ended:
+            self._relayed_paths.release_idle(peer_id, now)
         for event in self._dials.poll_events():
-            service, peer_id = None, None
+            service, wanted = None, None
             if isinstance(event, events.DialSucceeded | events.DialFailed):
-                service, peer_id = self._service_of_dial.pop(event.dial_id, (None, None))
-            if service is None or peer_id is None:
+                service, wanted = self._service_of_dial.pop(event.dial_id, (None, None))
+            if service is None or wanted is None:
                 self._events.append(event)
             elif isinstance(event, events.DialFailed):
                 reasons = "; ".join(str(error) for _, error in event.attempts)
-                service.on_connect_failed(peer_id, reasons or "no address is known", now)
+                service.on_connect_failed(wanted, reasons or "no address is known", now)
+        if ended:
+            self._services.touch()
+        return bool(ended)
 
     def _route_of(self, connection: int) -> Route | None:
         peer = self._peers.get(connection)
@@ -606,6 +657,7 @@ class Swarm:
             service.on_addresses_changed(now)
         self._settle_relays(now)
         self._readvertise(now)
+        self._services.touch()
         self._run_services(now)
 
     def _renew_protocols(self) -> None:
@@ -618,6 +670,7 @@ class Swarm:
         self._description.renew()
         self._renew_protocols()
         self._services.identify.push_news(now)
+        self._services.identify.is_touched = True
         self._events.append(events.ListenAddressesChanged(self.listen_addresses()))
 
     # connections that are superfluous

@@ -154,6 +154,13 @@ class Endpoint:
         """Handles and connections, for reading only."""
         return self._connections
 
+    @property
+    def is_active(self) -> bool:
+        """False while it has nothing to do and nothing to wait for."""
+        return bool(
+            self._connections or self._dials or self._transmits or self._dirty or self._events
+        )
+
     def close_all(self, reason: str, now: Instant) -> None:
         """Closes every connection; what tells the peers leaves with the next transmits."""
         for handle in list(self._dials):
