@@ -7,6 +7,7 @@ handshakes are the endpoint's.
 Commands may be given at any time; what they cause leaves with the next `poll_transmits`.
 """
 
+import math
 from collections import deque
 from random import Random
 from typing import Final, NamedTuple
@@ -81,6 +82,9 @@ from p2pnode.transport.varint import varint_size
 
 MAX_DATAGRAM_EVENTS: Final = 1024
 """DATAGRAMs that wait for the application; more are dropped, as they are allowed to be"""
+SILENCE_OFFSETS: Final = (1.0, 3.0, 7.0)
+"""seconds after the last stream data at which a receiver asks whether the paths still live; chosen:
+once where a sender pauses, and soon enough where a NAT has forgotten us"""
 IDLE_PTOS: Final = 3
 """probe timeouts that the idle timeout is never shorter than (RFC 9000 section 10.1)"""
 
@@ -167,6 +171,11 @@ class Connection:
         self._reported_mtu = 0
         self._idle_timeout = _idle_timeout(config.idle_timeout, remote.max_idle_timeout_ms)
         self._idle_from = now
+        self._data_at = now
+        """When stream data came last."""
+        self._data_received = 0
+        self._silence_pings = len(SILENCE_OFFSETS)
+        """How many of them were sent since; none is due before data has come."""
         self._ack_frequency_sequence = -1
         self._is_confirmed = not opening.is_initiator
         self.has_more = False
@@ -274,6 +283,10 @@ class Connection:
             return len(received.buffer)
         if self._receiver.packets_received != before:
             self._idle_from = now
+            if self.streams.bytes_received != self._data_received:
+                self._data_received = self.streams.bytes_received
+                self._data_at = now
+                self._silence_pings = 0
             if not self._is_confirmed:
                 self._is_confirmed = True
                 self._sender.confirm_handshake()
@@ -296,6 +309,8 @@ class Connection:
             for path in list(self.paths.paths.values()):
                 self._handle_path_timeout(path, now)
             self.paths.handle_timeout(now)
+            if now >= self._silence_at():
+                self._on_silence()
         except TransportError as error:
             self._fail(error, now)
         self._keys.handle_timeout(now)
@@ -321,6 +336,9 @@ class Connection:
         if not self._closing.is_open:
             return self._closing.poll_timeout()
         at, why = self._idle_at(), "idle timeout"
+        silence = self._silence_at()
+        if silence < at:
+            at, why = silence, "silence in the middle of a stream"
         keep_alive = self._config.keep_alive
         for path in self.paths.paths.values():
             if path.route is not None and path.last_sent + keep_alive < at:
@@ -455,6 +473,23 @@ class Connection:
         if path.route is not None and now >= path.last_sent + self._config.keep_alive:
             self._sender.ping(path)
             path.last_sent = now
+
+    def _on_silence(self) -> None:
+        if self.streams.is_receiving:
+            self._silence_pings += 1
+            self.ping()
+        else:
+            self._silence_pings = len(SILENCE_OFFSETS)
+
+    def _silence_at(self) -> Instant:
+        """Returns when to ask for a sign of life: a receiver sends nothing by itself.
+
+        Where a NAT has forgotten this end, nothing arrives until it sends.
+        """
+        if self._silence_pings >= len(SILENCE_OFFSETS):
+            return math.inf
+        offset = SILENCE_OFFSETS[self._silence_pings]
+        return self._data_at + max(offset, IDLE_PTOS * self.paths.active.pto(self._max_ack_delay))
 
     def _idle_at(self) -> Instant:
         floor = IDLE_PTOS * self.paths.active.pto(self._max_ack_delay)

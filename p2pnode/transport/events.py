@@ -37,6 +37,13 @@ class PathChanged(NamedTuple):
     reason: str
 
 
+class PathSuspected(NamedTuple):
+    """The path in use has stopped answering, and there is none to turn to."""
+
+    path_id: int
+    route: Route
+
+
 class AddressObserved(NamedTuple):
     """The peer tells from which address our packets on a path reach it."""
 
@@ -73,6 +80,7 @@ ConnectionEvent: TypeAlias = (
     | HandshakeConfirmed
     | PathValidated
     | PathFailed
+    | PathSuspected
     | PathChanged
     | AddressObserved
     | DatagramReceived

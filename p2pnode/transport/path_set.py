@@ -19,6 +19,7 @@ from p2pnode.transport.events import (
     ConnectionEvent,
     PathChanged,
     PathFailed,
+    PathSuspected,
     PathValidated,
 )
 from p2pnode.transport.frame import (
@@ -79,6 +80,7 @@ class PathSet:
         self._next_path_id = 1
         self._status_sequence = 0
         self._ack_frequency: tuple[int, float] | None = None
+        self._is_suspicion_told = False
         self.events: list[ConnectionEvent] = []
         self.active = self._new_path(0, route, now)
         self.paths: dict[int, Path] = {0: self.active}
@@ -158,7 +160,9 @@ class PathSet:
         The last path stays, unusable, until another one takes over or the connection ends.
         """
         for path in list(self.paths.values()):
-            path.validations.pop(route.key, None)
+            tried = path.validations.pop(route.key, None)
+            if path.route is None and tried is not None and not path.validations:
+                self.abandon(path.path_id, ErrorCode.NO_ERROR, reason, now)
             if path.route is None or path.route.key != route.key:
                 continue
             if any(p.route is not None for p in self.paths.values() if p is not path):
@@ -260,6 +264,10 @@ class PathSet:
             if path.route is None and not path.validations:
                 self.abandon(path.path_id, ErrorCode.NO_ERROR, "no answer to any probe", now)
         self.choose(now)
+        active = self.active
+        if active.is_suspect and not self._is_suspicion_told and active.route is not None:
+            self.events.append(PathSuspected(active.path_id, active.route))
+        self._is_suspicion_told = active.is_suspect
 
     def choose(self, now: Instant) -> None:
         """Moves the data to the best validated path, where that is not the one in use."""
@@ -275,9 +283,17 @@ class PathSet:
         if now - best.last_sent > IDLE_PTOS * best.pto(self._config.max_ack_delay):
             best.restart_congestion()
         if active.is_suspect:
-            active.recovery.discard_all()
+            self._leave(active, now)
         self.active = best
         self.events.append(PathChanged(best.path_id, best.route, reason))
+
+    def _leave(self, path: Path, now: Instant) -> None:
+        """A path that stopped answering: until it answers again nobody returns to it."""
+        timeouts = path.recovery.pto_count
+        path.recovery.discard_all()
+        path.recovery.pto_count = timeouts
+        if path.route is not None and not path.is_lost:
+            path.probe(path.route, self._entropy, now, address_proven=True)
 
     def _is_better(self, path: Path, than: Path) -> bool:
         rank, other = _rank(path), _rank(than)
@@ -290,6 +306,8 @@ class PathSet:
         route = validation.route
         was_validated = path.route is not None
         if path.route is not None and path.route.key == route.key:
+            path.recovery.pto_count = 0
+            self.choose(now)
             return
         if not path.should_move_to(route):
             return
@@ -328,7 +346,9 @@ class PathSet:
     def _is_proven(self, route: Route) -> bool:
         """An address that a path of ours runs to has proved that it wants our packets."""
         return any(
-            path.route is not None and path.route.remote == route.remote
+            path.route is not None
+            and path.route.remote == route.remote
+            and path.route.is_relayed == route.is_relayed
             for path in self.paths.values()
         )
 

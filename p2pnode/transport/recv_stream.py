@@ -137,6 +137,11 @@ class RecvStream:
         return self.state is RecvState.DATA_READ
 
     @property
+    def is_incomplete(self) -> bool:
+        """True while the peer has more to send, as far as is known."""
+        return self.state is _RECV or self.state is RecvState.SIZE_KNOWN
+
+    @property
     def is_terminal(self) -> bool:
         return self.state is RecvState.DATA_READ or self.state is RecvState.RESET_READ
 

@@ -88,6 +88,16 @@ class StreamSet:
 
     # facts
 
+    @property
+    def bytes_received(self) -> int:
+        """New bytes of all streams so far, by flow control's count."""
+        return self._window.received
+
+    @property
+    def is_receiving(self) -> bool:
+        """True while the peer has more to send on some stream.  Looks at all of them."""
+        return any(recv.is_incomplete for recv in self._recv.values())
+
     def __len__(self) -> int:
         return len(self._recv)
 

@@ -348,3 +348,30 @@ def test_more_streams_than_allowed_have_to_wait() -> None:
         assert pair.client.connection.streams.read(stream, 10) == b""
     pair.drive(seconds=1)
     assert pair.client.connection.streams.open() == 6
+
+
+@pytest.mark.spec("TRANSPORT-42")
+def test_a_receiver_asks_for_a_sign_of_life_when_the_data_stops() -> None:
+    """It has nothing to send by itself, and where a NAT has forgotten it nothing arrives."""
+    pair = connected()
+    stream_id = pair.client.connection.streams.open()
+    assert stream_id is not None
+    pair.client.connection.streams.write(stream_id, b"and then?")
+    pair.drive(seconds=0.5)
+    stopped = pair.now - 0.5
+    pair.blocked[pair.server.address] = None
+    pair.log.clear()
+    pair.drive(seconds=20)
+    asked = [at - stopped for at, source, _ in pair.log if source == "server"]
+    assert [round(at) for at in asked if at < 8][:1] == [1]
+    assert {3, 7} <= {round(at) for at in asked}
+
+
+@pytest.mark.spec("TRANSPORT-42")
+def test_nobody_is_asked_without_a_stream() -> None:
+    pair = connected()
+    Transfer(pair, 10_000).run()
+    pair.drive(seconds=2)
+    pair.log.clear()
+    pair.drive(seconds=15)
+    assert not pair.log

@@ -8,6 +8,7 @@ import p2pnode.transport
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.packet import VERSIONS
+from p2pnode.transport.connection import SILENCE_OFFSETS
 from p2pnode.transport.path_validation import MAX_PROBES, PROBE_OFFSETS, RouteState
 from tests.support import spec_tables
 
@@ -31,12 +32,18 @@ def test_the_limits_are_the_constants():
     for names, value, _source in rows:
         numbers = re.findall(r"([0-9][0-9.]*)(?: (ms|h)\b)?", value)
         names = re.findall(r"`([\w.]+)`", names)
-        if "PROBE_OFFSETS" in names:
+        if "PROBE_OFFSETS" in names or "SILENCE_OFFSETS" in names:
             continue
         stated = [float(number) * UNITS.get(unit, 1) for number, unit in numbers]
         assert len(names) == len(stated), names
         for name, number in zip(names, stated, strict=True):
             assert constants(name) == {number}, name
+
+
+def test_the_silence_offsets_are_the_specs():
+    rows = spec_tables.tables("transport.md", "Limits and timers")[0]
+    assert [row[1] for row in rows if "SILENCE_OFFSETS" in row[0]] == ["1, 3, 7 s"]
+    assert SILENCE_OFFSETS == (1, 3, 7)
 
 
 def test_the_probe_offsets_are_the_specs():
