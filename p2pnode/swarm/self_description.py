@@ -54,6 +54,10 @@ class SelfDescription:
         near = [a for a in self._addresses.listen_addresses() if not _is_public(a)]
         return (*self.confirmed, *map(udp_noise_multiaddr, near))
 
+    def relay_addresses(self, peer: Peer) -> tuple[Multiaddr, ...]:
+        """Returns where a peer's peers find this node as a relay."""
+        return addrs_to_send(self.direct(), peer.route.remote.ip)
+
     def message(self, peer: Peer, now: Instant) -> IdentifyMessage:
         """Returns what a peer is told."""
         route = peer.route

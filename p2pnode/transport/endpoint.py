@@ -165,8 +165,11 @@ class Endpoint:
         """Closes every connection; what tells the peers leaves with the next transmits."""
         for handle in list(self._dials):
             self.cancel_dial(handle)
-        for handle, connection in self._connections.items():
+        # Those through relays first: with its own connection a relay loses their circuits.
+        for handle in sorted(self._connections, key=self._is_direct):
+            connection = self._connections[handle]
             connection.close(ErrorCode.SHUTDOWN, reason, now, is_application=False)
+            self._dirty.pop(handle, None)
             self._dirty[handle] = None
 
     # the machine
@@ -423,6 +426,9 @@ class Endpoint:
         if packet is not None:
             transmits.append(_datagram(dialing.route, packet))
         self._deadlines.set(handle, dialing.poll_timeout())
+
+    def _is_direct(self, handle: int) -> bool:
+        return not self._connections[handle].route.is_relayed
 
     def _find_dial(self, source: int) -> Dialing | None:
         handle = self._dial_by_source.get(source)
