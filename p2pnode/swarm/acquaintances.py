@@ -18,8 +18,8 @@ MAX_AT_ONCE: Final = 3
 """peers met for one wish; chosen: one of them relays, as a rule"""
 PAUSE: Final = 2.0
 """seconds between two of them; chosen: a dial and identify"""
-MAX_FAILED: Final = 256
-"""peers remembered that could not be reached, so that others have their turn"""
+MAX_REMEMBERED: Final = 256
+"""peers remembered that were met or could not be reached, so that others have their turn"""
 
 
 class Acquaintances(Service):
@@ -44,7 +44,7 @@ class Acquaintances(Service):
         self._wanted = 0
         self._next_at: Instant = 0.0
         self._has_met = False
-        self._failed: dict[PeerId, None] = {}
+        self._tried: dict[PeerId, None] = {}
 
     def want_more(self, now: Instant) -> None:
         """There are too few relays, observers or helpers among those who are connected."""
@@ -52,13 +52,11 @@ class Acquaintances(Service):
         self._next_at = max(self._next_at, now)
 
     def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
-        self._failed[peer_id] = None
-        if len(self._failed) > MAX_FAILED:
-            del self._failed[next(iter(self._failed))]
+        self._remember(peer_id)
 
     def on_connected(self, peer: Peer, now: Instant) -> None:
         self._has_met = True
-        self._failed.pop(peer.peer_id, None)
+        self._remember(peer.peer_id)
 
     def handle_timeout(self, now: Instant) -> None:
         if not self._wanted or now < self._next_at:
@@ -70,7 +68,7 @@ class Acquaintances(Service):
             peer_id
             for peer_id in self._known_peers()
             if peer_id != self._own_id
-            and peer_id not in self._failed
+            and peer_id not in self._tried
             and self._facts.best(peer_id) is None
             and any(_is_direct(a) for a in self._facts.known_addresses(peer_id, now))
         ]
@@ -80,6 +78,11 @@ class Acquaintances(Service):
 
     def poll_timeout(self) -> Deadline | None:
         return Deadline(self._next_at, "another acquaintance") if self._wanted else None
+
+    def _remember(self, peer_id: PeerId) -> None:
+        self._tried[peer_id] = None
+        if len(self._tried) > MAX_REMEMBERED:
+            del self._tried[next(iter(self._tried))]
 
 
 def _is_direct(address: Multiaddr) -> bool:

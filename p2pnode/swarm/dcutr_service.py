@@ -118,10 +118,13 @@ class DcutrService(Service):
             self._on_relayed(peer, now)
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
-        self._rounds.pop(peer.connection, None)
+        under_way = self._rounds.pop(peer.connection, None)
         if self._facts.best(peer.peer_id) is None:
             self._policy.handle_gone(peer.peer_id)
             self._responder_rounds.handle_gone(peer.peer_id)
+        elif under_way is not None and under_way.role is Role.INITIATOR:
+            self._policy.handle_round_interrupted(peer.peer_id)
+            self._obey(now)
 
     def on_path_changed(self, peer: Peer, now: Instant) -> None:
         if not peer.route.is_relayed:
@@ -230,7 +233,9 @@ class DcutrService(Service):
         plan = make_plan(number, Role.RESPONDER, addrs, agreed.start_at)
         under_way = _Round(peer.peer_id, Role.RESPONDER, number, plan.strategy.value)
         under_way.gives_up_at = plan.gives_up_at
-        self._rounds[peer.connection] = under_way
+        ours = self._rounds.get(peer.connection)
+        if ours is None or ours.role is Role.RESPONDER:  # else the policy waits for our own round
+            self._rounds[peer.connection] = under_way
         if not self._punch(peer.connection, peer.peer_id, plan, now):
             self._on_failed(peer.connection, "the peer told no address that may be tried", now)
 

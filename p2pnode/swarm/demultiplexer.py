@@ -19,6 +19,7 @@ class Demultiplexed(NamedTuple):
     transport: Sequence[Received]
     circuits: list[Received]
     probes: list[Received]
+    """One by one."""
 
 
 def demultiplex(batch: Sequence[Received]) -> Demultiplexed:
@@ -33,7 +34,7 @@ def demultiplex(batch: Sequence[Received]) -> Demultiplexed:
                 case relay.CIRCUIT_TYPE:
                     sorted_batch.circuits.append(part)
                 case autonat.PROBE_FIRST_BYTE:
-                    sorted_batch.probes.append(part)
+                    sorted_batch.probes.extend(_singles(part))
                 case _:
                     transport.append(part)
     return sorted_batch
@@ -44,6 +45,12 @@ def _has_others(received: Received) -> bool:
     if len(buffer) <= step:
         return bool(buffer) and buffer[0] in _OTHERS
     return not _OTHERS.isdisjoint(bytes(buffer[::step]))
+
+
+def _singles(received: Received) -> list[Received]:
+    buffer, step = received.buffer, received.segment_size
+    starts = range(0, len(buffer), step)
+    return [received._replace(buffer=buffer[start : start + step]) for start in starts]
 
 
 def _runs(received: Received) -> list[Received]:

@@ -11,7 +11,13 @@ from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.machine import SocketId
-from p2pnode.protocols.nat_behaviour import NatStatus, encode_knock
+from p2pnode.protocols.nat_behaviour import (
+    KnockRequest,
+    LocateRequest,
+    NatAnswer,
+    NatStatus,
+    encode_knock,
+)
 
 KNOCKS: Final = 3
 """by one peer at one port; chosen: a datagram in a hundred is lost, three hardly ever are"""
@@ -20,15 +26,14 @@ KNOCK_INTERVAL: Final = 0.15
 MIN_CONFIRMED: Final = 2
 """knocks that must have left for silence to count; chosen: two are lost once in 10,000 times"""
 LISTEN_TIME: Final = 0.8
-"""seconds after the last is known to have left; chosen: its way is at most the answer's, and late"""
+"""seconds after the last is known to have left; chosen: far above what paths differ by"""
 
 
 class Ask(NamedTuple):
-    """A knock to be asked for now."""
+    """What to ask a peer now."""
 
     connection: int
-    port: int
-    nonce: bytes
+    request: KnockRequest | LocateRequest
 
 
 class Knocking:
@@ -58,16 +63,16 @@ class Knocking:
         while self._unsent and now >= self._next_at and not self.is_over:
             nonce = self._unsent.pop(0)
             self._unanswered.add(nonce)
-            asks.append(Ask(self._connection, self._port, nonce))
+            asks.append(Ask(self._connection, KnockRequest(self._port, nonce)))
             self._next_at = now + KNOCK_INTERVAL
         return asks
 
-    def on_answer(self, nonce: bytes, status: NatStatus | None, reason: str, now: Instant) -> None:
+    def on_answer(self, nonce: bytes, answer: NatAnswer | None, reason: str, now: Instant) -> None:
         """The peer says what it did; None where it did not answer."""
         if nonce not in self._unanswered:
             return
         self._unanswered.remove(nonce)
-        if status is NatStatus.OK:
+        if answer is not None and answer.status is NatStatus.OK:
             self._confirmed += 1
         elif not self.reason:
             self.reason = reason or "the peer does not knock"

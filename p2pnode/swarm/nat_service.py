@@ -4,7 +4,8 @@
                                            `--"unknown" so far--> asked again a little later
 
 Rules: what a peer says of its NAT explains, it decides nothing; a knock goes only to the IP address
-that its request came from, directly, and each request causes one small datagram at most.
+that its request came from, directly, and each request causes one small datagram at most; where a
+knock came from is told to who knows its nonce.
 """
 
 from collections import Counter, deque
@@ -18,9 +19,12 @@ from p2pnode.machine import StreamMachine, UdpAddr
 from p2pnode.protocols import nat_behaviour
 from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.protocols.nat_behaviour import (
+    KNOCK_FIRST_BYTE,
+    KNOCK_SIZE,
     Answered,
     Dependence,
     KnockRequest,
+    LocateRequest,
     NatAnswer,
     NatFacts,
     NatRequest,
@@ -63,14 +67,18 @@ MAX_EARLY_REFRESHES: Final = 3
 """of one connection; chosen: who does not know after 15 s lacks peers, not time"""
 REQUEST_WINDOW: Final = 60.0
 """seconds in which the limits below are whole again"""
-PEER_REQUESTS: Final = 30
-"""requests of one peer in REQUEST_WINDOW; chosen: a netcheck needs about ten"""
-PEER_KNOCKS: Final = 12
-"""of them knocks; the issue's budget for one unproven address"""
-NETWORK_KNOCKS: Final = 48
+PEER_REQUESTS: Final = 120
+"""requests of one peer in REQUEST_WINDOW; chosen: a netcheck with --lifetime needs some ninety"""
+PEER_KNOCKS: Final = 60
+"""of them knocks; chosen: half, 33 bytes a second to an address that has proved it is there"""
+NETWORK_KNOCKS: Final = 240
 """at one IPv4 address or IPv6 /56; chosen: four busy peers behind a NAT"""
-TOTAL_KNOCKS: Final = 600
-"""of all peers; chosen: ten datagrams of 33 bytes a second"""
+TOTAL_KNOCKS: Final = 1200
+"""of all peers; chosen: twenty datagrams of 33 bytes a second"""
+MAX_SEEN: Final = 1024
+"""knocks at our other port that are remembered, the oldest goes; chosen: some 200 kB"""
+SEEN_LIFETIME: Final = 10.0
+"""seconds that they are remembered; chosen: who sent one asks at once"""
 
 FilteringOf = Callable[[Instant, bool], Filtering]
 """(now, whether of IPv6) -> what AutoNAT's probes have shown"""
@@ -141,6 +149,8 @@ class NatService(Service):
         self._answers: deque[NatAnswered] = deque(maxlen=MAX_ANSWERS)
         self._inbound: dict[NatResponder, Peer] = {}
         self._inbound_of: Counter[PeerId] = Counter()
+        self._seen: dict[bytes, tuple[UdpAddr, Instant]] = {}
+        """Knocks at our other port, oldest first: where each came from, and when."""
         self._request_rate = KeyedRateLimit[PeerId](PEER_REQUESTS, REQUEST_WINDOW)
         self._knock_rate = KeyedRateLimit[PeerId](PEER_KNOCKS, REQUEST_WINDOW)
         self._network_rate = KeyedRateLimit[str](NETWORK_KNOCKS, REQUEST_WINDOW)
@@ -189,6 +199,7 @@ class NatService(Service):
 
     def ask(self, connection: int, request: NatRequest, now: Instant) -> None:
         """Asks a peer; `poll_answers` has what came of it."""
+        self.is_touched = True
         peer = self._facts.peer(connection)
         if peer is None:
             self._answers.append(NatAnswered(connection, request, None, "the connection is gone"))
@@ -200,6 +211,15 @@ class NatService(Service):
         answers = list(self._answers)
         self._answers.clear()
         return answers
+
+    def on_knock(self, payload: bytes, remote: UdpAddr, now: Instant) -> None:
+        """A datagram of first byte KNOCK_FIRST_BYTE came to a socket for dial-backs.  Untrusted."""
+        if len(payload) != KNOCK_SIZE or payload[0] != KNOCK_FIRST_BYTE:
+            return
+        self._seen.pop(payload, None)
+        self._seen[payload] = remote, now
+        if len(self._seen) > MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
 
     # connections
 
@@ -335,6 +355,8 @@ class NatService(Service):
         match request:
             case ReportRequest():
                 responder.answer(NatAnswer(NatStatus.OK, self.own_facts(now)))
+            case LocateRequest(nonce):
+                responder.answer(self._locate(nonce, now))
             case KnockRequest(port, nonce):
                 peer = self._facts.peer(connection)
                 if peer is None or peer.route.is_relayed:
@@ -349,6 +371,12 @@ class NatService(Service):
                     target = remote._replace(port=port)
                     self._commands.append(SendDatagram(target, encode_knock(nonce)))
                     responder.answer(NatAnswer(NatStatus.OK))
+
+    def _locate(self, nonce: bytes, now: Instant) -> NatAnswer:
+        seen = self._seen.get(encode_knock(nonce))
+        if seen is None or now >= seen[1] + SEEN_LIFETIME:
+            return NatAnswer(NatStatus.NOT_SEEN)
+        return NatAnswer(NatStatus.OK, seen_at=seen[0])
 
     def _may_knock(self, peer: Peer, now: Instant) -> bool:
         network = owner_group(peer.route.remote.ip)

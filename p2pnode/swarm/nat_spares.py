@@ -95,18 +95,6 @@ class Spares:
         self._looks[handle] = _Look(socket, remote)
         return handle
 
-    def ping(self, handle: int) -> None:
-        """Has a packet go there and back."""
-        connection = self._endpoint.connection(handle)
-        if connection is not None and not connection.is_closed:
-            connection.ping()
-
-    def close(self, handle: int, now: Instant) -> None:
-        """Ends a connection; nothing goes out for it any more."""
-        connection = self._endpoint.connection(handle)
-        if connection is not None:
-            connection.close(0, "", now)
-
     def close_all(self, now: Instant) -> None:
         self._endpoint.close_all("measured", now)
 

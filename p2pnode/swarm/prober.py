@@ -82,6 +82,11 @@ class Prober:
         """With what they are bound to."""
         return self._sockets
 
+    def ports(self) -> tuple[int | None, int | None]:
+        """Returns the ports that dial-backs leave from, for IPv4 and IPv6."""
+        ports = {local.is_ipv6: local.port for local in self._sockets.values()}
+        return ports.get(False), ports.get(True)
+
     def add_socket(self, socket: SocketId, local: UdpAddr) -> None:
         self._sockets[socket] = local
 

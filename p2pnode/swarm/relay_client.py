@@ -18,6 +18,7 @@ from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
 from p2pnode.machine import StreamMachine
 from p2pnode.protocols import relay
 from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.protocols.identify.address_filter import addrs_to_accept
 from p2pnode.protocols.relay import (
     AutoRelay,
     CircuitEnded,
@@ -57,6 +58,8 @@ from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_OFFERED: Final = 256
 """circuits that others may have with us through one relay; chosen: what its streams allow"""
+MAX_RELAY_ADDRS: Final = 8
+"""addresses of one relay that we tell: what it names, others will dial; chosen: four of each IP"""
 MAX_ASKED: Final = 256
 """circuits of ours at a time, asked for or open; chosen: as many peers as are dialled at a time"""
 
@@ -104,6 +107,8 @@ class RelayClient(Service):
         """relay -> connection that its reservation is asked for on"""
         self._awaited: dict[PeerId, None] = {}
         """relays that are dialled for a reservation"""
+        self._renewing: dict[PeerId, None] = {}
+        """relays whose reservation went with its connection, and is asked for on another one"""
         self._reserved: dict[PeerId, tuple[Instant, tuple[Multiaddr, ...]]] = {}
         """relay -> (end of the reservation, our addresses through it)"""
         self._heard: dict[PeerId, Instant | None] = {}
@@ -149,7 +154,7 @@ class RelayClient(Service):
 
         Does nothing where that circuit is asked for already; one that stands is used again.
         """
-        asked = [end for end in self._ends.values() if end.is_asker]
+        asked = [end for m, end in self._ends.items() if end.is_asker and not m.is_done]
         for end in asked:
             if end.peer_id == peer_id and end.relay == relay_id:
                 if end.route is not None:
@@ -210,7 +215,7 @@ class RelayClient(Service):
             relay_id = next((r for r, c in self._reserving.items() if c == connection), None)
             if relay_id is not None:
                 del self._reserving[relay_id]
-                self._policy.handle_failed(relay_id, now)
+                self._on_not_reserved(relay_id, now)
                 self._obey(now)
             return
         end = self._ends.pop(machine, None)
@@ -251,8 +256,10 @@ class RelayClient(Service):
             return
         other = self._facts.direct(peer.peer_id)
         if other is not None:  # the relay keeps a reservation by connection: say it anew
+            self._renewing[peer.peer_id] = None
             self._reserve(other, peer.peer_id, now)
             return
+        self._renewing.pop(peer.peer_id, None)
         self._policy.handle_lost(peer.peer_id, now)
         self._obey(now)
 
@@ -323,16 +330,26 @@ class RelayClient(Service):
         match machine.outcome:
             case Reserved(lifetime, addrs):
                 # Where we reach the relay, others do, whatever it believes of its addresses.
-                ours = with_peer_id(udp_noise_multiaddr(peer.route.remote), peer.peer_id)
-                through = circuit_addrs(tuple(dict.fromkeys((ours, *addrs))), self._own_id)
+                remote = peer.route.remote._replace(scope_id=0)
+                ours = with_peer_id(udp_noise_multiaddr(remote), peer.peer_id)
+                believed = addrs_to_accept(addrs, remote.ip)
+                known = tuple(dict.fromkeys((ours, *believed)))[:MAX_RELAY_ADDRS]
+                through = circuit_addrs(known, self._own_id)
+                self._renewing.pop(peer.peer_id, None)
                 changed = self._reserved.get(peer.peer_id, (0.0, ()))[1] != through
                 self._reserved[peer.peer_id] = now + lifetime, through
                 self._policy.handle_granted(peer.peer_id, lifetime, now)
                 if changed and peer.peer_id in self._policy.relays:
                     self._tell()
             case NotReserved():
-                self._policy.handle_failed(peer.peer_id, now)
+                self._on_not_reserved(peer.peer_id, now)
         self._obey(now)
+
+    def _on_not_reserved(self, relay_id: PeerId, now: Instant) -> None:
+        if self._renewing.pop(relay_id, 0) is None:
+            self._policy.handle_lost(relay_id, now)
+        else:
+            self._policy.handle_failed(relay_id, now)
 
     def _tell(self) -> None:
         relays = tuple(r for r in self._policy.relays if r in self._reserved)

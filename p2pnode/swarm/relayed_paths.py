@@ -6,6 +6,7 @@ connection that stays relayed has a second relay, for the day on which the first
 
 import contextlib
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from p2pnode.clock import Instant
@@ -15,7 +16,7 @@ from p2pnode.identity.peer_multiaddr import circuit_addr
 from p2pnode.machine import UdpAddr
 from p2pnode.swarm.address_book import AddressBook
 from p2pnode.swarm.connection_pool import ConnectionPool
-from p2pnode.swarm.dials import Dials
+from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.relay_client import RelayClient
 from p2pnode.transport.connection import Connection
@@ -26,9 +27,17 @@ from p2pnode.transport.route import Route
 MAX_STANDBY_RELAYS: Final = 2
 """relays asked at once for another circuit to a peer; chosen: as many as a peer has"""
 
+MAX_REPLACEMENTS: Final = 8
+"""times in REPLACEMENT_WINDOW that relays are asked for one more circuit to a connected peer; chosen:
+or a relay that ends what it has just opened would keep us asking at the pace of its round trip"""
+REPLACEMENT_WINDOW: Final = 60.0
+"""seconds"""
+MAX_COUNTED: Final = 1024
+"""peers whose replacements are counted; chosen"""
+
 
 class RelayedPaths:
-    """Has no state of its own: it joins the parts that have."""
+    """Joins the parts that have the state; its own is how often relays were asked."""
 
     def __init__(
         self,
@@ -45,17 +54,23 @@ class RelayedPaths:
         self._addresses = addresses
         self._relay_client = relay_client
         self._dials = dials
+        self._replacements: dict[PeerId, tuple[Instant, int]] = {}
+        """peer -> (when counting began, how often relays were asked since)"""
 
     def use_circuit(self, route: Route, peer_id: PeerId, *, is_asker: bool, now: Instant) -> None:
         """A circuit stands: another path of a connection, or the way of a dial."""
         best = self._pool.best(peer_id)
         connection = None if best is None else self._open(best)
         if connection is not None:
-            if connection.is_initiator:
-                try:
-                    connection.paths.open([route], now)
-                except LocalProtocolError:
-                    self._relay_client.release(route, now)
+            if not is_asker or _runs_over(connection, route):
+                return
+            if not connection.is_initiator:
+                self._relay_client.release(route, now)
+                return
+            try:
+                connection.paths.open([route], now)
+            except LocalProtocolError:
+                self._relay_client.release(route, now)
             return
         relay = self._relay_client.relay_of(route)
         if is_asker and (relay is None or not self._dials.on_circuit(peer_id, relay, route, now)):
@@ -65,10 +80,29 @@ class RelayedPaths:
         """A circuit is gone: who has no direct path needs another one."""
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
-            if connection is not None:
+            if connection is not None and _runs_over(connection, route):
                 connection.paths.lose(route, reason, now)
                 if connection.route.is_relayed:
                     self.ask_other_relays(peer_id, None, now)
+
+    def release_idle(self, peer_id: PeerId, now: Instant) -> None:
+        """Gives back the circuits to a peer that neither a connection nor a dial uses any more."""
+        if self._dials.is_dialling(peer_id):
+            return
+        handles = [pooled.handle for pooled in self._pool.peers().get(peer_id, ())]
+        connections = [c for handle in handles if (c := self._open(handle)) is not None]
+        for route in self._relay_client.circuits_to(peer_id):
+            if not any(_runs_over(connection, route) for connection in connections):
+                self._relay_client.release(route, now)
+
+    def rescue(self, handle: int, now: Instant) -> None:
+        """The only path of a connection has stopped answering: perhaps a relay still reaches it."""
+        connection = self._open(handle)
+        if connection is None or not connection.is_initiator:
+            return
+        self.ask_other_relays(connection.peer_id, None, now)
+        for relay in self._near(connection.peer_id):
+            self._relay_client.request(connection.peer_id, relay, (), now)
 
     def ask_standby_relay(self, handle: int, peer_id: PeerId, now: Instant) -> None:
         """Gets a second relay for a connection that stays relayed."""
@@ -87,10 +121,11 @@ class RelayedPaths:
         """Asks the relays that a connected peer is said to have for one more circuit."""
         best = self._pool.best(peer_id)
         connection = None if best is None else self._open(best)
-        if connection is None or not connection.is_initiator:
+        if connection is None or not connection.is_initiator or self._asks_too_often(peer_id, now):
             return
         known = (circuit_addr(a) for a in self._book.addresses(peer_id, now))
-        relays = {c.relay: c.address for c in known if c is not None and c.relay != avoided}
+        avoided_ids = (avoided, peer_id)
+        relays = {c.relay: c.address for c in known if c and c.relay not in avoided_ids}
         for relay, address in list(relays.items())[:MAX_STANDBY_RELAYS]:
             self._relay_client.request(peer_id, relay, (address,), now)
 
@@ -106,6 +141,35 @@ class RelayedPaths:
             with contextlib.suppress(LocalProtocolError):
                 connection.paths.punch(routes, punch, now)
 
+    def _near(self, peer_id: PeerId) -> list[PeerId]:
+        """Returns peers with which we are connected directly: they may be relays of the other."""
+        found = (
+            relay
+            for relay, pooled in self._pool.peers().items()
+            if relay != peer_id
+            and (connection := self._open(pooled[0].handle)) is not None
+            and not connection.route.is_relayed
+            and not connection.paths.active.is_suspect
+        )
+        return list(islice(found, MAX_SPECULATIVE_RELAYS))
+
+    def _asks_too_often(self, peer_id: PeerId, now: Instant) -> bool:
+        began_at, count = self._replacements.pop(peer_id, (now, 0))
+        if now - began_at >= REPLACEMENT_WINDOW:
+            began_at, count = now, 0
+        self._replacements[peer_id] = began_at, count + 1
+        if len(self._replacements) > MAX_COUNTED:
+            del self._replacements[next(iter(self._replacements))]
+        return count >= MAX_REPLACEMENTS
+
     def _open(self, handle: int) -> Connection | None:
         connection = self._endpoint.connection(handle)
         return None if connection is None or connection.is_closed else connection
+
+
+def _runs_over(connection: Connection, route: Route) -> bool:
+    """Whether a path of the connection uses a route, or tries it."""
+    return any(
+        route.key in path.validations or (path.route is not None and path.route.key == route.key)
+        for path in connection.paths.paths.values()
+    )

@@ -1,7 +1,7 @@
 """What this node says of itself: to every peer the addresses that are of use to it, and the rest.
 
-Rule: told are our addresses on networks that we share with the peer, those that strangers were
-seen to reach, and those through relays; never an address that we only believe in.
+Rule: told are our addresses on networks that the peer may share, those that strangers were seen to
+reach, and those through relays; never a public address that we only believe in.
 """
 
 from typing import Final

@@ -8,7 +8,7 @@ from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.autonat import ContactLog
-from p2pnode.protocols.identify import IdentifyMessage
+from p2pnode.protocols.identify import IdentifyMessage, ObservedAddressBook
 from p2pnode.protocols.relay import MonthlyVolume
 from p2pnode.swarm.acquaintances import Acquaintances
 from p2pnode.swarm.autonat_client import AutonatClient
@@ -18,6 +18,7 @@ from p2pnode.swarm.config import SwarmConfig
 from p2pnode.swarm.dcutr_service import DcutrService
 from p2pnode.swarm.facts import Facts
 from p2pnode.swarm.identify_service import IdentifyService
+from p2pnode.swarm.nat_service import AlternatePorts, NatService
 from p2pnode.swarm.ping_service import PingService
 from p2pnode.swarm.relay_client import RelayClient
 from p2pnode.swarm.relay_server import RelayServer
@@ -39,6 +40,8 @@ class Services:
         circuits: Circuits,
         contacts: ContactLog,
         neighbours: Neighbours,
+        observed: ObservedAddressBook,
+        alternate_ports: AlternatePorts,
         known_peers: Callable[[], Iterable[PeerId]],
         describe: Callable[[Peer], IdentifyMessage],
         relay_addresses: Callable[[Peer], tuple[Multiaddr, ...]],
@@ -76,6 +79,12 @@ class Services:
         self.autonat_client = AutonatClient(facts, own_id, contacts, rng=rng, entropy=entropy)
         self.autonat_server = AutonatServer(facts, contacts, rng)
         self.dcutr = DcutrService(facts, rng)
+        self.nat = NatService(
+            facts,
+            observed,
+            filtering=lambda at, ipv6: self.autonat_client.filtering(at, ipv6=ipv6),
+            alternate_ports=alternate_ports,
+        )
         self.acquaintances = Acquaintances(
             facts,
             own_id,
@@ -92,6 +101,7 @@ class Services:
             self.autonat_client,
             self.autonat_server,
             self.dcutr,
+            self.nat,
             self.acquaintances,
         )
         self._deadlines: dict[Service, Deadline | None] = {}

@@ -7,7 +7,7 @@ A DatagramMachine.  What is here is who is told what; the decisions are in the p
 
 from collections.abc import Sequence
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
@@ -31,33 +31,18 @@ from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import Facts
 from p2pnode.swarm.neighbourhood import Neighbourhood
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.prober import FIRST_HANDLE, Prober
+from p2pnode.swarm.prober import Prober
 from p2pnode.swarm.relay_server import RelayMode
 from p2pnode.swarm.relayed_paths import RelayedPaths
 from p2pnode.swarm.self_description import SelfDescription
 from p2pnode.swarm.service import (
-    CircuitFailed,
-    Command,
-    Connect,
-    DialBack,
-    Disconnect,
-    DropCircuit,
-    FindPeers,
-    LearnAddresses,
-    OpenStream,
     Peer,
-    ProbePath,
-    PumpMachine,
-    PunchRoutes,
-    Readvertise,
-    ReplaceCircuit,
-    SendDatagram,
-    Service,
-    UseCircuit,
 )
+from p2pnode.swarm.service_commands import ServiceCommands
 from p2pnode.swarm.services import Services
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.swarm.why import Explanation, PunchAttempt, PunchAttempts, explain
 from p2pnode.transport import events as transport
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
@@ -120,27 +105,16 @@ class Swarm:
         self._contacts = ContactLog()
         self._now = now
         self._events: list[SwarmEvent] = []
-        self._services = services = Services(
-            identity,
-            self.peer_id,
-            config,
-            self.facts,
-            circuits=self._circuits,
-            contacts=self._contacts,
-            neighbours=Neighbourhood(self.pool, self.book),
-            known_peers=self.book.peers,
-            describe=lambda peer: self._description.message(peer, self._now),
-            relay_addresses=lambda peer: self._description.direct(),
-            entropy=entropy,
-            rng=rng,
-            now=now,
-            unix_now=unix_now,
+        self._services = services = self._make_services(
+            identity, config, entropy=entropy, rng=rng, now=now, unix_now=unix_now
         )
         self.relay_client = services.relay_client
         self.relay_server = services.relay_server
         self.autonat_client = services.autonat_client
-        self._service_of_dial_back: dict[int, Service] = {}
-        self._service_of_dial: dict[int, tuple[Service, PeerId]] = {}
+        self.nat_service = services.nat
+        self._attempts = PunchAttempts()
+        self._forwarded: list[Transmit] = []
+        """Packets of others' circuits that are to leave."""
         self.streams = StreamTable(self._endpoint, services.all)
         self._dials = Dials(
             self.peer_id,
@@ -160,7 +134,47 @@ class Swarm:
             services.relay_client,
             self._dials,
         )
+        self._commands = ServiceCommands(
+            self._endpoint,
+            self._prober,
+            self.streams,
+            self._dials,
+            self._relayed_paths,
+            self.book,
+            self.facts,
+            services,
+            self._readvertise,
+        )
         self._renew_protocols()
+
+    def _make_services(
+        self,
+        identity: PrivateKey,
+        config: SwarmConfig,
+        *,
+        entropy: Entropy,
+        rng: Random,
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> Services:
+        return Services(
+            identity,
+            self.peer_id,
+            config,
+            self.facts,
+            circuits=self._circuits,
+            contacts=self._contacts,
+            neighbours=Neighbourhood(self.pool, self.book),
+            observed=self.observed,
+            alternate_ports=self._prober.ports,
+            known_peers=self.book.peers,
+            describe=lambda peer: self._description.message(peer, self._now),
+            relay_addresses=self._description.relay_addresses,
+            entropy=entropy,
+            rng=rng,
+            now=now,
+            unix_now=unix_now,
+        )
 
     # facts
 
@@ -186,6 +200,22 @@ class Swarm:
     def advertised_addresses(self) -> tuple[Multiaddr, ...]:
         """Returns what others are told: confirmed, near and relayed addresses."""
         return self._description.advertised()
+
+    def why(self, peer_id: PeerId, now: Instant) -> Explanation:
+        """Returns why packets to a peer go the way they go, as far as is known."""
+        best = self.pool.best(peer_id)
+        peer = None if best is None else self._peers.get(best)
+        path: Literal["direct", "relayed"] | None = None
+        if peer is not None:
+            path = "relayed" if peer.route.is_relayed else "direct"
+        return explain(
+            peer_id=peer_id,
+            path=path,
+            ours=self.nat_service.own_facts(now),
+            theirs=self.nat_service.theirs(peer_id),
+            attempts=self._attempts.of(peer_id),
+            now=now,
+        )
 
     # commands
 
@@ -308,10 +338,15 @@ class Swarm:
             own = [*own, *ours]
             if others:
                 self.relay_server.handle_circuit_packets(others, now)
+                # Before the rest of the batch, which may be the end of a circuit's connection.
+                self._forwarded += self.relay_server.poll_transmits(now)
         for probe in probes:
             payload = bytes(probe.buffer[: probe.segment_size])
             self._services.touch()
-            self.autonat_client.on_probe(payload, probe.remote, probe.socket, now)
+            if probe.socket in self._prober.sockets:
+                self.nat_service.on_knock(payload, probe.remote, now)
+            else:
+                self.autonat_client.on_probe(payload, probe.remote, probe.socket, now)
         self._endpoint.handle_received(own, now)
         self._drain(now)
 
@@ -332,7 +367,7 @@ class Swarm:
         self._run_services(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
-        transmits: list[Transmit] = []
+        transmits, self._forwarded = self._forwarded, []
         note = self._contacts.note
         for transmit in self._endpoint.poll_transmits(now):
             if transmit.socket >= 0:
@@ -381,18 +416,11 @@ class Swarm:
             self._run_services(now)
             found = self._endpoint.poll_events()
         if self._prober.is_active:
-            self._take_dial_backs(now)
+            self._commands.take_dial_backs(now)
         self._run_services(now)
         while self._collect_dials(now):
             self._run_services(now)
         self._events += self.streams.poll_events()
-
-    def _take_dial_backs(self, now: Instant) -> None:
-        for result in self._prober.poll_results(now):
-            service = self._service_of_dial_back.pop(result.ticket, None)
-            if service is not None:
-                service.is_touched = True
-                service.on_dial_back(*result, now)
 
     def _on_endpoint_event(
         self,
@@ -445,6 +473,8 @@ class Swarm:
                 self._release_idle(handle, now)
             case transport.PathFailed():
                 self._release_idle(handle, now)
+            case transport.PathSuspected():
+                self._relayed_paths.rescue(handle, now)
             case transport.TokenReceived(remote, token):
                 peer = self._peers.get(handle)
                 if peer is not None and not peer.route.is_relayed:  # else it is the relay's address
@@ -529,50 +559,9 @@ class Swarm:
                 if commands or found:
                     self._services.touch()
                 for command in commands:
-                    self._obey(service, command, now)
+                    self._commands.obey(service, command, now)
                 for event in found:
                     self._on_service_event(event, now)
-
-    def _obey(self, service: Service, command: Command, now: Instant) -> None:
-        match command:
-            case OpenStream(connection) if connection >= FIRST_HANDLE:
-                self._prober.run(service, command, now)
-            case OpenStream():
-                self.streams.run(service, command, now)
-            case PumpMachine(connection, machine):
-                self.streams.pump_machine(connection, machine, now)
-            case Connect(peer_id, addresses):
-                self._connect(service, peer_id, addresses, now)
-            case Disconnect(connection, reason) if connection >= FIRST_HANDLE:
-                self._prober.disconnect(connection, reason, now)
-            case Disconnect(connection, reason):
-                self.disconnect(connection, now, reason=reason)
-            case DialBack(ticket):
-                self._service_of_dial_back[ticket] = service
-                self._prober.dial_back(command, now)
-            case SendDatagram():
-                self._prober.send(command)
-            case PunchRoutes(connection, remotes, punch):
-                self._relayed_paths.punch(connection, remotes, punch, now)
-            case UseCircuit(route, peer_id, is_asker):
-                self._relayed_paths.use_circuit(route, peer_id, is_asker=is_asker, now=now)
-            case CircuitFailed(peer_id, relay, reason):
-                self._dials.on_circuit_failed(peer_id, relay, reason, now)
-            case DropCircuit(route, peer_id, reason):
-                self._relayed_paths.drop_circuit(route, peer_id, reason, now)
-            case ReplaceCircuit(_, peer_id, relay):
-                self._relayed_paths.ask_other_relays(peer_id, relay, now)
-            case ProbePath(connection):
-                found = self._endpoint.connection(connection)
-                if found is not None:
-                    found.ping()
-            case FindPeers():
-                self._services.routing.sample(now)
-                self._services.acquaintances.want_more(now)
-            case LearnAddresses(peer_id, addresses):
-                self.book.add(peer_id, addresses, AddressSource.HEARSAY, now)
-            case Readvertise():
-                self._readvertise(now)
 
     def _on_service_event(self, event: SwarmEvent, now: Instant) -> None:
         match event:
@@ -591,7 +580,9 @@ class Swarm:
                 is_public = reachability is Reachability.PUBLIC
                 self.relay_server.set_public(is_public, now)
                 self._settle_relays(now)
-            case events.PunchEnded(connection, peer_id, _, _, is_direct):
+            case events.PunchEnded(connection, peer_id, number, strategy, is_direct, reason):
+                attempt = PunchAttempt(now, number, strategy, is_direct, reason)
+                self._attempts.add(peer_id, attempt)
                 if not is_direct:
                     self._relayed_paths.ask_standby_relay(connection, peer_id, now)
             case _:
@@ -613,18 +604,6 @@ class Swarm:
             needs = False
         self.relay_client.set_needs_relay(needs, now)
 
-    def _connect(
-        self, service: Service, peer_id: PeerId, addresses: Sequence[Multiaddr], now: Instant
-    ) -> None:
-        if self.facts.direct(peer_id) is not None:
-            return
-        try:
-            dial_id = self._dials.begin(peer_id, addresses, None, now, is_direct_only=True)
-        except P2PNodeError as error:
-            service.on_connect_failed(peer_id, str(error), now)
-            return
-        self._service_of_dial[dial_id] = service, peer_id
-
     def _collect_dials(self, now: Instant) -> bool:
         """Takes what became of dials: services' own are theirs, the others the user's.
 
@@ -634,14 +613,15 @@ class Swarm:
         for peer_id in ended:
             self._relayed_paths.release_idle(peer_id, now)
         for event in self._dials.poll_events():
-            service, wanted = None, None
-            if isinstance(event, events.DialSucceeded | events.DialFailed):
-                service, wanted = self._service_of_dial.pop(event.dial_id, (None, None))
-            if service is None or wanted is None:
-                self._events.append(event)
-            elif isinstance(event, events.DialFailed):
-                reasons = "; ".join(str(error) for _, error in event.attempts)
-                service.on_connect_failed(wanted, reasons or "no address is known", now)
+            if isinstance(event, events.DialSucceeded):
+                # Where two of its tries were answered at once, the pool has chosen.
+                best = self.pool.best(event.peer_id)
+                event = event if best is None else event._replace(connection=best)
+            if isinstance(
+                event, events.DialSucceeded | events.DialFailed
+            ) and self._commands.is_for_service(event, now):
+                continue
+            self._events.append(event)
         if ended:
             self._services.touch()
         return bool(ended)

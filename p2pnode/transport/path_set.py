@@ -33,6 +33,7 @@ from p2pnode.transport.frame import (
 from p2pnode.transport.path import Path, PathLimits
 from p2pnode.transport.path_validation import FULL_SIZE, RouteState, RouteValidation
 from p2pnode.transport.punch import Punch
+from p2pnode.transport.ranges import RangeSet
 from p2pnode.transport.route import Route
 
 RTT_GAIN: Final = 0.8
@@ -41,6 +42,8 @@ RTT_GAIN_MIN: Final = 0.005
 """seconds that it must also gain; iroh's and Firezone's hysteresis"""
 IDLE_PTOS: Final = 3
 """probe timeouts without traffic after which a path's congestion window means nothing"""
+SUSPICION_INTERVAL: Final = 3.0
+"""seconds at least until it is told again; chosen: ten tries for another way in an idle timeout"""
 
 
 class PathSet:
@@ -80,7 +83,11 @@ class PathSet:
         self._next_path_id = 1
         self._status_sequence = 0
         self._ack_frequency: tuple[int, float] | None = None
-        self._is_suspicion_told = False
+        self._suspicion_due: Instant | None = None
+        """when it is told again that the path in use does not answer"""
+        self._abandoned = RangeSet()
+        self._parting: int | None = None
+        """a path that the peer has given up, and that stays until another one is validated"""
         self.events: list[ConnectionEvent] = []
         self.active = self._new_path(0, route, now)
         self.paths: dict[int, Path] = {0: self.active}
@@ -94,7 +101,7 @@ class PathSet:
 
     def issue_ids(self) -> None:
         """Tells the peer the connection ids that it should have and has not."""
-        for frame in self._local_ids.issue_spares(max(self.paths), self.max_path_id):
+        for frame in self._local_ids.issue_spares(self._next_path_id - 1, self.max_path_id):
             self._control.push(frame.encode())
 
     def open(self, routes: list[Route], now: Instant) -> int:
@@ -230,9 +237,22 @@ class PathSet:
             self._on_validated(path, validation, now)
 
     def on_abandon(self, frame: PathAbandon, now: Instant) -> None:
-        if frame.path_id in self.paths:
-            self._control.push(PathAbandon(frame.path_id, ErrorCode.NO_ERROR).encode())
-            self._forget(frame.path_id, "the peer gave the path up", now)
+        path_id = frame.path_id
+        if path_id > self.max_path_id or path_id in self._abandoned:
+            return
+        self._control.push(PathAbandon(path_id, ErrorCode.NO_ERROR).encode())
+        path = self.paths.get(path_id)
+        if path is None:  # only the peer had opened it, and now its ids are void
+            self._next_path_id = max(self._next_path_id, path_id + 1)
+            self._retire(path_id)
+            self.issue_ids()
+            return
+        others = [p for p in self.paths.values() if p is not path]
+        if any(p.validations for p in others) and all(p.route is None for p in others):
+            path.is_lost = True  # the peer is ahead: it has validated what we are still probing
+            self._parting = path_id
+        else:
+            self._forget(path_id, "the peer gave the path up", now)
 
     def on_status(self, frame: PathStatus, now: Instant) -> None:
         path = self.paths.get(frame.path_id)
@@ -261,13 +281,17 @@ class PathSet:
                 validation.handle_timeout(now)
                 if validation.state is RouteState.FAILED:
                     del path.validations[key]
-            if path.route is None and not path.validations:
+            if not path.validations and self._is_given_up(path):
                 self.abandon(path.path_id, ErrorCode.NO_ERROR, "no answer to any probe", now)
+        if self._parting is not None and not any(p.validations for p in self.paths.values()):
+            self._forget(self._parting, "the peer gave the path up", now)
         self.choose(now)
         active = self.active
-        if active.is_suspect and not self._is_suspicion_told and active.route is not None:
+        if not active.is_suspect:
+            self._suspicion_due = None
+        elif active.route is not None and now >= (self._suspicion_due or now):
+            self._suspicion_due = now + SUSPICION_INTERVAL
             self.events.append(PathSuspected(active.path_id, active.route))
-        self._is_suspicion_told = active.is_suspect
 
     def choose(self, now: Instant) -> None:
         """Moves the data to the best validated path, where that is not the one in use."""
@@ -312,13 +336,32 @@ class PathSet:
         if not path.should_move_to(route):
             return
         path.move(route, validation.rtt, now)
-        if not was_validated:
-            path.validations.clear()
         self._observe(path, route)
         self.events.append(PathValidated(path.path_id, route, validation.rtt))
+        if not was_validated:
+            path.validations.clear()
+            self._clear_up(path, route, now)
         if path is self.active:
             self.events.append(PathChanged(path.path_id, route, "the peer's address changed"))
         self.choose(now)
+
+    def _is_given_up(self, path: Path) -> bool:
+        """Whether a path whose probes nobody answered is not worth its id any more.
+
+        A circuit stays until it ends: its relay may come back, and nobody would ask for it again.
+        """
+        if path.route is None:
+            return True
+        is_left = path is not self.active and path.is_suspect and not self.active.is_suspect
+        return is_left and not path.route.is_relayed
+
+    def _clear_up(self, made: Path, route: Route, now: Instant) -> None:
+        """A path works from now on: what it replaces goes, of two over one route the older."""
+        if self._parting is not None:
+            self._forget(self._parting, "the peer gave the path up", now)
+        for path in list(self.paths.values()):
+            if path.path_id < made.path_id and path.route and path.route.key == route.key:
+                self.abandon(path.path_id, ErrorCode.NO_ERROR, "a newer path replaces it", now)
 
     def _observe(self, path: Path, route: Route) -> None:
         if not route.is_relayed:
@@ -331,17 +374,24 @@ class PathSet:
         if not others:
             raise TransportError(ErrorCode.NO_VIABLE_PATH, "no path is left")
         path = self.paths.pop(path_id)
+        if path_id == self._parting:
+            self._parting = None
         path.recovery.discard_all()
-        self._local_ids.abandon(path_id)
-        self._remote_ids.abandon(path_id)
+        self._retire(path_id)
         self.events.append(PathFailed(path_id, reason))
-        self._local_max_path_id += 1
-        self._control.push(MaxPathId(self._local_max_path_id).encode())
         if path is self.active:
             self.active = min(others, key=_rank)
             assert self.active.route is not None
             self.events.append(PathChanged(self.active.path_id, self.active.route, reason))
             self.choose(now)
+
+    def _retire(self, path_id: int) -> None:
+        """Nothing is sent to or taken for this path id any more; another one may be used."""
+        self._abandoned.add(path_id, path_id + 1)
+        self._local_ids.abandon(path_id)
+        self._remote_ids.abandon(path_id)
+        self._local_max_path_id += 1
+        self._control.push(MaxPathId(self._local_max_path_id).encode())
 
     def _is_proven(self, route: Route) -> bool:
         """An address that a path of ours runs to has proved that it wants our packets."""

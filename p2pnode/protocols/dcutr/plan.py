@@ -7,6 +7,7 @@ we are; the strategy is chosen by the number of the round alone, so the wire sta
 """
 
 import enum
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +33,8 @@ OPENER_TTL: Final = 4
 """hops of an opener: past a router at home and its provider's NAT, not as far as the peer's"""
 LAN_SHARE: Final = 2
 """private addresses at most among the eight: one for each IP version, so public ones have room"""
+SAME_IP_SHARE: Final = 2
+"""ports at most of one public IP: with three rounds they use up what one target may get"""
 
 
 class Role(enum.Enum):
@@ -161,6 +164,14 @@ def punchable(theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]) -> tuple[M
         for addr, p in usable
         if is_neighbour and _scope(p) is IpScope.PRIVATE and not is_link_local(p.host)
     ]
+    # Of one IP only few ports: where each peer sees another one, all of them are guesses.
+    seen: Counter[str] = Counter()
+    few: list[tuple[Multiaddr, UdpNoiseAddr]] = []
+    for addr, p in public:
+        seen[p.host] += 1
+        if seen[p.host] <= SAME_IP_SHARE:
+            few.append((addr, p))
+    public = few
     # By turns, so that many addresses of one IP version leave room for the other.
     v6 = [addr for addr, p in public if p.kind == "ip6"]
     v4 = [addr for addr, p in public if p.kind == "ip4"]

@@ -146,6 +146,12 @@ class PunchPolicy:
         if known.evidence not in known.tried:  # it changed while the session ran
             known.retry_at = known.not_before
 
+    def handle_round_interrupted(self, peer: PeerId) -> None:
+        """The connection of the round is gone, and another relayed one is left: begin it again."""
+        known = self._peers.get(peer)
+        if known is not None and known.state is PeerState.PUNCHING:
+            self._begin(peer)
+
     def handle_direct(self, peer: PeerId) -> None:
         """A direct path works."""
         known = self._peers.get(peer)

@@ -21,6 +21,7 @@ from p2pnode.protocols.dcutr.plan import (
     OPENER_TTL,
     OPENING_BURST,
     ROUND_TIME,
+    SAME_IP_SHARE,
     Role,
     Strategy,
     make_plan,
@@ -178,3 +179,10 @@ def test_budgets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert budget.allow(peer_id(index), plan, 0.0)
     plan = make_plan(1, RESPONDER, (parse_multiaddr("/dns/a.b/udp/1/noise"),), 0.0)
     assert budget.allow(peer_id(0), plan, 0.0) == ()
+
+
+@pytest.mark.spec("DCUTR-15")
+def test_of_one_ip_few_ports_are_punched() -> None:
+    told = tuple(udp_noise_multiaddr(UdpAddr("20.0.0.1", port)) for port in range(5001, 5009))
+    other = udp_noise_multiaddr(UdpAddr("21.0.0.1", 4001))
+    assert punchable((*told, other), ()) == (*told[:SAME_IP_SHARE], other)

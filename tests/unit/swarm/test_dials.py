@@ -1,0 +1,405 @@
+"""All dials of a swarm, over a real endpoint whose packets nobody answers: swarm/dials.py."""
+
+from typing import Any
+
+import pytest
+
+from p2pnode.errors import AddressError, DialError, LocalProtocolError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.swarm import dials as module
+from p2pnode.swarm.address_book import AddressBook, AddressSource
+from p2pnode.swarm.dialer import HEAD_START, MAX_RELAYS
+from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, MAX_TOKENS, Dials
+from p2pnode.swarm.events import DialFailed, DialSucceeded
+from p2pnode.swarm.own_addresses import OwnAddresses
+from p2pnode.swarm.service import Peer
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.route import Route
+from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.identities import peer_id
+from tests.support.pair import make_endpoint
+
+WANTED, RELAY, OTHER_RELAY = peer_id("wanted"), peer_id("relay"), peer_id("other relay")
+NEAR = parse_multiaddr("/ip4/7.0.0.1/udp/4001/noise")
+FAR = parse_multiaddr("/ip4/7.0.0.2/udp/4001/noise")
+RELAY_HOST = parse_multiaddr("/ip4/9.0.0.1/udp/4001/noise")
+CIRCUIT = Route(SocketId(-1), None, UdpAddr("9.0.0.1", 4001))
+NOT_ANSWERED = DialError("no answer")
+
+
+def through(relay: PeerId, wanted: PeerId = WANTED, host: Multiaddr = RELAY_HOST) -> Multiaddr:
+    return parse_multiaddr(f"{host}/p2p/{relay}/p2p-circuit/p2p/{wanted}")
+
+
+class World:
+    """Dials with everything that they ask, noted."""
+
+    def __init__(self) -> None:
+        self.endpoint, self.own_id = make_endpoint("us", config=TransportConfig(), now=0.0, seed=1)
+        addresses = OwnAddresses()
+        addresses.add_socket(SocketId(1), UdpAddr("0.0.0.0", 4001), is_listening=True)
+        self.book = AddressBook()
+        self.requests: list[tuple[PeerId, PeerId, tuple[Multiaddr, ...]]] = []
+        self.searches: list[PeerId] = []
+        self.neighbours: list[Peer] = []
+        self.quarantined: tuple[str, ...] = ()
+        self.dials = Dials(
+            self.own_id,
+            self.endpoint,
+            addresses,
+            self.book,
+            request_circuit=lambda p, r, addrs, now: self.requests.append((p, r, addrs)),
+            finder=self,
+            neighbours=lambda: self.neighbours,
+            quarantined_ips=lambda now: self.quarantined,
+        )
+
+    def find(self, peer_id: PeerId, now: float) -> None:
+        self.searches.append(peer_id)
+
+    def begin(self, *addresses: Multiaddr, now: float = 0.0, direct: bool = False) -> int:
+        return self.dials.begin(WANTED, addresses, None, now, is_direct_only=direct)
+
+    def handshakes(self) -> dict[str, int]:
+        """Returns where handshakes are under way: IP address -> handle."""
+        return {d.route.remote.ip: h for h, d in self.endpoint._dials.items()}
+
+    def fail(self, ip: str, now: float = 0.1) -> None:
+        handle = self.handshakes()[ip]
+        self.endpoint.cancel_dial(handle)
+        self.dials.on_dial_failed(handle, NOT_ANSWERED, now)
+
+    def connect(self, peer: Peer, now: float = 0.1) -> None:
+        self.dials.on_connected(peer, now)
+
+    def outcomes(self) -> dict[int, Any]:
+        """Returns what ended since the last call: dial -> connection, or how it failed."""
+        return {
+            e.dial_id: e.connection
+            if isinstance(e, DialSucceeded)
+            else [str(reason) for _, reason in e.attempts]
+            for e in self.dials.poll_events()
+            if isinstance(e, DialSucceeded | DialFailed)
+        }
+
+
+def neighbour(name: object, connection: int, socket: int = 1) -> Peer:
+    route = Route(SocketId(socket), None, UdpAddr(f"9.0.1.{connection}", 4001))
+    return Peer(connection, peer_id(name), route, True)
+
+
+# sharing
+
+
+@pytest.mark.spec("SWARM-11")
+def test_two_dials_of_one_peer_share_their_tries() -> None:
+    world = World()
+    first = world.begin(NEAR)
+    second = world.begin(NEAR)
+    assert list(world.handshakes()) == ["7.0.0.1"]
+
+    world.connect(Peer(77, WANTED, Route(SocketId(1), None, UdpAddr("7.0.0.1", 1)), False))
+    assert world.outcomes() == {first: 77, second: 77}
+    assert world.handshakes() == {}
+
+
+@pytest.mark.spec("SWARM-11", "SWARM-2")
+def test_a_follower_fails_with_what_all_before_it_have_tried() -> None:
+    world = World()
+    first, second = world.begin(NEAR), world.begin(NEAR, FAR)
+    third = world.begin(NEAR)
+    world.fail("7.0.0.1")
+    world.fail("7.0.0.2", 0.2)
+    assert world.searches == [WANTED]
+    assert world.outcomes() == {}
+    world.dials.on_not_found(WANTED, "nobody knows it", 1.0)
+
+    outcomes = world.outcomes()
+    assert outcomes[first] == ["no answer", "nobody knows it"]
+    assert outcomes[second] == outcomes[third] == [*outcomes[first], "no answer"]
+    assert world.searches == [WANTED], "one search for all of them"
+
+
+@pytest.mark.spec("SWARM-11")
+def test_a_cancelled_dial_goes_on_for_those_who_follow_it_and_says_nothing() -> None:
+    world = World()
+    first, second = world.begin(NEAR), world.begin(NEAR)
+    world.dials.cancel(first)
+    world.dials.cancel(first)
+    assert list(world.handshakes()) == ["7.0.0.1"]
+    world.connect(neighbour("wanted", 5))
+
+    assert world.outcomes() == {second: 5}
+    assert world.dials._silent == {}
+
+
+def test_a_cancelled_dial_that_nobody_follows_ends_its_handshakes() -> None:
+    world = World()
+    world.dials.cancel(world.begin(NEAR))
+    world.dials.cancel(99)
+
+    assert (world.handshakes(), world.outcomes(), world.dials._dial_of) == ({}, {}, {})
+    assert world.dials.poll_ended() == (WANTED,)
+    assert world.dials.poll_ended() == ()
+
+
+@pytest.mark.spec("SWARM-9", "SWARM-11")
+def test_who_follows_a_dial_of_a_service_still_searches() -> None:
+    world = World()
+    service = world.begin(NEAR, direct=True)
+    user = world.begin()
+    world.fail("7.0.0.1")
+
+    assert world.outcomes() == {service: ["no answer"]}
+    assert world.searches == [WANTED]
+    world.dials.on_found(WANTED, [FAR], 0.5)
+    assert list(world.handshakes()) == ["7.0.0.2"]
+    world.fail("7.0.0.2", 1.0)
+    assert world.outcomes() == {user: ["no answer", "no answer"]}
+
+
+def test_an_address_that_a_service_leaves_alone_is_tried_for_the_user() -> None:
+    world = World()
+    world.quarantined = ("7.0.0.1",)
+    service = world.begin(NEAR, FAR, direct=True)
+    world.dials.poll(HEAD_START)
+    assert list(world.handshakes()) == ["7.0.0.2"]
+    world.begin(NEAR, now=HEAD_START)
+    assert sorted(world.handshakes()) == ["7.0.0.1", "7.0.0.2"]
+    world.fail("7.0.0.2", 1.0)
+    assert list(world.outcomes()) == [service]
+
+
+# relays
+
+
+@pytest.mark.spec("SWARM-10")
+def test_relays_are_asked_a_quarter_of_a_second_after_the_first_direct_address() -> None:
+    world = World()
+    world.begin(through(RELAY), NEAR)
+    assert world.requests == []
+    timer = world.dials.poll_timeout()
+    assert timer is not None
+    assert timer.at == HEAD_START
+    world.dials.poll(timer.at)
+    assert world.requests == [(WANTED, RELAY, (RELAY_HOST,))]
+
+
+@pytest.mark.spec("SWARM-10")
+def test_relays_are_asked_at_once_where_there_is_no_direct_address() -> None:
+    world = World()
+    world.begin(through(RELAY))
+    assert world.requests == [(WANTED, RELAY, (RELAY_HOST,))]
+
+
+@pytest.mark.spec("SWARM-10")
+def test_relays_are_asked_at_once_when_the_direct_addresses_have_failed() -> None:
+    world = World()
+    world.begin(through(RELAY), NEAR)
+    world.fail("7.0.0.1", 0.05)
+    assert [relay for _, relay, _ in world.requests] == [RELAY]
+
+
+@pytest.mark.spec("SWARM-10")
+def test_no_more_than_so_many_relays_are_asked_at_a_time() -> None:
+    world = World()
+    world.begin(*(through(peer_id(n)) for n in range(9)))
+    assert len(world.requests) == MAX_RELAYS
+    world.dials.on_circuit_failed(WANTED, world.requests[0][1], "refused", 0.1)
+    assert len(world.requests) == MAX_RELAYS + 1
+    assert len({relay for _, relay, _ in world.requests}) == MAX_RELAYS + 1
+
+
+def test_a_circuit_that_stands_carries_the_handshake() -> None:
+    world = World()
+    dial = world.begin(through(RELAY))
+    assert world.dials.on_circuit(WANTED, RELAY, CIRCUIT, 0.1)
+    (handle,) = world.handshakes().values()
+    world.connect(Peer(handle, WANTED, CIRCUIT, True), 0.2)
+
+    assert world.outcomes() == {dial: handle}
+    (entry,) = world.book.entries(WANTED, 0.2)
+    assert entry.source is AddressSource.CONNECTED
+    assert str(entry.address) == f"{RELAY_HOST}/p2p/{RELAY}/p2p-circuit"
+
+
+def test_a_circuit_that_nobody_waits_for_is_not_used() -> None:
+    world = World()
+    assert not world.dials.on_circuit(WANTED, RELAY, CIRCUIT, 0.1)
+    dial = world.begin(through(RELAY))
+    assert not world.dials.on_circuit(WANTED, OTHER_RELAY, CIRCUIT, 0.1)
+    assert not world.dials.on_circuit(peer_id("else"), RELAY, CIRCUIT, 0.1)
+    world.dials.cancel(dial)
+    assert not world.dials.on_circuit(WANTED, RELAY, CIRCUIT, 0.1)
+
+
+def test_a_circuit_that_no_handshake_can_use_does_not_leave_the_dial_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    dial = world.begin(through(RELAY))
+    monkeypatch.setattr(world.endpoint, "_max_connections", 0)
+    assert not world.dials.on_circuit(WANTED, RELAY, CIRCUIT, 0.1)
+    world.dials.on_not_found(WANTED, "nobody knows it", 0.2)
+    assert list(world.outcomes()) == [dial]
+
+
+def test_all_relays_refuse_and_the_search_is_in_vain() -> None:
+    world = World()
+    dial = world.begin(through(RELAY))
+    world.dials.on_circuit_failed(WANTED, OTHER_RELAY, "not asked", 0.1)
+    world.dials.on_circuit_failed(WANTED, RELAY, "no reservation", 0.1)
+    world.dials.on_not_found(WANTED, "nobody knows it", 0.2)
+    assert world.outcomes() == {dial: ["no reservation", "nobody knows it"]}
+
+
+@pytest.mark.spec("SWARM-10")
+def test_a_peer_is_no_relay_to_itself() -> None:
+    """Its dial would wait for a circuit, which would wait for the dial."""
+    world = World()
+    dial = world.begin(through(WANTED))
+    assert world.requests == []
+    world.dials.on_found(WANTED, [through(WANTED)], 0.1)
+    assert world.requests == []
+    assert list(world.outcomes()) == [dial]
+
+
+@pytest.mark.spec("SWARM-10")
+def test_a_relay_is_reached_directly_whatever_else_dials_it() -> None:
+    """Two peers that are said to relay to each other do not make two dials wait for ever."""
+    world = World()
+    user = world.begin(through(RELAY))
+    service = world.begin(NEAR, direct=True)
+    world.fail("7.0.0.1")
+
+    assert world.outcomes() == {service: ["no answer"]}
+    assert world.dials.is_dialling(WANTED)
+    world.dials.cancel(user)
+    assert not world.dials.is_dialling(WANTED)
+
+
+@pytest.mark.spec("SWARM-10")
+def test_a_relayed_connection_does_not_end_a_dial_that_wants_a_direct_one() -> None:
+    world = World()
+    service = world.begin(NEAR, direct=True)
+    world.connect(neighbour("wanted", 3, socket=-4))
+    assert world.outcomes() == {}
+    world.connect(neighbour("wanted", 4))
+    assert world.outcomes() == {service: 4}
+
+
+def test_who_waits_for_a_dial_that_won_by_a_relay_does_not_wait_for_ever() -> None:
+    world = World()
+    user = world.begin(NEAR)
+    service = world.begin(NEAR, direct=True)
+    world.connect(neighbour("wanted", 3, socket=-4))
+    assert world.outcomes() == {user: 3, service: []}
+
+
+def test_a_dial_that_is_direct_only_asks_no_relay_and_nobody_else() -> None:
+    world = World()
+    world.neighbours = [neighbour("n", 1)]
+    with pytest.raises(DialError):
+        world.begin(through(RELAY), direct=True)
+    dial = world.begin(NEAR, through(RELAY), direct=True)
+    world.fail("7.0.0.1")
+    assert (world.requests, world.searches) == ([], [])
+    assert world.outcomes() == {dial: ["no answer"]}
+
+
+# searching
+
+
+@pytest.mark.spec("SWARM-9")
+def test_a_peer_whose_addresses_nobody_told_is_looked_for_and_asked_for_at_neighbours() -> None:
+    world = World()
+    behind = neighbour("behind a relay", 9, socket=-1)
+    world.neighbours = [behind, *(neighbour(n, n) for n in range(1, 6))]
+    dial = world.begin()
+    assert world.searches == [WANTED]
+    asked = [peer_id(n) for n in range(1, MAX_SPECULATIVE_RELAYS + 1)]
+    assert [relay for _, relay, _ in world.requests] == asked
+
+    world.connect(neighbour("late", 8))
+    world.connect(neighbour("late, and behind a relay", 7, socket=-2))
+    assert [relay for _, relay, _ in world.requests] == [*asked, peer_id("late")]
+    assert world.outcomes() == {}
+    world.dials.on_circuit(WANTED, peer_id("late"), CIRCUIT, 0.2)
+    (handle,) = world.handshakes().values()
+    world.connect(Peer(handle, WANTED, CIRCUIT, True))
+    assert world.outcomes() == {dial: handle}
+
+
+@pytest.mark.spec("SWARM-9")
+def test_one_search_is_made_when_all_known_addresses_have_failed() -> None:
+    world = World()
+    world.book.add(WANTED, (NEAR,), AddressSource.IDENTIFY, 0.0)
+    dial = world.begin()
+    assert world.searches == []
+    world.fail("7.0.0.1")
+    assert world.searches == [WANTED]
+    world.dials.on_found(WANTED, [NEAR], 0.3)
+    assert world.outcomes() == {dial: ["no answer"]}
+    assert world.searches == [WANTED]
+
+
+def test_what_others_say_may_be_nonsense() -> None:
+    world = World()
+    dial = world.begin()
+    nonsense = ["/ip4/7.0.0.1/tcp/1", "/dns4/x/udp/1/noise", "/p2p-circuit", "/ip6/::1/udp/1/noise"]
+    world.dials.on_found(WANTED, [parse_multiaddr(text) for text in nonsense], 0.1)
+    assert world.outcomes() == {dial: ["no socket of this node reaches that address"]}
+
+
+# limits and refusals
+
+
+def test_what_cannot_be_dialled_is_refused_at_once() -> None:
+    world = World()
+    for peer, addresses, error in (
+        (world.own_id, (NEAR,), DialError),
+        (world.own_id, (through(RELAY, world.own_id),), DialError),
+        (None, (), DialError),
+        (WANTED, (parse_multiaddr("/ip4/1.2.3.4/tcp/1"),), AddressError),
+        (WANTED, (parse_multiaddr("/p2p-circuit"),), AddressError),
+        (WANTED, (parse_multiaddr("/dns4/x/udp/1/noise"),), LocalProtocolError),
+    ):
+        with pytest.raises(error):
+            world.dials.begin(peer, addresses, None, 0.0)
+    assert (world.outcomes(), world.handshakes(), world.dials._dials) == ({}, {}, {})
+
+
+def test_nobody_is_dialled_through_a_relay_without_a_name() -> None:
+    world = World()
+    dial = world.dials.begin(None, [through(RELAY)], None, 0.0)
+    assert world.requests == []
+    assert list(world.outcomes()) == [dial]
+
+
+@pytest.mark.spec("SWARM-3")
+def test_who_is_connected_is_not_dialled_again() -> None:
+    world = World()
+    dial = world.dials.begin(WANTED, [NEAR], 12, 0.0)
+    assert (world.outcomes(), world.handshakes()) == ({dial: 12}, {})
+
+
+def test_the_number_of_dials_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_DIALS", 2)
+    world = World()
+    first = world.begin(NEAR)
+    world.begin(NEAR)
+    with pytest.raises(DialError, match="as many peers"):
+        world.begin(NEAR)
+    world.dials.cancel_all()
+    assert world.handshakes() == {}
+    assert world.begin(NEAR) > first
+
+
+def test_so_many_tokens_are_kept_the_newest() -> None:
+    world = World()
+    for port in range(MAX_TOKENS + 3):
+        world.dials.keep_token(UdpAddr("7.0.0.1", port), b"t")
+    world.dials.keep_token(UdpAddr("7.0.0.1", 3), b"new")
+    assert len(world.dials.tokens) == MAX_TOKENS
+    assert list(world.dials.tokens)[-1].port == 3

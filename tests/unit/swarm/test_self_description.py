@@ -1,0 +1,96 @@
+"""What a node says of itself, and to whom: swarm/self_description.py."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from p2pnode.identity.peer_record import decode_peer_record_untrusted
+from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.protocols.relay import circuit_addrs
+from p2pnode.swarm.config import SwarmConfig
+from p2pnode.swarm.own_addresses import OwnAddresses
+from p2pnode.swarm.self_description import MAX_RECORDS, SelfDescription
+from p2pnode.swarm.service import Peer
+from p2pnode.transport.route import Route
+from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.identities import peer_id, private_key
+
+US = peer_id("us")
+LOOPBACK, PRIVATE, PUBLIC = "127.0.0.1", "192.168.0.7", "8.8.4.4"
+SEEN = parse_multiaddr("/ip4/9.9.9.9/udp/1/noise")
+(BEHIND,) = circuit_addrs((parse_multiaddr(f"/ip4/7.7.7.7/udp/1/noise/p2p/{peer_id('r')}"),), US)
+
+
+def description(interfaces: Sequence[str] = (LOOPBACK, PRIVATE, PUBLIC)) -> SelfDescription:
+    addresses = OwnAddresses()
+    addresses.add_socket(SocketId(1), UdpAddr("0.0.0.0", 4001), is_listening=True)
+    addresses.set_interfaces(tuple(interfaces))
+    made = SelfDescription(private_key("us"), SwarmConfig(), addresses, 1_700_000_000.0)
+    made.confirmed, made.relayed = (SEEN,), (BEHIND,)
+    return made
+
+
+def at(ip: str, socket: int = 1) -> Peer:
+    return Peer(1, peer_id("them"), Route(SocketId(socket), None, UdpAddr(ip, 5)), True)
+
+
+def listening(ip: str) -> Multiaddr:
+    return parse_multiaddr(f"/ip4/{ip}/udp/4001/noise")
+
+
+@pytest.mark.spec("SWARM-17")
+@pytest.mark.parametrize(
+    ("peer", "told"),
+    [
+        (at("5.5.5.5"), {SEEN, BEHIND, listening(PRIVATE)}),
+        (at("192.168.0.9"), {SEEN, BEHIND, listening(PRIVATE)}),
+        (at("127.0.0.1"), {SEEN, BEHIND, listening(PRIVATE), listening(LOOPBACK)}),
+        (at("127.0.0.1", socket=-1), {SEEN, BEHIND, listening(PRIVATE)}),
+    ],
+)
+def test_told_are_confirmed_relayed_and_shared_addresses(peer: Peer, told: set[Multiaddr]) -> None:
+    message = description().message(peer, 0.0)
+    assert set(message.listen_addrs) == told
+
+
+@pytest.mark.spec("SWARM-17")
+def test_a_public_address_is_not_told_before_strangers_were_seen_to_reach_it() -> None:
+    made = description()
+    for peer in (at("5.5.5.5"), at(PRIVATE), at(LOOPBACK)):
+        assert listening(PUBLIC) not in made.message(peer, 0.0).listen_addrs
+    made.confirmed = (listening(PUBLIC),)
+    assert listening(PUBLIC) in made.message(at("5.5.5.5"), 0.0).listen_addrs
+
+
+def test_where_a_peer_is_seen_is_told_unless_it_is_behind_a_relay() -> None:
+    made = description()
+    observed = made.message(at("5.5.5.5"), 0.0).observed_addr
+    assert str(observed) == "/ip4/5.5.5.5/udp/5/noise"
+    assert made.message(at("5.5.5.5", socket=-3), 0.0).observed_addr is None
+
+
+def test_relays_addresses_are_without_those_through_relays() -> None:
+    assert BEHIND not in description().direct()
+    assert BEHIND in description().advertised()
+
+
+def test_the_signed_record_says_the_same_and_is_signed_anew_only_for_news() -> None:
+    made = description()
+    first = made.message(at("5.5.5.5"), 0.0)
+    assert first.signed_peer_record is not None
+    record = decode_peer_record_untrusted(first.signed_peer_record)
+    assert record.peer_id == US
+    assert set(record.addrs) == set(first.listen_addrs)
+    assert made.message(at("6.6.6.6"), 1.0).signed_peer_record == first.signed_peer_record
+    made.renew()
+    renewed = made.message(at("6.6.6.6"), 1.0).signed_peer_record
+    assert renewed is not None
+    assert decode_peer_record_untrusted(renewed).seq > record.seq
+
+
+def test_so_many_records_are_kept() -> None:
+    made = description()
+    for number in range(3 * MAX_RECORDS):
+        made.confirmed = (parse_multiaddr(f"/ip4/9.9.9.9/udp/{number + 1}/noise"),)
+        made.message(at("5.5.5.5"), 0.0)
+        assert len(made._records) <= MAX_RECORDS
