@@ -55,6 +55,8 @@ class ConnectionPool:
         connections = [c for c in self._peers.get(peer_id, []) if c.handle != handle]
         if connections:
             self._peers[peer_id] = connections
+            if len(connections) == 1:
+                self._draining.pop(connections[0].handle, None)  # the only one is not superfluous
             return False
         return self._peers.pop(peer_id, None) is not None
 

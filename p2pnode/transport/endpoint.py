@@ -210,6 +210,8 @@ class Endpoint:
                 transmits += connection.poll_transmits(now)
                 if connection.has_more:
                     continue
+                # What a command since the last drain has caused, or it waits for the next packet.
+                self._collect(handle, connection)
                 self._sync(handle, connection, now)
             elif handle in self._dials:
                 self._poll_dial(handle, transmits, now)

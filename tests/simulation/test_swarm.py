@@ -433,3 +433,10 @@ def test_an_address_without_a_socket_for_it_says_so() -> None:
     address = udp_noise_multiaddr(UdpAddr("2001:4860::1", 1))
     a.do(a.swarm.dial, None, (address,), world.now)
     assert "no socket" in str(a.of(DialFailed)[0].attempts[0][1])
+
+
+def test_who_closes_a_connection_is_told_at_once() -> None:
+    a, b, world = two_nodes()
+    connection = a.connect(b)
+    a.do(a.swarm.disconnect, connection, world.now)
+    assert [e.connection for e in a.of(ConnectionClosed)] == [connection]

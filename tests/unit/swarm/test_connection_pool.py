@@ -69,3 +69,15 @@ def test_a_peer_is_gone_with_its_last_connection() -> None:
     assert pool.best(B) is None
     assert not pool.remove(B, 1)
     assert pool.poll_timeout() is None
+
+
+@pytest.mark.spec("SWARM-5")
+def test_the_only_one_that_is_left_is_not_superfluous() -> None:
+    pool = ConnectionPool(A)
+    pool.add(B, 1, True, 0.0)
+    loser = pool.add(B, 2, False, 0.1)
+    assert loser is not None
+    winner = 3 - loser
+    pool.remove(B, winner)
+    assert pool.best(B) == loser
+    assert pool.draining == ()

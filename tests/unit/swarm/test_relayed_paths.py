@@ -1,6 +1,6 @@
 """Circuits and punches as paths of a real connection: swarm/relayed_paths.py."""
 
-from typing import cast
+from typing import Any
 
 import pytest
 
@@ -9,9 +9,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.connection_pool import ConnectionPool
-from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.relay_client import RelayClient
 from p2pnode.swarm.relayed_paths import (
     MAX_REPLACEMENTS,
     MAX_STANDBY_RELAYS,
@@ -90,14 +88,15 @@ class World:
         self.book = AddressBook()
         addresses = OwnAddresses()
         addresses.add_socket(SocketId(0), UdpAddr("0.0.0.0", 1), is_listening=True)
-        self.relays, self.dials = FakeRelayClient(), FakeDials()
+        self.relays: Any = FakeRelayClient()
+        self.dials: Any = FakeDials()
         self.paths = RelayedPaths(
             side.endpoint,
             self.pool,
             self.book,
             addresses,
-            cast("RelayClient", self.relays),
-            cast("Dials", self.dials),
+            self.relays,
+            self.dials,
         )
 
     @property
