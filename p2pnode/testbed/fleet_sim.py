@@ -1,0 +1,263 @@
+"""A test swarm in virtual time: the same plan and the same board, without rights and processes.
+
+    fleet = SimFleet(plan, board, seed)
+    fleet.run_for(60)
+
+Rule: the same plan and seed give the same board.
+"""
+
+from typing import Final
+
+from p2pnode.clock import Instant
+from p2pnode.errors import P2PNodeError
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
+from p2pnode.machine import UdpAddr
+from p2pnode.netsim import nat_presets
+from p2pnode.netsim.firewall import FirewallBehaviour
+from p2pnode.netsim.host import Host
+from p2pnode.netsim.nat_behaviour import NatBehaviour
+from p2pnode.netsim.topology import Realm, SiteParams, internet
+from p2pnode.netsim.udp_block import BlockPolicy
+from p2pnode.netsim.world import World
+from p2pnode.protocols.relay import GENEROUS
+from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.swarm.events import (
+    ConnectionClosed,
+    DialFailed,
+    DialSucceeded,
+    ListenAddressesChanged,
+    PingFailed,
+    PongReceived,
+    ReachabilityChanged,
+    ReservationsChanged,
+    SwarmEvent,
+)
+from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.testbed.fleet import FleetPlan, Member, Pair
+from p2pnode.testbed.fleet_board import Board
+from p2pnode.wire.multiaddr import Multiaddr
+
+PORT: Final = 4001
+PROBE_PORT: Final = 5001
+"""for dial-backs"""
+START_INTERVAL: Final = 0.05
+"""seconds from one node's start to the next; chosen: about what processes take"""
+PING_INTERVAL: Final = 1.0  # seconds
+RETRY_INTERVAL: Final = 0.5
+"""seconds from a dial that failed to the next one; chosen: news take about as long"""
+TRACE_SIZE: Final = 1000
+"""packets remembered; chosen: nobody looks at more of them here"""
+
+_EASY = nat_presets.home()
+_HARD = nat_presets.corporate()
+_NATS: dict[str, NatBehaviour] = {
+    "port-forward": _EASY,
+    "full-cone": nat_presets.full_cone(),
+    "address-restricted": nat_presets.address_restricted(),
+    "port-restricted": _EASY,
+    "leaky": nat_presets.leaky_linux(),
+    "symmetric": _HARD,
+    "double": _EASY,
+    "symmetric-double": _EASY,
+    "udp-blocked": _EASY,
+}
+"""The box in front of the host, by the name of the kind; kinds without one are not here."""
+_CARRIERS: dict[str, NatBehaviour] = {"double": _EASY, "symmetric-double": _HARD}
+"""A second box in front of the first."""
+
+
+class SimFleet:
+    """All nodes of a swarm, each started a little after the one before."""
+
+    def __init__(self, plan: FleetPlan, board: Board, seed: int | str) -> None:
+        self._world = World(seed, trace_size=TRACE_SIZE)
+        self._plan = plan
+        core = internet(self._world)
+        self._nodes: dict[str, _SimNode] = {}
+        for i, member in enumerate(plan.members):
+            host = _add_host(core, member)
+            bootstrap = [self._nodes[relay.name] for relay in plan.bootstrap_of(member)]
+            node = _SimNode(host, member, board, bootstrap)
+            self._nodes[member.name] = node
+            self._world.at(i * START_INTERVAL, node.start)
+        self._world.at(len(plan.members) * START_INTERVAL, self._start_pings)
+
+    @property
+    def now(self) -> Instant:
+        """Seconds since the start, in virtual time."""
+        return self._world.now
+
+    def run_for(self, seconds: float) -> None:
+        """Lets so much virtual time pass."""
+        self._world.run_for(seconds)
+
+    def _start_pings(self) -> None:
+        for pair in self._plan.pairs:
+            self._nodes[pair.asker].start_pinging(pair, self._nodes[pair.target].peer_id)
+
+
+class _SimNode:
+    """A swarm on a host, which keeps to its bootstrap peers and pings whom it is told to ping."""
+
+    def __init__(
+        self, host: Host, member: Member, board: Board, bootstrap: list["_SimNode"]
+    ) -> None:
+        self._host = host
+        self._member = member
+        self._board = board
+        self._identity = PrivateKey.generate(host.entropy)
+        self.peer_id = PeerId.from_public_key(self._identity.public_key)
+        self._bootstrap = {node.peer_id: node.address() for node in bootstrap}
+        self._swarm: Swarm | None = None
+        self._pairs: dict[PeerId, Pair] = {}
+        self._dials: dict[int, PeerId] = {}
+        self._connections: dict[int, PeerId] = {}
+        """On which pings are on their way."""
+
+    def address(self) -> Multiaddr:
+        """Where a host that is not behind a NAT can be dialled."""
+        return udp_noise_multiaddr(UdpAddr(self._host.ip, PORT))
+
+    def start(self) -> None:
+        host, is_relay = self._host, self._member.is_relay
+        config = SwarmConfig()
+        if is_relay:
+            config = SwarmConfig(relay_mode=RelayMode.ALWAYS, relay_limits=GENEROUS)
+        swarm = self._swarm = host.attach(
+            lambda h: Swarm(
+                self._identity,
+                config=config,
+                secret=bytes(32),
+                entropy=h.entropy,
+                rng=h.rng,
+                now=h.now,
+                unix_now=h.unix_now,
+            ),
+            self._on_event,
+        )
+        host.call(swarm.add_socket, host.bind(PORT), UdpAddr("0.0.0.0", PORT), host.now)  # noqa: S104
+        host.call(swarm.add_probe_socket, host.bind(PROBE_PORT), UdpAddr("0.0.0.0", PROBE_PORT))  # noqa: S104
+        addresses = tuple(a for interface in host.interfaces for a in interface.addresses)
+        host.call(swarm.handle_interfaces_changed, addresses, host.now)
+        self._board.started(
+            self._member.name, str(self.peer_id), self._addresses(), self._host.world.now
+        )
+        for peer_id in self._bootstrap:
+            self._dial(peer_id)
+
+    def start_pinging(self, pair: Pair, peer_id: PeerId) -> None:
+        self._pairs[peer_id] = pair
+        self._board.asked(pair, self._host.world.now)
+        self._ping(peer_id)
+
+    def _ping(self, peer_id: PeerId) -> None:
+        """Pings a peer, or dials it first: the ping follows then."""
+        swarm = self._running
+        connection = swarm.pool.best(peer_id)
+        if connection is None:
+            self._dial(peer_id)
+            return
+        self._connections[connection] = peer_id
+        self._host.call(swarm.ping, connection, self._host.now)
+        self._host.world.after(PING_INTERVAL, lambda: self._ping(peer_id))
+
+    def _dial(self, peer_id: PeerId) -> None:
+        if self._running.pool.best(peer_id) is not None or peer_id in self._dials.values():
+            return
+        known = self._bootstrap.get(peer_id)
+        addresses = () if known is None else (known,)
+        try:
+            # The answer may come while the call lasts: without `drain` it waits.
+            dial_id = self._running.dial(peer_id, addresses, self._host.now)
+        except P2PNodeError as exc:
+            self._on_unreached(peer_id, str(exc))
+        else:
+            self._dials[dial_id] = peer_id
+            self._host.drain()
+
+    def _on_event(self, event: SwarmEvent) -> None:
+        name, board = self._member.name, self._board
+        match event:
+            case DialSucceeded(dial_id, _, _):
+                peer_id = self._dials.pop(dial_id, None)
+                if peer_id in self._pairs:
+                    self._later(0.0, peer_id)
+            case DialFailed(dial_id, attempts):
+                reasons = dict.fromkeys(str(reason) for _, reason in attempts)
+                peer_id = self._dials.pop(dial_id, None)
+                if peer_id is not None:
+                    self._on_unreached(peer_id, "; ".join(reasons) or "no address is known")
+            case PongReceived(connection, rtt):
+                self._on_pong(connection, rtt)
+            case PingFailed(connection, reason):
+                pair = self._pairs.get(self._connections.get(connection, self.peer_id))
+                if pair is not None:
+                    board.lost(pair, reason, self._host.world.now)
+            case ConnectionClosed(connection, peer_id, _, is_last):
+                self._connections.pop(connection, None)
+                if is_last and peer_id in self._bootstrap:
+                    self._host.world.after(RETRY_INTERVAL, lambda: self._dial(peer_id))
+            case ReachabilityChanged(reachability, _):
+                board.judged(name, reachability.value)
+            case ReservationsChanged(relays, _):
+                board.reserved(name, (str(relay) for relay in relays))
+                board.addresses_changed(name, self._addresses())
+            case ListenAddressesChanged():
+                board.addresses_changed(name, self._addresses())
+            case _:
+                pass
+
+    def _on_pong(self, connection: int, rtt: float) -> None:
+        peer_id = self._connections.get(connection)
+        pair = None if peer_id is None else self._pairs.get(peer_id)
+        found = self._running.connections.get(connection)
+        if pair is None or found is None:
+            return
+        path = "relayed" if found.route.is_relayed else "direct"
+        via = str(udp_noise_multiaddr(found.route.remote))
+        self._board.pong(pair, path, via, rtt, self._host.world.now)
+
+    def _on_unreached(self, peer_id: PeerId, reason: str) -> None:
+        pair = self._pairs.get(peer_id)
+        if pair is not None:
+            self._board.lost(pair, reason, self._host.world.now)
+            self._later(RETRY_INTERVAL, peer_id)
+        else:
+            self._host.world.after(RETRY_INTERVAL, lambda: self._dial(peer_id))
+
+    def _later(self, delay: float, peer_id: PeerId | None) -> None:
+        if peer_id is not None:
+            self._host.world.after(delay, lambda: self._ping(peer_id))
+
+    def _addresses(self) -> list[str]:
+        listening = self._running.listen_addresses()
+        direct = [str(with_peer_id(address, self.peer_id)) for address in listening]
+        return [*direct, *map(str, self._running.relay_client.addresses())]
+
+    @property
+    def _running(self) -> Swarm:
+        assert self._swarm is not None  # nobody asks for it before the start
+        return self._swarm
+
+
+def _add_host(core: Realm, member: Member) -> Host:
+    """Builds what is between the node and the Internet."""
+    kind, realm = member.kind, core
+    if (carrier := _CARRIERS.get(kind.name)) is not None:
+        realm, _ = core.carrier(f"{member.name}-isp", carrier)
+    site = realm.site(
+        member.name,
+        SiteParams(
+            nat=_NATS.get(kind.name),
+            firewall=FirewallBehaviour() if kind.name == "firewall" else None,
+            block=None if kind.udp else BlockPolicy(),
+        ),
+    )
+    (host,) = site.hosts
+    if kind.name == "port-forward":
+        assert site.nat is not None
+        for port in (PORT, PROBE_PORT):
+            site.nat.add_forward(UdpAddr(site.nat.public_ips[0], port), UdpAddr(host.ip, port))
+    return host
