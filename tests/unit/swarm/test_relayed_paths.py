@@ -1,6 +1,6 @@
 """Circuits and punches as paths of a real connection: swarm/relayed_paths.py."""
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -23,6 +23,10 @@ from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id
 from tests.support.pair import Pair
+
+if TYPE_CHECKING:
+    from p2pnode.swarm.dials import Dials
+    from p2pnode.swarm.relay_client import RelayClient
 
 RELAYS = [peer_id(f"relay {n}") for n in range(4)]
 HOST = parse_multiaddr("/ip4/9.0.0.1/udp/4001/noise")
@@ -88,15 +92,14 @@ class World:
         self.book = AddressBook()
         addresses = OwnAddresses()
         addresses.add_socket(SocketId(0), UdpAddr("0.0.0.0", 1), is_listening=True)
-        self.relays: Any = FakeRelayClient()
-        self.dials: Any = FakeDials()
+        self.relays, self.dials = FakeRelayClient(), FakeDials()
         self.paths = RelayedPaths(
             side.endpoint,
             self.pool,
             self.book,
             addresses,
-            self.relays,
-            self.dials,
+            cast("RelayClient", self.relays),
+            cast("Dials", self.dials),
         )
 
     @property
