@@ -130,6 +130,10 @@ class Prober:
         if found is not None:
             found.close(0, reason, now)
 
+    def close(self, now: Instant) -> None:
+        """Ends the dial-backs that are under way."""
+        self._endpoint.close_all("the node is going away", now)
+
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:

@@ -28,8 +28,8 @@ MAX_STANDBY_RELAYS: Final = 2
 """relays asked at once for another circuit to a peer; chosen: as many as a peer has"""
 
 MAX_REPLACEMENTS: Final = 8
-"""times in REPLACEMENT_WINDOW that relays are asked for one more circuit to a connected peer; chosen:
-or a relay that ends what it has just opened would keep us asking at the pace of its round trip"""
+"""times in REPLACEMENT_WINDOW that relays are asked for one more circuit to a connected peer;
+chosen: or a relay that ends what it has just opened would keep us asking at its own pace"""
 REPLACEMENT_WINDOW: Final = 60.0
 """seconds"""
 MAX_COUNTED: Final = 1024

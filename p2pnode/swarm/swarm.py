@@ -60,6 +60,9 @@ from p2pnode.transport.stream_events import (
 )
 from p2pnode.wire.multiaddr import Multiaddr
 
+MAX_VISITORS: Final = 64
+"""connections of those who came for something of their own; the oldest goes; chosen: as many as
+dial-backs may be under way"""
 OBSERVATION_REFRESH: Final = OBSERVATION_LIFETIME / 3
 """seconds between two refreshes of what connected peers observed; chosen: one may come late"""
 
@@ -322,6 +325,7 @@ class Swarm:
     def close(self, now: Instant, reason: str = "the node is going away") -> None:
         """Closes everything; what tells the peers leaves with the next transmits."""
         self._dials.cancel_all()
+        self._prober.close(now)
         self._endpoint.close_all(reason, now)
 
     # the machine
@@ -490,7 +494,7 @@ class Swarm:
                 self.disconnect(handle, now, reason=reason)
                 self._dials.on_dial_failed(handle, DialError(reason), now)
             else:
-                self.facts.visitors[handle] = peer
+                self._receive_visitor(peer, now)
             return
         self._peers[handle] = peer
         loser = self.pool.add(event.peer_id, handle, event.is_initiator, now)
@@ -501,7 +505,17 @@ class Swarm:
             service.on_connected(peer, now)
         self._dials.on_connected(peer, now)
         if loser is not None:
-            self._close_if_drained(loser, now)
+            # Only who began it ends it at once: the other side may have seen the two the other
+            # way round, and both would be gone.
+            found = self._endpoint.connection(loser)
+            if found is not None and found.is_initiator:
+                self._close_if_drained(loser, now)
+
+    def _receive_visitor(self, peer: Peer, now: Instant) -> None:
+        visitors = self.facts.visitors
+        visitors[peer.connection] = peer
+        if len(visitors) > MAX_VISITORS:
+            self.disconnect(next(iter(visitors)), now, reason="too many visitors")
 
     def _on_closed(self, handle: int, reason: P2PNodeError, now: Instant) -> None:
         peer = self._peers.pop(handle, None)

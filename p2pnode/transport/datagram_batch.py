@@ -7,8 +7,8 @@ from p2pnode.transport.route import Route
 
 MAX_SEGMENTS: Final = 64
 """datagrams in one call; the kernel's UDP_MAX_SEGMENTS where it is smallest"""
-MAX_BATCH_SIZE: Final = 65_000
-"""bytes in one call: below what one IP packet may be long"""
+MAX_BATCH_SIZE: Final = 64_424
+"""bytes in one call: below an IP packet's limit, with a circuit's header on each segment"""
 
 
 class DatagramBatch:

@@ -133,7 +133,12 @@ class PathSet:
 
         Returns the path id.  Raises LocalProtocolError where the peer allows no further path now.
         """
-        started = (p.path_id for p in self.paths.values() if p.route is None)
+        # One that tries a circuit is none: whichever route came first would end the other.
+        started = (
+            p.path_id
+            for p in self.paths.values()
+            if p.route is None and not any(v.route.is_relayed for v in p.validations.values())
+        )
         path_id = next(started, self._next_path_id)
         path = self.get_or_create(path_id, now) if path_id <= self.max_path_id else None
         if path is None:

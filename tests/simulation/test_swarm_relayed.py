@@ -9,7 +9,7 @@ from p2pnode.machine import UdpAddr
 from p2pnode.netsim.host import Host
 from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_presets import corporate, full_cone, home
-from p2pnode.netsim.topology import Pair, nat_pair, pair
+from p2pnode.netsim.topology import Pair, PairParams, nat_pair, pair
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import (
     ConnectionEstablished,
@@ -350,3 +350,17 @@ def test_a_node_that_is_short_of_relays_meets_peers_of_its_peers() -> None:
     met = [e for e in node.of(ConnectionEstablished) if e.peer_id == second.peer_id]
     assert len(met) == 1
     assert net.world.now - start > 0.5, "only after it was settled who reaches it"
+
+
+@pytest.mark.spec("SWARM-14")
+def test_visitors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pnode.swarm.swarm.MAX_VISITORS", 2)
+    network = pair(1, PairParams(public_hosts=4))
+    host = SimNode(network.a)
+    config = SwarmConfig(transport=TransportConfig(max_streams=0))
+    visitors = [SimNode(h, config=config) for h in network.public]
+    for visitor in visitors:
+        visitor.dial(host)
+        network.world.run_for(0.5)
+    assert len(host.swarm.facts.visitors) == 2
+    assert host.swarm.pool.peers() == {}
