@@ -97,13 +97,13 @@ class LossRecovery:
         "_discarded_below",
         "_ecn",
         "_ecn_reported",
-        "_last_eliciting_at",
         "_loss_time",
         "_lost",
         "_mtu",
         "_next",
         "_packet_threshold",
         "_probed",
+        "_progress_at",
         "_rng",
         "_rtt",
         "_sent",
@@ -147,7 +147,8 @@ class LossRecovery:
         self._ecn_reported = 0
         self._discarded_below = 0
         self._unprompted = 0
-        self._last_eliciting_at: Instant = -inf
+        self._progress_at: Instant = -inf
+        """When the probe timeout began to run: something was acknowledged, or had to be."""
         self._loss_time: Instant | None = None
         self._packet_threshold = PACKET_THRESHOLD
         self._time_threshold = TIME_THRESHOLD
@@ -160,8 +161,9 @@ class LossRecovery:
         self._sent[number] = packet
         self._next = number + 1
         if packet[3]:
+            if not self.bytes_in_flight:
+                self._progress_at = now
             self.bytes_in_flight += packet[2]
-            self._last_eliciting_at = now
             self._unprompted = 0
             return
         self._unprompted += 1
@@ -217,6 +219,7 @@ class LossRecovery:
             self._rtt.update(now - last[1], ack.delay_us * 1e-6, max_ack_delay, now)
         if acked_bytes:
             self.pto_count = 0
+            self._progress_at = now
         self._report_ecn(len(newly_acked), ack, largest_is_new, last[1], now)
         self._report_mtu(newly_acked, now)
         lost = self._detect_lost(now)
@@ -247,7 +250,7 @@ class LossRecovery:
         if not self.bytes_in_flight or now < self._pto_at():
             return TimeoutOutcome([], 0)
         self.pto_count += 1
-        self._last_eliciting_at = now  # or a caller that may not send would spin
+        self._progress_at = now  # or a caller that may not send would spin
         if self._ecn is not None:
             self._ecn.on_probe_timeout(self.pto_count)
         if self._mtu is not None:
@@ -474,8 +477,10 @@ class LossRecovery:
 
     def _pto_at(self) -> Instant:
         interval = self._rtt.pto_interval(self.max_ack_delay)
-        backed_off = interval * (1 << min(self.pto_count, MAX_PTO_BACKOFF))
-        return self._last_eliciting_at + max(interval, min(backed_off, MAX_PTO_INTERVAL))
+        # The second one is as long as the first: after it, another path takes over.
+        doublings = min(max(0, self.pto_count - 1), MAX_PTO_BACKOFF)
+        backed_off = interval * (1 << doublings)
+        return self._progress_at + max(interval, min(backed_off, MAX_PTO_INTERVAL))
 
     def _release_oldest(self) -> None:
         """Lets the frames of the oldest packets be sent again, as many as there are probes."""

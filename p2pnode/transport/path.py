@@ -26,6 +26,9 @@ MAX_RESPONSES: Final = 16
 """PATH_RESPONSEs that wait to be sent; chosen: two for every address that may be probing us"""
 MAX_RESPONSES_PER_ROUTE: Final = 2
 """of them to one address, or a packet full of challenges would bring a victim many answers"""
+SETTLING_TIME: Final = 5.0
+"""seconds in which the initiator does not follow the peer to another of the addresses that were
+tried together; chosen: the responder has followed the initiator by then"""
 
 
 class PathLimits(NamedTuple):
@@ -42,7 +45,9 @@ class Path:
     """State of one path id.  `route` is None until some address has been validated."""
 
     __slots__ = (
+        "_alternates",
         "_limits",
+        "_settled_at",
         "_wanted",
         "acks",
         "controller",
@@ -84,6 +89,9 @@ class Path:
         self.validations: dict[RouteKey, RouteValidation] = {}
         self.responses: list[tuple[Route, bytes]] = []
         self._wanted: RouteKey | None = None
+        self._alternates: dict[RouteKey, None] = {}
+        """Other addresses that were tried, or used, when the route was chosen."""
+        self._settled_at: Instant = now
         self.is_peer_available = True
         self.is_lost = False
         """Its route is gone for good."""
@@ -130,6 +138,10 @@ class Path:
         """The newest packet that is more than a probe came from this route."""
         self._wanted = route.key
 
+    def is_settling(self, route: Route, now: Instant) -> bool:
+        """Whether both ends may still be choosing among several addresses, of which this is one."""
+        return now < self._settled_at and route.key in self._alternates and not self.is_suspect
+
     def add_response(self, route: Route, data: bytes) -> None:
         """Takes a PATH_CHALLENGE, to be answered where it came from."""
         same = sum(waiting.key == route.key for waiting, _ in self.responses)
@@ -152,6 +164,10 @@ class Path:
     def move(self, route: Route, rtt: float, now: Instant) -> None:
         """Makes a validated route the one that is used."""
         old = self.route
+        alternates = [old.key] if old is not None else []
+        alternates += [*self.validations, *(key for key in self._alternates if old is not None)]
+        self._alternates = {key: None for key in alternates[:MAX_ROUTES] if key != route.key}
+        self._settled_at = now + SETTLING_TIME
         self.route = route
         self.is_lost = False
         self._wanted = route.key

@@ -224,10 +224,13 @@ class PathSet:
                 if route.local_ip is not None and route.local_ip != current.local_ip:
                     path.route = route
             return
-        if is_newest and not is_probing:
+        is_move = is_newest and not is_probing
+        if is_move and self._is_initiator and path.is_settling(route, now):
+            is_move = False  # the responder follows us, or both would follow each other for ever
+        if is_move:
             path.on_data_from(route)
         validation = path.validations.get(route.key)
-        if validation is None and (is_newest or current is None):
+        if validation is None and (is_move or current is None):
             path.probe(route, self._entropy, now, address_proven=self._is_proven(route))
             validation = path.validations.get(route.key)
         if validation is not None:

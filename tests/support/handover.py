@@ -11,15 +11,16 @@ path may be impossible, so it never counts as a way.
 """
 
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from p2pnode.clock import Instant
-from p2pnode.errors import ClosedByPeer, ClosedLocally, P2PNodeError, TransportError
+from p2pnode.errors import ClosedByPeer, ClosedLocally, ConnectionLost, P2PNodeError, TransportError
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import circuit_addr
 from p2pnode.netsim import topology
 from p2pnode.netsim.link import Link, LinkParams
 from p2pnode.netsim.nat_behaviour import NatBehaviour
@@ -34,12 +35,15 @@ from p2pnode.swarm.relay_server import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.error_code import ErrorCode
+from p2pnode.wire.multiaddr import Multiaddr
 from tests.support.sim_node import SimNode
 
 PROTOCOL: Final = "/test/handover"
 RELAYS: Final = 2
 REDIAL: Final = 5.0
 """seconds between two looks whether the relays are still connected, as `io.bootstrap` has them"""
+SETTLE: Final = 0.5
+"""seconds after a dial that went through two relays until both ends agree which connection stays"""
 GRACE: Final = 120.0
 """seconds: a relay that has served all that time is a way.  Idle timeout of a relay's connection
 that nobody uses (45), the rest of a relay that failed (15, 30), a dial (10), and some loss"""
@@ -49,6 +53,21 @@ MAX_CIRCUITS: Final = 8
 """circuits of one node with one peer and two relays: asked by either end, and one that is ending"""
 MAX_STREAMS: Final = 24
 """streams of one connection at a time: ours, identify pushes, dcutr, circuits"""
+
+
+class ToldNode(SimNode):
+    """A node that tells each event at the time at which it happens."""
+
+    on_told: "Callable[[ToldNode, events.SwarmEvent], object] | None" = None
+
+    def _on_event(self, event: events.SwarmEvent) -> None:
+        if self.on_told is not None:
+            self.on_told(self, event)
+        super()._on_event(event)
+
+    def _read(self, stream: SwarmStream) -> None:
+        with suppress(ConnectionLost):
+            super()._read(stream)
 
 
 class Wall:
@@ -117,12 +136,15 @@ class Loss:
 class Handover:
     """The scene.  Every method but the facts is something that happens."""
 
-    def __init__(self, seed: int, nat_a: NatBehaviour | None, nat_b: NatBehaviour | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        nat_a: NatBehaviour,
+        nat_b: NatBehaviour,
+    ) -> None:
         net = topology.pair(
             seed,
-            PairParams(
-                a=SiteParams(nat=nat_a), b=SiteParams(nat=nat_b), public_hosts=RELAYS
-            ),
+            PairParams(a=SiteParams(nat=nat_a), b=SiteParams(nat=nat_b), public_hosts=RELAYS),
         )
         self.world = net.world
         self.story: list[str] = []
@@ -131,14 +153,15 @@ class Handover:
         self._public = {name: _prefix_of(site) for name, site in self.sites.items()}
         self._relay_hosts = net.public
         relaying = SwarmConfig(relay_mode=RelayMode.ALWAYS)
-        self.relays = [SimNode(host, config=relaying) for host in net.public]
-        self.a, self.b = SimNode(net.a), SimNode(net.b)
+        self.relays = [ToldNode(host, config=relaying) for host in net.public]
+        # A node that relays is dialled for that, and the pool then drops the connection it has.
+        end = SwarmConfig(relay_mode=RelayMode.OFF)
+        self.a, self.b = ToldNode(net.a, config=end), ToldNode(net.b, config=end)
         self.nodes = {"A": self.a, "B": self.b}
         self._cut = [False] * RELAYS
         self._draining = [False] * RELAYS
         self._down = dict.fromkeys(self.nodes, False)
         self._serves_since: list[Instant | None] = [0.0] * RELAYS
-        self._told = dict.fromkeys((*self.nodes, "R0", "R1"), 0)
         self._dials: dict[tuple[str, int], int] = {}
         self._handles: dict[str, int | None] = dict.fromkeys(self.nodes)
         self.losses: dict[str, Loss] = {}
@@ -147,6 +170,8 @@ class Handover:
         self._next_ip = dict.fromkeys(self.nodes, 1)
         for node in self.nodes.values():
             node.serve(PROTOCOL)
+        for node in (*self.nodes.values(), *self.relays):
+            node.on_told = self._on_event
         self._keep_relays()
 
     # facts
@@ -186,15 +211,13 @@ class Handover:
         """A has its reservations, and B dials it through relay 0; both open a stream."""
         with self.telling():
             self.world.run_until(lambda: len(self.a.swarm.relay_client.addresses()) >= RELAYS, 30)
-            through = next(
-                a
-                for a in self.a.swarm.relay_client.addresses()
-                if self.relays[0].peer_id.multihash in bytes(a)
-            )
-            self.redial(through)
+            ways = self.a.swarm.relay_client.addresses()
+            first = self.relays[0].peer_id
+            found = (a for a in ways if (c := circuit_addr(a)) is not None and c.relay == first)
+            self.redial(next(found))
             assert self.is_connected, "B did not reach A through relay 0"
 
-    def redial(self, *addresses: object, timeout: float = 30.0) -> bool:
+    def redial(self, *addresses: Multiaddr, timeout: float = 30.0) -> bool:
         """B dials A, both open a stream; returns whether B got through."""
         b = self.b
         self.tell("B dials A")
@@ -203,20 +226,16 @@ class Handover:
         except P2PNodeError as error:
             self.tell(f"B cannot dial: {error}")
             return False
-        kinds = (events.DialSucceeded, events.DialFailed)
-
-        def ended() -> events.DialSucceeded | events.DialFailed | None:
-            found = (e for kind in kinds for e in b.of(kind) if e.dial_id == dial_id)
-            return next(found, None)
-
-        self.world.reaches(lambda: ended() is not None, timeout)
-        outcome = ended()
+        self.world.reaches(lambda: outcome_of(b, dial_id) is not None, timeout)
+        outcome = outcome_of(b, dial_id)
         if not isinstance(outcome, events.DialSucceeded):
             self.tell(f"B's dial failed: {outcome}")
             return False
-        if not self.world.reaches(lambda: self._pool_handle("A") is not None, 10):
+        self.world.run_for(SETTLE)  # handshakes through both relays may have succeeded
+        self._handles = {name: self._pool_handle(name) for name in self.nodes}
+        if None in self._handles.values():
+            self.tell("B's dial succeeded, but the connection is gone")
             return False
-        self._handles = {"A": self._pool_handle("A"), "B": outcome.connection}
         self.losses = {}
         for name, node in self.nodes.items():
             handle = self._handles[name]
@@ -224,7 +243,10 @@ class Handover:
             node.received.clear()
             self.traffic[name].begin(node.open(handle, PROTOCOL))
             self.write(name, 1000)
-        return True
+        streams = [traffic.stream for traffic in self.traffic.values()]
+        return self.world.reaches(
+            lambda: all(s is not None and s.is_negotiated for s in streams), timeout
+        )
 
     # what happens
 
@@ -338,7 +360,6 @@ class Handover:
 
     def check(self) -> None:
         """Raises AssertionError where something is not as it must always be."""
-        self._listen()
         for name, other in (("A", "B"), ("B", "A")):
             node, traffic = self.nodes[name], self.traffic[other]
             handle, stream = self._handles[name], traffic.stream
@@ -362,15 +383,8 @@ class Handover:
         twice = [key for key, count in routes.items() if count > 2]
         assert not twice, f"{name} has {routes[twice[0]]} paths over one route, {twice[0]}"
 
-    def _listen(self) -> None:
-        """Tells what the nodes reported since the last time."""
-        everybody = {**self.nodes, "R0": self.relays[0], "R1": self.relays[1]}
-        for name, node in everybody.items():
-            start, self._told[name] = self._told[name], len(node.events)
-            for event in node.events[start:]:
-                self._on_event(name, node, event)
-
-    def _on_event(self, name: str, node: SimNode, event: events.SwarmEvent) -> None:
+    def _on_event(self, node: SimNode, event: events.SwarmEvent) -> None:
+        name = self._who(node.peer_id)
         match event:
             case events.ConnectionClosed(handle, peer_id, reason):
                 self._on_closed(name, handle, peer_id, reason)
@@ -381,7 +395,7 @@ class Handover:
                 self.tell(f"  {name}'s punch {number} ({strategy}): {is_direct} {reason}")
             case events.ReservationsChanged(relays):
                 self.tell(f"  {name} is reserved at {[self._who(r) for r in relays]}")
-            case events.ConnectionEstablished(_, peer_id):
+            case events.ConnectionEstablished(_, peer_id, is_initiator) if is_initiator:
                 self.tell(f"  {name} is connected with {self._who(peer_id)}")
             case _:
                 pass
@@ -405,19 +419,12 @@ class Handover:
             with FailureReport(self.world):
                 yield
         except Exception as error:
-            self._listen_quietly()
             error.add_note("\n".join(self.story))
             self.story = ["(told above)"]
             raise
 
     def tell(self, what: str) -> None:
         self.story.append(f"{self.world.now:9.3f} s  {what}")
-
-    def _listen_quietly(self) -> None:
-        try:
-            self._listen()
-        except AssertionError as error:
-            self.tell(f"  and then: {error}")
 
     def _interfaces_changed(self, name: str) -> None:
         node = self.nodes[name]
@@ -443,9 +450,7 @@ class Handover:
 
     def _is_dialling(self, key: tuple[str, int]) -> bool:
         dial_id = self._dials.get(key)
-        node = self.nodes[key[0]]
-        ended = (*node.of(events.DialSucceeded), *node.of(events.DialFailed))
-        return dial_id is not None and all(e.dial_id != dial_id for e in ended)
+        return dial_id is not None and outcome_of(self.nodes[key[0]], dial_id) is None
 
     def _pool_handle(self, name: str) -> int | None:
         other = self.b if name == "A" else self.a
@@ -470,8 +475,14 @@ class Handover:
         return wall
 
 
+def outcome_of(node: SimNode, dial_id: int) -> events.DialSucceeded | events.DialFailed | None:
+    """Returns how a dial has ended, or None while it has not."""
+    for event in node.events:
+        if isinstance(event, events.DialSucceeded | events.DialFailed) and event.dial_id == dial_id:
+            return event
+    return None
+
+
 def _prefix_of(site: Site) -> str:
     ip = site.hosts[0].ip if site.nat is None else site.nat.public_ips[0]
     return ip.rsplit(".", 1)[0] + "."
-
-

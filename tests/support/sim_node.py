@@ -1,8 +1,10 @@
 """A whole node in the simulator: a `Swarm` on a `netsim` host, and what it has reported."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from p2pnode.errors import ConnectionLost
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
@@ -134,7 +136,8 @@ class SimNode:
     def _on_event(self, event: SwarmEvent) -> None:
         self.events.append(event)
         if isinstance(event, StreamOpened | StreamReadable):
-            self._read(event.stream)
+            with contextlib.suppress(ConnectionLost):  # who reads on is told the reason
+                self._read(event.stream)
 
     def _read(self, stream: SwarmStream) -> None:
         key = (stream.connection, stream.stream_id)

@@ -195,7 +195,7 @@ def test_probe_timeouts_double_up_to_a_bound_until_an_ack_comes():
         now = at
         sender.recovery.on_timeout(now)
         sender.send(1, now=now)
-    assert waits[1:3] == pytest.approx([2 * waits[0], 4 * waits[0]])
+    assert waits[1:4] == pytest.approx([waits[0], 2 * waits[0], 4 * waits[0]])
     assert waits[-1] == pytest.approx(MAX_PTO_INTERVAL)
     sender.ack((12, 13), now=now + RTT)
     assert sender.recovery.pto_count == 0
