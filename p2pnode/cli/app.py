@@ -9,7 +9,20 @@ from typing import Annotated, cast
 import typer
 
 from p2pnode.cli import id as id_command
-from p2pnode.cli import identify, ping, pipe, receive, run, send
+from p2pnode.cli import (
+    identify,
+    join,
+    netcheck,
+    ping,
+    pipe,
+    receive,
+    relay,
+    run,
+    send,
+    status,
+    swarm,
+    why,
+)
 from p2pnode.cli.command import Invocation
 from p2pnode.cli.environment import Environment
 from p2pnode.cli.output import Output
@@ -57,6 +70,12 @@ def program(
 
 
 app.command("run")(run.run)
+app.command("join")(join.join)
+app.command("relay")(relay.relay)
+app.command("status")(status.status)
+app.command("why")(why.why)
+app.command("netcheck")(netcheck.netcheck)
+app.command("swarm")(swarm.swarm)
 app.command("id")(id_command.show_id)
 app.command("ping")(ping.ping)
 app.command("identify")(identify.identify)

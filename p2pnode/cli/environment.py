@@ -6,15 +6,19 @@ network; and nothing heavy is imported before a command asks for it.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
+    from trio import TaskStatus
+
     from p2pnode.cli.node_report import NodeReport
     from p2pnode.io.applications.peer_stream import NodeStream
     from p2pnode.io.control_operations import ControlledNode
+    from p2pnode.io.metrics_server import MetricsAddress
+    from p2pnode.protocols.relay import AccessList, RelayLimits
 
 
 class Traces(NamedTuple):
@@ -27,6 +31,19 @@ class Traces(NamedTuple):
 NO_TRACES = Traces()
 
 
+class RelayRequest(NamedTuple):
+    """What a node is to be as a relay for others."""
+
+    mode: Literal["off", "when public", "always"] = "when public"
+    limits: "RelayLimits | None" = None
+    """None: modest ones."""
+    access: "AccessList | None" = None
+    """Who may use it; None: everybody."""
+
+
+DEFAULT_RELAY = RelayRequest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRequest:
     """What kind of node a command wants."""
@@ -37,6 +54,9 @@ class NodeRequest:
     listen: tuple[str, ...] | None
     """Multiaddrs; None for all interfaces, empty to dial only."""
     traces: Traces = NO_TRACES
+    bootstrap: tuple[str, ...] = ()
+    """Multiaddrs of peers to be connected with all the time."""
+    relay: RelayRequest = DEFAULT_RELAY
 
 
 class CommandNode(Protocol):
@@ -58,6 +78,16 @@ class CommandNode(Protocol):
 
     def reports(self) -> "AsyncIterator[NodeReport]":
         """What the node learns from now on."""
+        ...
+
+    async def serve_metrics(
+        self, address: "MetricsAddress", *, task_status: "TaskStatus[MetricsAddress]"
+    ) -> None:
+        """Serves Prometheus metrics until cancelled.  Raises ListenError."""
+        ...
+
+    async def drain(self, grace: float) -> None:
+        """Moves the circuits of others away; takes `grace` seconds at most."""
         ...
 
 

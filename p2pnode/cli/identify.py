@@ -8,10 +8,11 @@ from p2pnode.cli.command import begin
 from p2pnode.cli.environment import Traces
 from p2pnode.cli.escape import shorten
 from p2pnode.cli.options import (
-    AddressArgument,
+    BootstrapOption,
     DataOption,
     JsonOption,
     KeyLogOption,
+    PeerArgument,
     QlogOption,
     VerboseOption,
 )
@@ -25,7 +26,8 @@ MAX_LINES_SHOWN = 50  # of a list; chosen: more is for --json
 
 def identify(
     context: typer.Context,
-    address: AddressArgument,
+    peer: PeerArgument,
+    bootstrap: BootstrapOption = None,
     data: DataOption = None,
     json: JsonOption = False,
     qlog: QlogOption = None,
@@ -36,12 +38,14 @@ def identify(
     environment, output = begin(context, is_json=json, verbose=verbose)
     from dataclasses import asdict
 
-    from p2pnode.cli.access import open_access
+    from p2pnode.cli.access import Errand, open_access
     from p2pnode.cli.session import run_session
 
+    errand = Errand(peer, data, tuple(bootstrap or ()), Traces(qlog, key_log))
+
     async def command(_: "Session") -> int:
-        async with open_access(environment, output, data, Traces(qlog, key_log), address) as access:
-            report = await access.identify(address)
+        async with open_access(environment, output, errand) as access:
+            report = await access.identify(peer)
         output.emit(asdict(report), _text(report))
         return 0
 

@@ -43,7 +43,7 @@ class Interrupts:
 
     @contextmanager
     def ending_by(self, end: Callable[[], None]) -> Generator[None, None, None]:
-        """Calls `end` on the first signal, at once where it has come already.
+        """Calls `end` on each signal, at once where one has come already.
 
         `end` is called from inside of a signal handler.
         """
@@ -57,7 +57,7 @@ class Interrupts:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self._count += 1
-        if self._count == 1 and self._end is not None:
+        if self._end is not None:
             self._end()
         if self._count >= PATIENCE:
             signal.signal(number, signal.SIG_DFL)

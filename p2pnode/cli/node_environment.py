@@ -1,5 +1,6 @@
 """The outside as it is: nodes on the network and folders on the disk."""
 
+import gc
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +10,12 @@ from p2pnode.cli.environment import CommandNode, NodeRequest
 from p2pnode.errors import P2PNodeError
 
 if TYPE_CHECKING:
+    from trio import TaskStatus
+
     from p2pnode.cli.node_report import NodeReport
     from p2pnode.io.applications.peer_stream import NodeStream
     from p2pnode.io.control_operations import ControlledNode
+    from p2pnode.io.metrics_server import MetricsAddress
     from p2pnode.io.node import Node
     from p2pnode.io.node_events import EventSubscription
 
@@ -22,11 +26,19 @@ class NodeEnvironment:
     @asynccontextmanager
     async def open_node(self, request: NodeRequest) -> AsyncGenerator[CommandNode, None]:
         """Yields a node.  Raises P2PNodeError; DataFolderInUse where another node is on it."""
+        gc.disable()  # see `main`
         from p2pnode.io.node_lifetime import open_node
+        from p2pnode.protocols.relay.limits import MODEST, AccessList
+        from p2pnode.swarm.relay_server import RelayMode
 
+        gc.enable()
         async with open_node(
             data_folder=request.data,
             listen=request.listen,
+            bootstrap=request.bootstrap,
+            relay_mode=RelayMode(request.relay.mode),
+            relay_limits=request.relay.limits or MODEST,
+            relay_access=request.relay.access or AccessList(),
             control_socket=request.data is not None,
             key_log=request.traces.key_log,
             qlog_dir=_made(request.traces.qlog_dir),
@@ -93,9 +105,24 @@ class _OpenNode:
     def reports(self) -> "AsyncIterator[NodeReport]":
         return _reports(self._node.events())
 
+    async def serve_metrics(
+        self, address: "MetricsAddress", *, task_status: "TaskStatus[MetricsAddress]"
+    ) -> None:
+        from p2pnode.io.metrics import NodeMetrics
+        from p2pnode.io.metrics_server import serve_metrics
+        from p2pnode.io.node_metrics import NodeFactsSource
+
+        source = NodeFactsSource(self._node)
+        await serve_metrics(NodeMetrics(source), address, task_status=task_status)
+
+    async def drain(self, grace: float) -> None:
+        await self._node.drain(grace)
+
 
 async def _reports(events: "EventSubscription") -> "AsyncIterator[NodeReport]":
-    from p2pnode.cli.node_reports import report_of
+    from p2pnode.cli.node_reports import Reporter
 
+    reporter = Reporter()
     async for event in events:
-        yield report_of(event)
+        for report in reporter.reports_of(event):
+            yield report

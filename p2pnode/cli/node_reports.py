@@ -1,12 +1,19 @@
-"""The node's events in the words of `p2pnode run`."""
+"""The node's events in the words of `p2pnode run`.
 
-from typing import assert_never
+Rule: one line for a person, whatever peers say, and an object for a script with the keys that
+issue and specs promise.
+"""
+
+from collections.abc import Sequence
+from typing import Any, assert_never
 
 from p2pnode.cli.escape import shorten
 from p2pnode.cli.node_report import NodeReport
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import circuit_addr, udp_noise_multiaddr
 from p2pnode.io.node_events import (
     AddressObserved,
+    BootstrapFailed,
     EventsDropped,
     ListenAddressesChanged,
     NodeEvent,
@@ -14,33 +21,73 @@ from p2pnode.io.node_events import (
     PeerConnected,
     PeerDisconnected,
     PeerIdentified,
+    PunchEnded,
+    ReachabilityChanged,
+    ReservationsChanged,
 )
+from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition
+from p2pnode.wire.multiaddr import Multiaddr
 
 
-def report_of(event: NodeEvent) -> NodeReport:
-    """Returns what to print."""
-    match event:
-        case PeerConnected():
-            return _connected(event)
-        case PeerDisconnected(peer_id, reason):
-            fields = {"peer": str(peer_id), "reason": str(reason)}
-            return NodeReport("disconnected", fields, f"lost       {peer_id}: {reason}")
-        case PeerIdentified():
-            return _identified(event)
-        case AddressObserved():
-            return _observed(event)
-        case PathChanged():
-            return _path_changed(event)
-        case ListenAddressesChanged():
-            addresses = [str(address) for address in event.addresses]
-            text = "\n".join(f"listening  {a}" for a in addresses) or "listening  nowhere"
-            return NodeReport("addresses", {"addresses": addresses}, text)
-        case EventsDropped(dropped):
-            text = f"{dropped} events are not shown: they came faster than they could be printed"
-            return NodeReport("dropped", {"count": dropped}, text)
-        case _:
-            assert_never(event)
+class Reporter:
+    """Makes reports of one node's events."""
+
+    def __init__(self) -> None:
+        self._through: dict[PeerId, tuple[str, ...]] = {}
+        """Our addresses through each relay, as last reported."""
+        self._listening: list[str] | None = None
+
+    def reports_of(self, event: NodeEvent) -> list[NodeReport]:
+        """Returns what to print."""
+        match event:
+            case PeerConnected():
+                return [_connected(event)]
+            case PeerDisconnected(peer_id, reason):
+                fields = {"peer": str(peer_id), "reason": str(reason)}
+                return [NodeReport("disconnected", fields, f"lost       {peer_id}: {reason}")]
+            case PeerIdentified():
+                return [_identified(event)]
+            case AddressObserved():
+                return [_observed(event)]
+            case PathChanged():
+                return [_path_changed(event)]
+            case ListenAddressesChanged():
+                addresses = [str(address) for address in event.addresses]
+                if addresses == self._listening:
+                    return []
+                self._listening = addresses
+                text = "\n".join(f"listening  {a}" for a in addresses) or "listening  nowhere"
+                return [NodeReport("addresses", {"addresses": addresses}, text)]
+            case ReachabilityChanged(reachability, verdicts):
+                return [_reachability(reachability, verdicts)]
+            case ReservationsChanged():
+                return self._reservations(event)
+            case PunchEnded():
+                return [_punch(event)]
+            case BootstrapFailed(target, reason, retry_in):
+                fields = {"address": target, "reason": reason}
+                text = f"no connection to {target}: {reason}; trying again in {retry_in:.0f} s"
+                return [NodeReport("dial_failed", fields, text)]
+            case EventsDropped(dropped):
+                text = (
+                    f"{dropped} events are not shown: they came faster than they could be printed"
+                )
+                return [NodeReport("dropped", {"count": dropped}, text)]
+            case _:
+                assert_never(event)
+
+    def _reservations(self, event: ReservationsChanged) -> list[NodeReport]:
+        """Returns a report for each relay that is new, that is found elsewhere, or that is lost."""
+        through: dict[PeerId, tuple[str, ...]] = dict.fromkeys(event.relays, ())
+        for address in event.addresses:
+            circuit = circuit_addr(address)
+            if circuit is not None:
+                through[circuit.relay] = (*through.get(circuit.relay, ()), str(address))
+        lost: dict[PeerId, tuple[str, ...]] = {r: () for r in self._through if r not in through}
+        changed = {r: a for r, a in through.items() if self._through.get(r) != a}
+        self._through = through
+        return [_reservation(*entry) for entry in (lost | changed).items()]
 
 
 def _connected(event: PeerConnected) -> NodeReport:
@@ -99,3 +146,53 @@ def _observed(event: AddressObserved) -> NodeReport:
     }
     text = f"seen at    {event.address} by {event.observer}: {verdict}"
     return NodeReport("observed_address", fields, text)
+
+
+def _reachability(
+    reachability: Reachability, verdicts: Sequence[tuple[Multiaddr, Verdict]]
+) -> NodeReport:
+    """The verdict on the node, with what is known of each of its addresses."""
+    evidence = [_evidence(address, verdict) for address, verdict in verdicts]
+    whys = [f"{v.why} ({a})" for a, v in verdicts if v.reachability is reachability]
+    text = f"reachable  {reachability.value}: {whys[0] if whys else 'nobody has tried yet'}"
+    fields = {"verdict": reachability.value, "evidence": evidence}
+    return NodeReport("reachability", fields, text)
+
+
+def _evidence(address: Multiaddr, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "addr": str(address),
+        "verdict": verdict.reachability.value,
+        "confidence": verdict.confidence,
+        "why": verdict.why,
+        "probes": [
+            {
+                "heard": piece.is_heard,
+                "prober": piece.prober.value,
+                "witness": piece.witness,
+                "server": piece.server,
+                "detail": piece.detail,
+            }
+            for piece in verdict.evidence
+        ],
+    }
+
+
+def _reservation(relay: PeerId, addresses: tuple[str, ...]) -> NodeReport:
+    fields = {"relay": str(relay), "addresses": list(addresses)}
+    lines = [f"relayed    at {address}" for address in addresses]
+    text = "\n".join(lines) or f"relayed    no longer by {relay}"
+    return NodeReport("reservation", fields, text)
+
+
+def _punch(event: PunchEnded) -> NodeReport:
+    fields = {
+        "peer": str(event.peer_id),
+        "round": event.round,
+        "strategy": event.strategy,
+        "direct": event.is_direct,
+        "reason": event.reason,
+    }
+    outcome = "a direct path is open" if event.is_direct else event.reason
+    text = f"punch      {event.peer_id}, round {event.round} ({event.strategy}): {outcome}"
+    return NodeReport("punch", fields, text)

@@ -57,11 +57,29 @@ ListenOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-AddressArgument: TypeAlias = Annotated[
+BootstrapOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bootstrap",
+        metavar="MULTIADDR",
+        help="A peer to begin with: to be seen, relayed for and found by; may be repeated.",
+        show_default=False,
+    ),
+]
+MetricsOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="ADDR",
+        help="Serve Prometheus metrics over HTTP at this address, such as 127.0.0.1:9464.",
+        show_default=False,
+    ),
+]
+PeerArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="ADDR",
-        help="The peer's multiaddr, as it prints it.",
+        metavar="PEER",
+        help="A full multiaddr or, with --bootstrap or a running node, a bare peer id.",
         show_default=False,
     ),
 ]

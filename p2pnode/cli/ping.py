@@ -8,10 +8,11 @@ from p2pnode.cli.command import begin
 from p2pnode.cli.environment import Traces
 from p2pnode.cli.escape import shorten
 from p2pnode.cli.options import (
-    AddressArgument,
+    BootstrapOption,
     DataOption,
     JsonOption,
     KeyLogOption,
+    PeerArgument,
     QlogOption,
     VerboseOption,
 )
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def ping(
     context: typer.Context,
-    address: AddressArgument,
+    peer: PeerArgument,
     count: Annotated[
         int | None,
         typer.Option("--count", "-c", min=1, help="Stop after so many.  [default: until Ctrl-C]"),
@@ -32,6 +33,7 @@ def ping(
     interval: Annotated[
         float, typer.Option("--interval", "-i", min=0.01, max=86400, help="Seconds between pings.")
     ] = 1.0,
+    bootstrap: BootstrapOption = None,
     data: DataOption = None,
     json: JsonOption = False,
     qlog: QlogOption = None,
@@ -40,22 +42,25 @@ def ping(
 ) -> int:
     """Measure the round-trip time to a peer.
 
-    A ping that is lost prints a line and does not end the command.  The exit code is 0 where at
+    A ping that is lost prints a line and does not end the command; so does a path that changes, for
+    instance from a relay's to a direct one.  The exit code is 0 where at
     least one pong came back, also after Ctrl-C.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
     from contextlib import aclosing
 
-    from p2pnode.cli.access import open_access
+    from p2pnode.cli.access import Errand, open_access
     from p2pnode.cli.session import run_session
+
+    errand = Errand(peer, data, tuple(bootstrap or ()), Traces(qlog, key_log))
 
     async def command(session: "Session") -> int:
         tally = _Tally(output)
         session.code_if_interrupted = lambda: tally.exit_code
         try:
             async with (
-                open_access(environment, output, data, Traces(qlog, key_log), address) as access,
-                aclosing(access.ping(address, count, interval)) as reports,
+                open_access(environment, output, errand) as access,
+                aclosing(access.ping(peer, count, interval)) as reports,
             ):
                 async for report in reports:
                     tally.add(report)
@@ -76,6 +81,8 @@ class _Tally:
         self._sum = 0.0
         self._min = float("inf")
         self._max = 0.0
+        self._way: tuple[str, str] | None = None
+        """Path and address of the pong before."""
 
     @property
     def exit_code(self) -> int:
@@ -94,8 +101,12 @@ class _Tally:
         self._min = min(self._min, rtt_ms)
         self._max = max(self._max, rtt_ms)
         text = f"pong {report.seq} from {report.peer} in {rtt_ms:.2f} ms ({report.path})"
-        if self._sent == 1:
+        way = report.path, report.via
+        if self._way is None:
             text = f"{report.peer} answers via {report.via}\n{text}"
+        elif way != self._way:
+            text = f"path is {report.path} via {report.via} now, after {self._way[0]}\n{text}"
+        self._way = way
         self._output.emit({**fields, "rtt_ms": round(rtt_ms, 3)}, text)
 
     def summarise(self) -> None:

@@ -7,6 +7,7 @@ import typer
 from p2pnode.cli.command import begin
 from p2pnode.cli.environment import CommandNode, NodeRequest, Traces
 from p2pnode.cli.options import (
+    BootstrapOption,
     DataOption,
     JsonOption,
     KeyLogOption,
@@ -30,10 +31,15 @@ STDOUT = 1
 
 def pipe(
     context: typer.Context,
-    address: Annotated[
+    peer: Annotated[
         str | None,
-        typer.Argument(metavar="ADDR", help="The waiting peer; without it, this one waits."),
+        typer.Argument(
+            metavar="PEER",
+            help="The waiting peer: a full multiaddr or, with --bootstrap or a running node, a "
+            "bare peer id.  Without it, this one waits.",
+        ),
     ] = None,
+    bootstrap: BootstrapOption = None,
     listen: ListenOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -43,30 +49,32 @@ def pipe(
 ) -> int:
     """Join standard input and output to those of a peer.
 
-    Without ADDR: wait for one peer, print the addresses for it on stderr.  Each direction ends by
+    Without PEER: wait for one peer, print the addresses for it on stderr.  Each direction ends by
     itself, as with a pipe; the command ends with both.  Stdout belongs to the peer's bytes: what
     --json prints goes to stderr, errors too.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
     output.leave_stdout()
-    if address is not None and listen:
-        raise typer.BadParameter("is for waiting: it does not go with ADDR", param_hint="--listen")
+    if peer is not None and listen:
+        raise typer.BadParameter("is for waiting: it does not go with PEER", param_hint="--listen")
     traces = Traces(qlog, key_log)
-    from p2pnode.cli.access import open_access
+    from p2pnode.cli.access import Errand, open_access
     from p2pnode.cli.session import run_session
     from p2pnode.cli.waiting import open_waiting_node
 
     async def command(session: "Session") -> int:
-        if address is not None:
-            access = open_access(environment, output, data, traces, address)
-            await _connect(access, address, output)
+        if peer is not None:
+            errand = Errand(peer, data, tuple(bootstrap or ()), traces)
+            await _connect(open_access(environment, output, errand), peer, output)
         else:
             request = NodeRequest(
                 data=environment.data_folder(data),
                 listen=tuple(listen) if listen else None,
                 traces=traces,
+                bootstrap=tuple(bootstrap or ()),
             )
-            await _wait(session, open_waiting_node(environment, output, request), output)
+            waiting = open_waiting_node(environment, output, request)
+            await _wait(session, waiting, request, output)
         return 0
 
     return run_session(command)
@@ -89,7 +97,10 @@ async def _connect(
 
 
 async def _wait(
-    session: "Session", waiting: "AbstractAsyncContextManager[CommandNode]", output: Output
+    session: "Session",
+    waiting: "AbstractAsyncContextManager[CommandNode]",
+    request: NodeRequest,
+    output: Output,
 ) -> None:
     """Joins the first peer that comes."""
     import trio
@@ -112,7 +123,7 @@ async def _wait(
 
     async with waiting as node:
         node.handle(PROTOCOL_ID, take, 2)
-        _announce(output, [str(address) for address in node.controlled.addresses])
+        _announce(output, node, request)
         await has_come.wait()
         node.unhandle(PROTOCOL_ID)
         session.code_if_interrupted = lambda: 1
@@ -122,8 +133,11 @@ async def _wait(
             has_ended.set()
 
 
-def _announce(output: Output, addresses: list[str]) -> None:
-    commands = "\n".join(f"  p2pnode pipe {address}" for address in addresses)
+def _announce(output: Output, node: CommandNode, request: NodeRequest) -> None:
+    from p2pnode.cli.waiting import ways_to
+
+    addresses = [str(address) for address in node.controlled.addresses]
+    commands = "\n".join(f"  p2pnode pipe {way}" for way in ways_to(node, request))
     text = f"waiting for one peer; on the other machine run one of\n{commands}"
     output.emit({"event": "listening", "addresses": addresses}, text)
 

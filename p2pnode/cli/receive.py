@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnode.cli.command import begin
-from p2pnode.cli.environment import NodeRequest, Traces
+from p2pnode.cli.environment import CommandNode, NodeRequest, Traces
 from p2pnode.cli.options import (
+    BootstrapOption,
     DataOption,
     JsonOption,
     KeyLogOption,
@@ -34,6 +35,7 @@ def receive(
         typer.Argument(metavar="DIR", help="Where files go.  [default: here]", show_default=False),
     ] = Path(),
     once: Annotated[bool, typer.Option("--once", help="End after the first file.")] = False,
+    bootstrap: BootstrapOption = None,
     listen: ListenOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -58,6 +60,7 @@ def receive(
         data=environment.data_folder(data),
         listen=tuple(listen) if listen else None,
         traces=Traces(qlog, key_log),
+        bootstrap=tuple(bootstrap or ()),
     )
     _check_folder(folder)
     remove_leftovers(folder)
@@ -70,7 +73,7 @@ def receive(
             session.code_if_interrupted = lambda: 1 if receiver.is_receiving else 0
             async with open_waiting_node(environment, output, request) as node:
                 node.handle(PROTOCOL_ID, receiver.handle, 4 * MAX_TRANSFERS)
-                _announce(output, [str(address) for address in node.controlled.addresses])
+                _announce(output, node, request)
                 await reporter.finished.wait()
                 node.unhandle(PROTOCOL_ID)
                 await receiver.wait_idle()
@@ -88,8 +91,11 @@ def _check_folder(folder: Path) -> None:
         raise P2PNodeError(f"{folder} cannot be written to; name another folder")
 
 
-def _announce(output: Output, addresses: list[str]) -> None:
-    commands = "\n".join(f"  p2pnode send FILE {address}" for address in addresses)
+def _announce(output: Output, node: CommandNode, request: NodeRequest) -> None:
+    from p2pnode.cli.waiting import ways_to
+
+    addresses = [str(address) for address in node.controlled.addresses]
+    commands = "\n".join(f"  p2pnode send FILE {way}" for way in ways_to(node, request))
     text = f"waiting for files; on the other machine run one of\n{commands}"
     output.emit({"event": "listening", "addresses": addresses}, text)
 

@@ -8,10 +8,11 @@ import typer
 from p2pnode.cli.command import begin
 from p2pnode.cli.environment import Traces
 from p2pnode.cli.options import (
-    AddressArgument,
+    BootstrapOption,
     DataOption,
     JsonOption,
     KeyLogOption,
+    PeerArgument,
     QlogOption,
     VerboseOption,
 )
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 def send(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
-    address: AddressArgument,
+    peer: PeerArgument,
+    bootstrap: BootstrapOption = None,
     data: DataOption = None,
     json: JsonOption = False,
     qlog: QlogOption = None,
@@ -37,19 +39,19 @@ def send(
     Returns when the file lies on the peer's disk, checked.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
-    from p2pnode.cli.access import open_access
+    from p2pnode.cli.access import Errand, open_access
     from p2pnode.cli.session import run_session
     from p2pnode.errors import P2PNodeError, ProtocolNotSupported
     from p2pnode.io.applications.file_sender import OutgoingFile, send_file
     from p2pnode.protocols.file_transfer import PROTOCOL_ID
 
+    errand = Errand(peer, data, tuple(bootstrap or ()), Traces(qlog, key_log))
+
     async def command(_: "Session") -> int:
         with OutgoingFile(file) as outgoing, ProgressBars() as bars:
-            async with open_access(
-                environment, output, data, Traces(qlog, key_log), address
-            ) as access:
+            async with open_access(environment, output, errand) as access:
                 try:
-                    opened = await access.open_stream(address, PROTOCOL_ID)
+                    opened = await access.open_stream(peer, PROTOCOL_ID)
                     bar = bars.add(outgoing.name, outgoing.size)
                     transferred = await send_file(opened.stream, outgoing, bar.update)
                 except ProtocolNotSupported as exc:

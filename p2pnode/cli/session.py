@@ -1,13 +1,15 @@
 """One command's life: it runs on trio until it ends, fails or is interrupted.
 
 Rule: an interrupt cancels the command, which then cleans up as it does after any end; what it
-means for the exit code, the command says itself.
+means for the exit code, the command says itself.  A command that has to take leave of others is
+asked first, and cancelled by the second interrupt.
 
     0   done, or interrupted where waiting was all that was left to do
     1   failed, or interrupted in the middle of something
     2   wrong usage
 """
 
+import gc
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -24,10 +26,14 @@ class Session:
     def __init__(self) -> None:
         self.code_if_interrupted: Callable[[], int] = lambda: EXIT_FAILED
         """Asked when the interrupt comes, before the command cleans up."""
+        self.end_gently: Callable[[], None] | None = None
+        """Called by the first interrupt instead: the command ends by itself soon, or is ended by
+        the second one."""
 
 
 def run_session(command: Callable[[Session], Awaitable[int]]) -> int:
     """Runs the command; returns its exit code.  Raises what it raises, never as a group."""
+    gc.enable()  # see `main`
     try:
         return trio.run(_supervise, command)
     except ExceptionGroup as group:
@@ -45,6 +51,12 @@ async def _supervise(command: Callable[[Session], Awaitable[int]]) -> int:
 
         def end() -> None:
             nonlocal code
+            if scope.cancel_called:
+                return
+            gently, session.end_gently = session.end_gently, None
+            if gently is not None:
+                gently()
+                return
             code = session.code_if_interrupted()
             scope.cancel()
 

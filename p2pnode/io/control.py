@@ -21,16 +21,18 @@ from p2pnode.io import control_socket
 from p2pnode.io.applications.peer_stream import STREAM_ERRORS, NodeStream, stream_failure
 from p2pnode.io.applications.together import run_together
 from p2pnode.io.control_channel import MAX_FRAME_SIZE, ControlChannel, FrameKind
+from p2pnode.io.control_fields import Json
 from p2pnode.io.control_messages import (
     MAX_REQUEST_SIZE,
     ControlRequest,
     IdentifyRequest,
     InfoRequest,
-    Json,
     OpenStreamRequest,
     PingRequest,
     Report,
     RouteRequest,
+    StatusRequest,
+    WhyRequest,
     decode_request_untrusted,
     encode_error,
 )
@@ -40,6 +42,8 @@ from p2pnode.io.control_operations import (
     info_report,
     ping_reports,
     route_report,
+    status_report,
+    why_report,
 )
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -142,6 +146,10 @@ async def _answer(
         case RouteRequest():
             peer = PeerId.parse(request.peer)
             await channel.send_line(_result(route_report(peer, node.connection_info(peer))))
+        case StatusRequest():
+            await channel.send_line(_result(status_report(node)))
+        case WhyRequest():
+            await channel.send_line(_result(await why_report(node, request.target)))
         case PingRequest():
             async with contextlib.aclosing(ping_reports(node, request)) as reports:
                 async for report in reports:

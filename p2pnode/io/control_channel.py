@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import trio
 
 from p2pnode.errors import DecodeError, P2PNodeError
-from p2pnode.io.control_messages import decode_error_untrusted, decode_object_untrusted
+from p2pnode.io.control_fields import decode_object_untrusted
+from p2pnode.io.control_messages import decode_error_untrusted
 from p2pnode.machine import Buffer
 
 MAX_FRAME_SIZE = 256 * 1024  # bytes of payload; chosen: few system calls, little memory

@@ -11,6 +11,7 @@ import trio
 from p2pnode.errors import DecodeError, P2PNodeError
 from p2pnode.io import control_socket
 from p2pnode.io.control_channel import MAX_FRAME_SIZE, ControlChannel, FrameHeader, FrameKind
+from p2pnode.io.control_fields import Json, decode_object_untrusted
 from p2pnode.io.control_messages import (
     MAX_REPORT_SIZE,
     ControlRequest,
@@ -18,19 +19,25 @@ from p2pnode.io.control_messages import (
     IdentifyRequest,
     InfoReport,
     InfoRequest,
-    Json,
     OpenStreamRequest,
     PingReport,
     PingRequest,
     RouteReport,
     RouteRequest,
+    StatusRequest,
+    WhyRequest,
     decode_error_untrusted,
     decode_identify_untrusted,
     decode_info_untrusted,
-    decode_object_untrusted,
     decode_ping_untrusted,
     decode_route_untrusted,
     encode_request,
+)
+from p2pnode.io.control_status import (
+    StatusReport,
+    WhyReport,
+    decode_status_untrusted,
+    decode_why_untrusted,
 )
 from p2pnode.machine import Buffer
 
@@ -70,6 +77,14 @@ class ControlClient:
     async def route(self, peer: str) -> RouteReport:
         """Returns which way packets to a connected peer go now."""
         return decode_route_untrusted(await self._ask(RouteRequest(peer)))
+
+    async def status(self) -> StatusReport:
+        """Returns what the node knows of itself."""
+        return decode_status_untrusted(await self._ask(StatusRequest()))
+
+    async def why(self, target: str) -> WhyReport:
+        """Returns why packets to a peer go the way they go; the node connects with it first."""
+        return decode_why_untrusted(await self._ask(WhyRequest(target)))
 
     async def ping(
         self, target: str, count: int | None, interval: float
@@ -136,6 +151,10 @@ class LentStream:
     async def send_eof(self) -> None:
         """Finishes our direction."""
         await self._channel.send_frame(FrameKind.EOF)
+
+    async def wait_delivered(self) -> None:
+        """Returns at once: the running node has it, and goes on when this process has ended."""
+        await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Returns some bytes, none at the peer's end.

@@ -5,17 +5,27 @@ both sides.  Whoever can open the socket is the node's own user; requests are ch
 so that a bug over there ends in an error message rather than here.
 """
 
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 from p2pnode.errors import DecodeError, P2PNodeError, ProtocolNotSupported
+from p2pnode.io.control_fields import (
+    Fields,
+    Json,
+    decode_object_untrusted,
+    integer_of,
+    number_of,
+    optional_number_of,
+    optional_text_of,
+    short_text_of,
+    text_of,
+    texts_of,
+)
+from p2pnode.io.control_status import StatusReport, WhyReport
 
 MAX_REQUEST_SIZE = 16 * 1024  # bytes; chosen: a multiaddr and a protocol id, many times over
-MAX_REPORT_SIZE = 256 * 1024  # bytes; identify has at most 64 KiB, and JSON may escape each byte
-MAX_TEXT_SIZE = 4096  # characters of a target or a protocol id; chosen: both are far shorter
+MAX_REPORT_SIZE = 1024 * 1024  # bytes; a status with MAX_LISTED of all has half of that
 MIN_PING_INTERVAL = 0.01  # seconds; chosen: a test of the path, not a load on it
 MAX_PING_INTERVAL = 86400.0  # seconds; chosen: a day
 MAX_PING_COUNT = 1_000_000_000  # chosen: as good as for ever
@@ -58,8 +68,26 @@ class OpenStreamRequest:
     protocol: str
 
 
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """What does the node know of itself: who reaches it how, and who helps whom?"""
+
+
+@dataclass(frozen=True, slots=True)
+class WhyRequest:
+    """Why do packets to a peer go the way they go?  Connects with it first."""
+
+    target: str
+
+
 ControlRequest: TypeAlias = (
-    InfoRequest | PingRequest | IdentifyRequest | RouteRequest | OpenStreamRequest
+    InfoRequest
+    | PingRequest
+    | IdentifyRequest
+    | RouteRequest
+    | OpenStreamRequest
+    | StatusRequest
+    | WhyRequest
 )
 
 
@@ -109,8 +137,9 @@ class IdentifyReport:
     protocol_version: str
 
 
-Report: TypeAlias = InfoReport | RouteReport | PingReport | IdentifyReport
-Json: TypeAlias = dict[str, Any]
+Report: TypeAlias = (
+    InfoReport | RouteReport | PingReport | IdentifyReport | StatusReport | WhyReport
+)
 
 
 def encode_request(request: ControlRequest) -> Json:
@@ -121,7 +150,7 @@ def encode_request(request: ControlRequest) -> Json:
 def decode_request_untrusted(line: bytes) -> ControlRequest:
     """Raises DecodeError for anything but a complete request."""
     fields = decode_object_untrusted(line)
-    parse = _PARSERS.get(_text(fields, "op"))
+    parse = _PARSERS.get(text_of(fields, "op"))
     if parse is None:
         raise DecodeError("this node does not know that operation; is it an older version?")
     return parse(fields)
@@ -133,78 +162,67 @@ def encode_error(exc: P2PNodeError) -> Json:
     return {"error": str(exc), "not_supported": protocols}
 
 
-def decode_error_untrusted(fields: Mapping[str, Any]) -> P2PNodeError:
+def decode_error_untrusted(fields: Fields) -> P2PNodeError:
     """Returns what the node raised, as far as callers tell such errors apart."""
     if isinstance(fields.get("not_supported"), list):
-        return ProtocolNotSupported(_texts(fields, "not_supported"))
-    return P2PNodeError(_text(fields, "error"))
+        return ProtocolNotSupported(texts_of(fields, "not_supported"))
+    return P2PNodeError(text_of(fields, "error"))
 
 
-def decode_info_untrusted(fields: Mapping[str, Any]) -> InfoReport:
+def decode_info_untrusted(fields: Fields) -> InfoReport:
     """Raises DecodeError for a report that is not complete."""
-    return InfoReport(_text(fields, "peer_id"), _texts(fields, "addresses"))
+    return InfoReport(text_of(fields, "peer_id"), texts_of(fields, "addresses"))
 
 
-def decode_route_untrusted(fields: Mapping[str, Any]) -> RouteReport:
+def decode_route_untrusted(fields: Fields) -> RouteReport:
     """Raises DecodeError for a report that is not complete."""
-    return RouteReport(_text(fields, "peer"), _text(fields, "path"), _text(fields, "via"))
+    return RouteReport(text_of(fields, "peer"), text_of(fields, "path"), text_of(fields, "via"))
 
 
-def decode_ping_untrusted(fields: Mapping[str, Any]) -> PingReport:
+def decode_ping_untrusted(fields: Fields) -> PingReport:
     """Raises DecodeError for a report that is not complete."""
-    rtt = None if fields.get("rtt") is None else _number(fields, "rtt")
     return PingReport(
-        peer=_text(fields, "peer"),
-        seq=_integer(fields, "seq"),
-        rtt=rtt,
-        path=_text(fields, "path"),
-        via=_text(fields, "via"),
-        loss=_text(fields, "loss"),
+        peer=text_of(fields, "peer"),
+        seq=integer_of(fields, "seq"),
+        rtt=optional_number_of(fields, "rtt"),
+        path=text_of(fields, "path"),
+        via=text_of(fields, "via"),
+        loss=text_of(fields, "loss"),
     )
 
 
-def decode_identify_untrusted(fields: Mapping[str, Any]) -> IdentifyReport:
+def decode_identify_untrusted(fields: Fields) -> IdentifyReport:
     """Raises DecodeError for a report that is not complete."""
-    observed = None if fields.get("observed_addr") is None else _text(fields, "observed_addr")
     return IdentifyReport(
-        peer_id=_text(fields, "peer_id"),
-        observed_addr=observed,
-        listen_addrs=_texts(fields, "listen_addrs"),
-        protocols=_texts(fields, "protocols"),
-        agent_version=_text(fields, "agent_version"),
-        protocol_version=_text(fields, "protocol_version"),
+        peer_id=text_of(fields, "peer_id"),
+        observed_addr=optional_text_of(fields, "observed_addr"),
+        listen_addrs=texts_of(fields, "listen_addrs"),
+        protocols=texts_of(fields, "protocols"),
+        agent_version=text_of(fields, "agent_version"),
+        protocol_version=text_of(fields, "protocol_version"),
     )
 
 
-def decode_object_untrusted(line: bytes) -> Json:
-    """Returns the JSON object on a line.  Raises DecodeError."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as exc:
-        raise DecodeError("a line on the control socket is not JSON") from exc
-    if not isinstance(value, dict):
-        raise DecodeError("a line on the control socket is not a JSON object")
-    return cast("Json", value)
-
-
-def _parse_ping(fields: Mapping[str, Any]) -> PingRequest:
-    count = None if fields.get("count") is None else _integer(fields, "count")
-    interval = _number(fields, "interval")
+def _parse_ping(fields: Fields) -> PingRequest:
+    count = None if fields.get("count") is None else integer_of(fields, "count")
+    interval = number_of(fields, "interval")
     if count is not None and not 1 <= count <= MAX_PING_COUNT:
         raise DecodeError("the count of pings is out of range")
     if not MIN_PING_INTERVAL <= interval <= MAX_PING_INTERVAL:
         raise DecodeError("the interval between pings is out of range")
-    return PingRequest(_short_text(fields, "target"), count, interval)
+    return PingRequest(short_text_of(fields, "target"), count, interval)
 
 
-_PARSERS: dict[str, Callable[[Mapping[str, Any]], ControlRequest]] = {
+_PARSERS: dict[str, Callable[[Fields], ControlRequest]] = {
     "info": lambda fields: InfoRequest(),
     "ping": _parse_ping,
-    "identify": lambda fields: IdentifyRequest(_short_text(fields, "target")),
-    "route": lambda fields: RouteRequest(_short_text(fields, "peer")),
+    "identify": lambda fields: IdentifyRequest(short_text_of(fields, "target")),
+    "route": lambda fields: RouteRequest(short_text_of(fields, "peer")),
     "open_stream": lambda fields: OpenStreamRequest(
-        _short_text(fields, "target"), _short_text(fields, "protocol")
+        short_text_of(fields, "target"), short_text_of(fields, "protocol")
     ),
+    "status": lambda fields: StatusRequest(),
+    "why": lambda fields: WhyRequest(short_text_of(fields, "target")),
 }
 _OP_OF: dict[type[ControlRequest], str] = {
     InfoRequest: "info",
@@ -212,49 +230,6 @@ _OP_OF: dict[type[ControlRequest], str] = {
     IdentifyRequest: "identify",
     RouteRequest: "route",
     OpenStreamRequest: "open_stream",
+    StatusRequest: "status",
+    WhyRequest: "why",
 }
-
-
-def _text(fields: Mapping[str, Any], key: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str):
-        raise DecodeError(f"{key!r} on the control socket is not a text")
-    return value
-
-
-def _short_text(fields: Mapping[str, Any], key: str) -> str:
-    value = _text(fields, key)
-    if not 0 < len(value) <= MAX_TEXT_SIZE:
-        raise DecodeError(f"{key!r} on the control socket is empty or too long")
-    return value
-
-
-def _texts(fields: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = fields.get(key)
-    if not isinstance(value, list):
-        raise DecodeError(f"{key!r} on the control socket is not a list")
-    items = cast("list[object]", value)
-    texts = tuple(item for item in items if isinstance(item, str))
-    if len(texts) != len(items):
-        raise DecodeError(f"{key!r} on the control socket is not a list of texts")
-    return texts
-
-
-def _integer(fields: Mapping[str, Any], key: str) -> int:
-    value = fields.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DecodeError(f"{key!r} on the control socket is not an integer")
-    return value
-
-
-def _number(fields: Mapping[str, Any], key: str) -> float:
-    value = fields.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise DecodeError(f"{key!r} on the control socket is not a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise DecodeError(f"{key!r} on the control socket is out of range")
-    return number

@@ -1,12 +1,13 @@
 """What the control socket and the command line ask of a node, as plain reports.
 
 Rule: a command gets the same reports whether it asks a running node through its socket or has made
-a node of its own, because both come from here.
+a node of its own, because both come from here.  The swarm is not imported: a command that asks a
+running node needs none.
 """
 
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -25,8 +26,22 @@ from p2pnode.io.control_messages import (
     PingRequest,
     RouteReport,
 )
-from p2pnode.protocols.identify.info import IdentifyInfo
+from p2pnode.io.control_status import (
+    AddressReport,
+    CauseReport,
+    ConnectionReport,
+    RelayingReport,
+    RelayReport,
+    StatusReport,
+    WhyReport,
+)
 
+if TYPE_CHECKING:
+    from p2pnode.io.node_status import NodeStatus
+    from p2pnode.protocols.identify.info import IdentifyInfo
+    from p2pnode.swarm.why import Explanation
+
+MAX_LISTED = 1024  # connections, and peers relayed for, in a status; chosen: a relay's reservations
 PING_TIMEOUT = 10.0  # seconds until a ping counts as lost; go-libp2p's
 
 
@@ -43,11 +58,18 @@ class ControlledNode(Protocol):
 
     async def open_stream(self, target: str, protocol: str) -> NodeStream: ...
 
-    async def identify(self, target: str) -> IdentifyInfo: ...
+    async def identify(self, target: str) -> "IdentifyInfo": ...
 
     async def ping(self, target: str) -> float: ...
 
     def connection_info(self, peer: PeerId) -> RouteFacts: ...
+
+    @property
+    def known_peers(self) -> Sequence[PeerId]: ...
+
+    def status(self) -> "NodeStatus": ...
+
+    async def why(self, target: str) -> "Explanation": ...
 
 
 def info_report(node: ControlledNode) -> InfoReport:
@@ -58,6 +80,54 @@ def info_report(node: ControlledNode) -> InfoReport:
 def route_report(peer: PeerId, facts: RouteFacts) -> RouteReport:
     """Returns which way packets to the peer go now."""
     return RouteReport(str(peer), facts.path, str(facts.via))
+
+
+def status_report(node: ControlledNode) -> StatusReport:
+    """Returns what the node knows of itself."""
+    status = node.status()
+    return StatusReport(
+        peer_id=str(status.peer_id),
+        reachability=status.reachability.value,
+        addresses=tuple(
+            AddressReport(str(a.address), a.verdict.value, a.observers) for a in status.addresses
+        ),
+        relays=tuple(RelayReport(str(r.peer_id), round(r.expires_in, 1)) for r in status.relays),
+        connections=tuple(
+            ConnectionReport(str(c.peer_id), c.path, str(c.via), _milliseconds(c.rtt), c.streams)
+            for c in status.connections[:MAX_LISTED]
+        ),
+        relaying=tuple(
+            RelayingReport(str(r.peer), r.carried, r.circuits) for r in status.relaying[:MAX_LISTED]
+        ),
+    )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+async def why_report(node: ControlledNode, target: str) -> WhyReport:
+    """Connects with the peer, and says why its packets go the way they go.
+
+    Raises AddressError for what is no target.
+    """
+    found = await node.why(target)
+    is_explained = found.side is not None and found.property is not None
+    return WhyReport(
+        peer=str(found.peer_id),
+        path=found.path,
+        verdict=found.verdict,
+        cause=CauseReport(str(found.side), str(found.property)) if is_explained else None,
+        attempts=tuple(
+            {
+                "round": attempt.round,
+                "strategy": attempt.strategy,
+                "direct": attempt.is_direct,
+                "reason": attempt.reason,
+            }
+            for attempt in found.attempts
+        ),
+    )
 
 
 async def identify_report(node: ControlledNode, target: str) -> IdentifyReport:

@@ -16,11 +16,11 @@ from p2pnode.errors import (
 )
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.io.dial_failure import dial_failure_text
 from p2pnode.io.dial_target import DialTarget
 from p2pnode.io.engine import Engine
 from p2pnode.io.resolver import needs_resolving, resolve
 from p2pnode.swarm.events import DialFailed, DialSucceeded
-from p2pnode.transport.dialing import NO_ANSWER
 from p2pnode.wire.multiaddr import Multiaddr
 
 CONNECT_TIMEOUT: Final = 30.0
@@ -166,23 +166,3 @@ def _dial_error(
         if isinstance(reason, PeerIdMismatch):
             error.__cause__ = reason
     return error
-
-
-def dial_failure_text(target: str, attempts: tuple[tuple[str, str], ...]) -> str:
-    """Returns the sentence: each address with its reason, and what to do where none answers.
-
-    An address that is the target itself is not repeated.
-    """
-    if not attempts:
-        return f"cannot reach {target}: there was no address to try"
-    parts: list[str] = []
-    for address, reason in attempts:
-        if address == target and len(attempts) == 1:
-            parts.append(reason)
-        elif reason == NO_ANSWER:
-            parts.append(f"{reason} from {address}")
-        else:
-            parts.append(f"{reason} (at {address})")
-    if all(reason == NO_ANSWER for _, reason in attempts):
-        parts.append("is the peer running there, and does UDP get through?")
-    return f"cannot reach {target}: {'; '.join(parts)}"

@@ -4,7 +4,7 @@ Rule: a Node translates.  Commands go to the swarm, its events go to whoever wai
 decisions are below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 import trio
@@ -23,7 +23,7 @@ from p2pnode.io.handlers import Handler, Handlers
 from p2pnode.io.memory import REMEMBERED, Memory
 from p2pnode.io.node_events import MAX_EVENTS, EventFeed, EventSubscription, NodeEvent
 from p2pnode.io.node_status import NodeStatus, node_status
-from p2pnode.io.node_why import Explained, explain
+from p2pnode.io.node_why import connect_and_explain
 from p2pnode.io.open_streams import OpenStreams
 from p2pnode.io.pings import Pings
 from p2pnode.io.stream import Stream
@@ -32,6 +32,7 @@ from p2pnode.swarm import Swarm
 from p2pnode.swarm import events as swarm_events
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS
 from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.why import Explanation
 from p2pnode.wire.multiaddr import Multiaddr
 
 DRAIN_CHECK_INTERVAL: Final = 0.02
@@ -62,6 +63,7 @@ class Node:
         self._feed = EventFeed()
         self._connected: dict[PeerId, trio.Event] = {}
         """Peers, and what is set when the last connection with one is gone."""
+        self._watchers: list[Callable[[SwarmEvent], None]] = []
         self._is_closed = False
 
     @property
@@ -198,13 +200,17 @@ class Node:
         """
         return Pings(self, target, count, interval)
 
-    async def why(self, target: Target) -> Explained:
+    def explain(self, peer: PeerId) -> Explanation:
+        """Returns why packets to a peer go the way they go, as far as is known now."""
+        return self._swarm.why(peer, self._engine.now)
+
+    async def why(self, target: Target) -> Explanation:
         """Connects with a peer, and says why its packets go the way they go.
 
         A peer that cannot be reached is an answer as well.  Waits for hole punching that is on its
         way, for a while.  Raises AddressError; DialError where no id is known.  Cancel-safe.
         """
-        return await explain(self, dial_target(target))
+        return await connect_and_explain(self, dial_target(target))
 
     async def _reach(self, target: DialTarget) -> Reached:
         if self._is_closed:
@@ -218,6 +224,10 @@ class Node:
     def _send_identify(self, connection: int) -> None:
         self._swarm.identify(connection, self._engine.now)
         self._engine.drain()
+
+    def watch(self, watcher: Callable[[SwarmEvent], None]) -> None:
+        """Calls `watcher` with each event of the swarm from now on: for those who count."""
+        self._watchers.append(watcher)
 
     def report(self, event: NodeEvent) -> None:
         """Tells subscribers of something that a part of the shell has found out."""
@@ -249,6 +259,8 @@ class Node:
     # from the swarm
 
     def _dispatch(self, event: SwarmEvent) -> None:
+        for watcher in self._watchers:
+            watcher(event)
         if self.memory is not None and isinstance(event, REMEMBERED):
             self.memory.note(event, self._swarm, self._engine.now)
         match event:

@@ -97,11 +97,11 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
                 nursery.start_soon(_watch_interfaces, node, parts.interfaces)
             if node.memory is not None:
                 nursery.start_soon(_note_volume, node, node.memory)
-            if parts.bootstrap:
-                nursery.start_soon(keep_all_connected, node, parts.bootstrap)
             try:
                 if parts.control_path is not None:
                     await nursery.start(serve_control, node, parts.control_path)
+                if parts.bootstrap:  # last: who subscribes to events at once shall miss none of it
+                    nursery.start_soon(keep_all_connected, node, parts.bootstrap)
                 yield node
             finally:
                 nursery.cancel_scope.cancel()

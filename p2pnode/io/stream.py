@@ -23,6 +23,9 @@ MAX_READ: Final = 256 * 1024
 """bytes returned at once unless the caller says otherwise; chosen: as much as one batch of
 datagrams brings, so that a bulk reader costs one task switch a batch"""
 
+DELIVERY_CHECK_INTERVAL: Final = 0.01
+"""seconds between looks at whether all was acknowledged; chosen"""
+
 _CUT = "an earlier send was cut short; the stream can only be closed"
 
 
@@ -223,6 +226,15 @@ class Stream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.cancel_shielded_checkpoint()
         finally:
             self._is_sending = False
+
+    async def wait_delivered(self) -> None:
+        """Returns once the peer has acknowledged all that was sent, or cannot any more.
+
+        To be called after `send_eof`: for who ends the node next.  Cancel-safe.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._stream.is_delivered:  # noqa: ASYNC110 - seldom, and not for long
+            await trio.sleep(DELIVERY_CHECK_INTERVAL)
 
     def _begin_sending(self) -> None:
         if self._is_sending:

@@ -85,6 +85,13 @@ class SwarmStream:
         """True once nobody here needs the stream; what was written may still be on its way."""
         return self._failure is not None or (self._is_released and self._negotiation is None)
 
+    @property
+    def is_delivered(self) -> bool:
+        """True once the peer has all that was written, its end included, or never will."""
+        if self._failure is not None or self._connection.is_closed:
+            return True
+        return self._connection.streams.is_delivered(self.stream_id)
+
     def negotiate(self) -> bool:
         """Takes what has arrived; returns whether the negotiation came to an end by it."""
         negotiation = self._negotiation

@@ -101,6 +101,11 @@ class StreamSet:
     def __len__(self) -> int:
         return len(self._recv)
 
+    def is_delivered(self, stream_id: int) -> bool:
+        """True once the peer has acknowledged all that we sent, or our direction was reset."""
+        send = self._send.get(stream_id)
+        return send is None or send.is_terminal
+
     def is_known(self, stream_id: int) -> bool:
         """False for a stream that was never opened, or that is forgotten."""
         return stream_id in self._recv

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import trio
 from p2pnode.cli.main import main
 from p2pnode.io.applications.file_receiver import FileReceiver
 from p2pnode.io.control import serve_control
+from p2pnode.io.node_status import NodeStatus
 from p2pnode.protocols.file_transfer import PROTOCOL_ID as FILE_PROTOCOL
-from tests.shell.fake_node import FakeEnvironment, FakeNode
+from p2pnode.swarm.why import Explanation
+from tests.shell.fake_node import ADDRESS, EMPTY_STATUS, FakeEnvironment, FakeNode
 from tests.shell.test_file_transfer import Observer
 
 
@@ -43,7 +46,17 @@ class RunningNode:
     It has a thread of its own, since a command runs trio itself.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        status: NodeStatus = EMPTY_STATUS,
+        explanation: Explanation | None = None,
+        reachable: Sequence[str] = (ADDRESS,),
+    ) -> None:
+        self._status = status
+        self._explanation = explanation
+        self._reachable = list(reachable)
         self.received = folder / "received"
         self.received.mkdir()
         self._path = folder / "control.sock"
@@ -62,6 +75,8 @@ class RunningNode:
     async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             node = FakeNode(nursery)
+            node.node_status, node.reachable = self._status, self._reachable
+            node.explanation = self._explanation or node.explanation
             receiver = FileReceiver(self.received, Observer())
             node.peer_handlers[FILE_PROTOCOL] = receiver.handle
             self._scope, self._token = nursery.cancel_scope, trio.lowlevel.current_trio_token()

@@ -10,8 +10,14 @@ from p2pnode.cli.environment import NodeRequest
 from p2pnode.cli.node_report import NodeReport
 from p2pnode.errors import AddressError, DialError, P2PNodeError, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.io.connection_info import ConnectionInfo
 from p2pnode.io.control_path import control_socket_path
+from p2pnode.io.metrics_server import MetricsAddress
+from p2pnode.io.node_status import AddressStatus, NodeStatus, RelayStatus
+from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.identify.info import IdentifyInfo
+from p2pnode.swarm.relay_server import Relaying
+from p2pnode.swarm.why import Explanation
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.shell.fake_streams import FakeRoute, FakeStream, fake_peer_id, fake_stream_pair
 
@@ -19,6 +25,22 @@ OURS = fake_peer_id(1)
 PEER = fake_peer_id(2)
 ADDRESS = f"/ip4/192.0.2.7/udp/4001/noise/p2p/{PEER}"
 OUR_ADDRESS = f"/ip4/192.0.2.1/udp/4001/noise/p2p/{OURS}"
+
+VIA = parse_multiaddr("/ip4/192.0.2.7/udp/4001/noise")
+RELAY = fake_peer_id(3)
+
+EMPTY_STATUS = NodeStatus(OURS, Reachability.UNKNOWN, (), (), (), ())
+FULL_STATUS = NodeStatus(
+    OURS,
+    Reachability.PRIVATE,
+    (AddressStatus(VIA, Reachability.PRIVATE, 2),),
+    (RelayStatus(RELAY, 1800.04),),
+    (
+        ConnectionInfo(PEER, "relayed", VIA, 0.0123456, 3),
+        ConnectionInfo(RELAY, "direct", VIA, None, 0),
+    ),
+    (Relaying(PEER, 4096, 2), Relaying(RELAY, 0, 2)),
+)
 
 Handler = Callable[[FakeStream], Awaitable[None]]
 
@@ -44,6 +66,16 @@ class FakeNode:
         self.node_reports: list[NodeReport] = []
         self.is_ending = True
         """The node has no more to report after these."""
+        self.node_status = EMPTY_STATUS
+        self.explanation = Explanation(PEER, "direct", "one side could be dialled", None, None, ())
+        self.known_peers = [PEER]
+        self.path = "direct"
+        """To the peer."""
+        self.drains: list[float] = []
+        """Graces given."""
+        self.is_draining = trio.Event()
+        self.drain_takes = 0.0
+        self.reachable = [ADDRESS]
         self._nursery = nursery
 
     @property
@@ -52,9 +84,9 @@ class FakeNode:
 
     async def connect(self, target: str) -> PeerId:
         await trio.lowlevel.checkpoint()
-        if not target.startswith("/"):
+        if not target.startswith("/") and target != str(PEER):
             raise AddressError(f"{target!r} is not a multiaddr")
-        if target != ADDRESS:
+        if target not in self.reachable:
             raise DialError(
                 f"cannot reach {target}: nothing answers", ((target, "nothing answers"),)
             )
@@ -86,7 +118,25 @@ class FakeNode:
 
     def connection_info(self, peer: PeerId) -> FakeRoute:
         assert peer == PEER
-        return FakeRoute()
+        return FakeRoute(self.path)
+
+    def status(self) -> NodeStatus:
+        return self.node_status
+
+    async def why(self, target: str) -> Explanation:
+        await self.connect(target)
+        return self.explanation
+
+    async def drain(self, grace: float) -> None:
+        self.drains.append(grace)
+        self.is_draining.set()
+        await trio.sleep(self.drain_takes)
+
+    async def serve_metrics(
+        self, address: MetricsAddress, *, task_status: trio.TaskStatus[MetricsAddress]
+    ) -> None:
+        task_status.started(address)
+        await trio.sleep_forever()
 
     def handle(self, protocol: str, handler: Handler, max_streams: int) -> None:
         self.handlers[protocol] = handler

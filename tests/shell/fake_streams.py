@@ -35,6 +35,9 @@ class FakeStream:
         self._check()
         await self._stream.send_eof()
 
+    async def wait_delivered(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         self._check()
         data = await self._stream.receive_some(max_bytes)

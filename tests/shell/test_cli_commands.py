@@ -62,6 +62,81 @@ def test_a_lost_ping_prints_a_line_and_does_not_end_the_command(
     assert "1 of 2 pongs, 50 % lost, min/avg/max 2.00/2.00/2.00 ms" in out
 
 
+def test_ping_shows_the_moment_the_path_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def on_open(node: FakeNode, nursery: trio.Nursery) -> None:
+        async def punch() -> None:
+            while len(node.rtts) > 2:
+                await trio.lowlevel.checkpoint()
+            node.path = "direct"
+
+        node.path, node.rtts = "relayed", [0.001] * 4
+        nursery.start_soon(punch)
+
+    environment = FakeEnvironment(tmp_path, on_open)
+    assert main(["ping", ADDRESS, "-c", "4", "-i", "0.01"], environment) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count(f"path is direct via {VIA} now, after relayed") == 1
+    where = lines.index(f"path is direct via {VIA} now, after relayed")
+    assert lines[where - 1].endswith("(relayed)")
+    assert lines[where + 1].endswith("(direct)")
+
+
+@pytest.mark.parametrize("command", ["ping", "identify", "pipe", "why"])
+def test_a_bare_peer_id_needs_somebody_to_ask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    environment = FakeEnvironment(tmp_path)
+    assert main([command, str(PEER)], environment) == 1
+    out, err = capsys.readouterr()
+    assert (out, environment.requests) == ("", [])
+    assert err.count("\n") == 1
+    assert f"{PEER} is a bare peer id and no node runs on {tmp_path}" in err
+    assert "--bootstrap" in err
+
+
+def test_a_bare_peer_id_is_found_by_bootstrap_peers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def on_open(node: FakeNode, _: trio.Nursery) -> None:
+        node.reachable = [str(PEER)]
+
+    environment = FakeEnvironment(tmp_path, on_open)
+    arguments = ("--bootstrap", ADDRESS, "--bootstrap", OUR_ADDRESS)
+    code, [pong] = run_json(capsys, environment, "ping", str(PEER), "-c", "1", *arguments)
+    assert (code, pong["peer"]) == (0, str(PEER))
+    assert environment.requests == [
+        NodeRequest(data=None, listen=(), bootstrap=(ADDRESS, OUR_ADDRESS))
+    ]
+
+
+def test_where_no_bootstrap_peer_answers_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, [line] = run_json(
+        capsys, FakeEnvironment(tmp_path), "identify", str(PEER), "--bootstrap", UNREACHABLE
+    )
+    assert code == 1
+    assert line["error"].startswith(f"cannot look for {PEER}: no bootstrap peer answers")
+    assert UNREACHABLE in line["error"]
+
+
+def test_a_running_node_has_its_own_bootstrap_peers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunningNode(tmp_path):
+        environment = FakeEnvironment(tmp_path)
+        arguments = ["ping", ADDRESS, "-c", "1", "--bootstrap", UNREACHABLE]
+        assert main(arguments, environment) == 0
+        note = capsys.readouterr().err
+        assert note.count("\n") == 1
+        assert "--bootstrap is that node's own matter, and ignored" in note
+        assert main([*arguments, "--qlog", str(tmp_path / "qlog")], environment) == 0
+        assert "--bootstrap, --qlog and --key-log are that" in capsys.readouterr().err
+    assert environment.requests == []
+
+
 def test_ping_fails_where_no_pong_came_back(tmp_path: Path) -> None:
     def on_open(node: FakeNode, _: trio.Nursery) -> None:
         node.rtts = [ConnectionLost("the network is down")]
@@ -160,7 +235,12 @@ def test_wrong_usage_exits_with_2(
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["id"], ["ping"], ["identify"], ["send"], ["receive"], ["pipe"]]
+    "command",
+    [
+        [],
+        *([c] for c in ("run", "relay", "join", "status", "why", "netcheck", "swarm", "id")),
+        *([c] for c in ("ping", "identify", "send", "receive", "pipe")),
+    ],
 )
 def test_each_command_explains_itself(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
@@ -237,7 +317,10 @@ def test_what_to_trace_reaches_the_node(tmp_path: Path, command: tuple[str, ...]
 
 def test_who_asks_for_the_running_node_itself_is_a_peer_of_its_own(tmp_path: Path) -> None:
     with RunningNode(tmp_path):
-        for target in (OUR_ADDRESS, OUR_ADDRESS.partition("/p2p/")[0], str(OURS)):
+        for target in (OUR_ADDRESS, OUR_ADDRESS.partition("/p2p/")[0]):
             environment = FakeEnvironment(tmp_path)
             main(["ping", target, "-c", "1"], environment)
             assert environment.requests == [NodeRequest(data=None, listen=())]
+        environment = FakeEnvironment(tmp_path)
+        main(["ping", str(OURS), "-c", "1"], environment)
+        assert environment.requests == [NodeRequest(data=None, listen=(), bootstrap=(OUR_ADDRESS,))]

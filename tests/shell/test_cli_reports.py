@@ -1,25 +1,39 @@
 """What `run` makes of the node's events."""
 
+import json
+
 import pytest
 
-from p2pnode.cli.node_reports import report_of
+from p2pnode.cli.node_report import NodeReport
+from p2pnode.cli.node_reports import Reporter
 from p2pnode.errors import IdleTimeout
 from p2pnode.io.node_events import (
     AddressObserved,
+    BootstrapFailed,
     EventsDropped,
     ListenAddressesChanged,
+    NodeEvent,
     PathChanged,
     PeerConnected,
     PeerDisconnected,
     PeerIdentified,
+    PunchEnded,
+    ReachabilityChanged,
+    ReservationsChanged,
 )
 from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.protocols.autonat import Evidence, Prober, Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, MappingKind, ObservedAddress, SocketReport
 from p2pnode.wire.multiaddr import parse_multiaddr
-from tests.shell.fake_node import HOSTILE_INFO, PEER
+from tests.shell.fake_node import HOSTILE_INFO, OURS, PEER, RELAY
 
 REMOTE = UdpAddr("192.0.2.7", 4001)
 VIA = parse_multiaddr("/ip4/192.0.2.7/udp/4001/noise")
+
+
+def report_of(event: NodeEvent) -> NodeReport:
+    (report,) = Reporter().reports_of(event)
+    return report
 
 
 def test_a_connection_is_reported_with_its_way() -> None:
@@ -71,3 +85,92 @@ def test_an_observation_that_does_not_count_says_why() -> None:
 def test_new_addresses_and_lost_events_are_reported() -> None:
     assert report_of(ListenAddressesChanged((VIA,))).fields == {"addresses": [str(VIA)]}
     assert report_of(EventsDropped(3)).fields == {"count": 3}
+
+
+RELAY_ADDRESS = parse_multiaddr(f"{VIA}/p2p/{RELAY}/p2p-circuit/p2p/{OURS}")
+EVIDENCE = Evidence(3.0, True, Prober.STRANGER, "192.0.2.9", "192.0.2.8", "a probe arrived")
+
+
+def verdict_of(reachability: Reachability) -> Verdict:
+    return Verdict(reachability, 2, "2 strangers got through", (EVIDENCE,), 99.0, None)
+
+
+def test_reachability_is_reported_with_its_evidence() -> None:
+    verdicts = ((VIA, verdict_of(Reachability.PUBLIC)),)
+    report = report_of(ReachabilityChanged(Reachability.PUBLIC, verdicts))
+    assert report.event == "reachability"
+    assert report.fields == {
+        "verdict": "public",
+        "evidence": [
+            {
+                "addr": str(VIA),
+                "verdict": "public",
+                "confidence": 2,
+                "why": "2 strangers got through",
+                "probes": [
+                    {
+                        "heard": True,
+                        "prober": Prober.STRANGER.value,
+                        "witness": "192.0.2.9",
+                        "server": "192.0.2.8",
+                        "detail": "a probe arrived",
+                    }
+                ],
+            }
+        ],
+    }
+    assert report.text == f"reachable  public: 2 strangers got through ({VIA})"
+    json.dumps(report.fields)
+
+
+def test_reachability_that_nobody_has_tried_says_so() -> None:
+    report = report_of(ReachabilityChanged(Reachability.UNKNOWN, ()))
+    assert report.fields == {"verdict": "unknown", "evidence": []}
+    assert "nobody has tried yet" in report.text
+
+
+def test_a_reservation_is_reported_once_and_again_when_it_is_lost() -> None:
+    reporter = Reporter()
+    held = ReservationsChanged((RELAY,), (RELAY_ADDRESS,))
+    (report,) = reporter.reports_of(held)
+    assert (report.event, report.fields) == (
+        "reservation",
+        {"relay": str(RELAY), "addresses": [str(RELAY_ADDRESS)]},
+    )
+    assert reporter.reports_of(held) == []
+    (report,) = reporter.reports_of(ReservationsChanged((), ()))
+    assert report.fields == {"relay": str(RELAY), "addresses": []}
+    assert "no longer" in report.text
+
+
+def test_addresses_that_are_told_again_are_not_printed_again() -> None:
+    reporter = Reporter()
+    assert len(reporter.reports_of(ListenAddressesChanged((VIA,)))) == 1
+    assert reporter.reports_of(ListenAddressesChanged((VIA,))) == []
+    assert len(reporter.reports_of(ListenAddressesChanged(()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_direct", "reason", "outcome"),
+    [(True, "", "a direct path is open"), (False, "no answer", "no answer")],
+)
+def test_a_punch_is_reported_with_its_outcome(is_direct: bool, reason: str, outcome: str) -> None:
+    report = report_of(PunchEnded(PEER, 2, "low TTL", is_direct, reason))
+    assert report.event == "punch"
+    assert report.fields == {
+        "peer": str(PEER),
+        "round": 2,
+        "strategy": "low TTL",
+        "direct": is_direct,
+        "reason": reason,
+    }
+    assert report.text.endswith(f"round 2 (low TTL): {outcome}")
+
+
+def test_a_bootstrap_peer_that_does_not_answer_is_reported_with_what_comes_next() -> None:
+    report = report_of(BootstrapFailed(str(VIA), "no answer", 2.0))
+    assert (report.event, report.fields) == (
+        "dial_failed",
+        {"address": str(VIA), "reason": "no answer"},
+    )
+    assert "again in 2 s" in report.text

@@ -47,19 +47,7 @@ def test_run_that_is_alone_says_so_and_what_to_do(
     out = capsys.readouterr().out
     assert "alone" in out
     assert f"p2pnode ping {OUR_ADDRESS}" in out
-    assert "--connect" in out
-
-
-def test_run_ends_with_an_address_to_connect_to_that_does_not_parse(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def on_open(node: FakeNode, _: trio.Nursery) -> None:
-        node.is_ending = False
-
-    environment = FakeEnvironment(tmp_path, on_open)
-    code, lines = run_json(capsys, environment, "run", "--connect", "rubbish")
-    assert code == 1
-    assert lines[-1] == {"error": "'rubbish' is not a multiaddr"}
+    assert "--bootstrap" in out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -33,13 +33,43 @@ from p2pnode.io.control_messages import (
     PingRequest,
     RouteReport,
     RouteRequest,
+    StatusRequest,
+    WhyRequest,
     decode_request_untrusted,
     encode_request,
 )
-from tests.shell.fake_node import ADDRESS, HOSTILE_INFO, OUR_ADDRESS, OURS, PEER, FakeNode
+from p2pnode.io.control_operations import MAX_LISTED, status_report, why_report
+from p2pnode.io.control_status import (
+    CauseReport,
+    decode_status_untrusted,
+    decode_why_untrusted,
+)
+from p2pnode.swarm.why import Explanation, PunchAttempt, Side
+from tests.shell.fake_node import (
+    ADDRESS,
+    FULL_STATUS,
+    HOSTILE_INFO,
+    OUR_ADDRESS,
+    OURS,
+    PEER,
+    RELAY,
+    FakeNode,
+)
 from tests.shell.fake_streams import FakeStream
 
 VIA = "/ip4/192.0.2.7/udp/4001/noise"
+STATUS: dict[str, object] = {
+    **{key: [] for key in ("addresses", "relays", "connections", "relaying")},
+    "peer_id": str(OURS),
+    "reachability": "unknown",
+}
+WHY: dict[str, object] = {
+    "peer": str(PEER),
+    "path": None,
+    "verdict": "nobody knows",
+    "cause": None,
+    "attempts": [],
+}
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs Unix sockets")
 
@@ -147,6 +177,68 @@ async def test_identify_passes_on_what_the_peer_said(tmp_path: Path) -> None:
 async def test_the_route_to_a_peer_is_reported(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         assert await served.client.route(str(PEER)) == RouteReport(str(PEER), "direct", VIA)
+
+
+@pytest.mark.spec("CONTROL-6")
+async def test_the_status_comes_back_as_it_is(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        served.node.node_status = FULL_STATUS
+        report = await served.client.status()
+    assert report == status_report(served.node)
+    assert [(c.peer, c.rtt_ms) for c in report.connections] == [
+        (str(PEER), 12.346),
+        (str(RELAY), None),
+    ]
+
+
+@pytest.mark.spec("CONTROL-6")
+async def test_a_status_has_no_more_than_a_line_can_hold(tmp_path: Path) -> None:
+    connection, relaying = FULL_STATUS.connections[0], FULL_STATUS.relaying[0]
+    async with serving(tmp_path) as served:
+        served.node.node_status = FULL_STATUS._replace(
+            connections=(connection,) * 5000, relaying=(relaying,) * 5000
+        )
+        report = await served.client.status()
+    assert (len(report.connections), len(report.relaying)) == (MAX_LISTED, MAX_LISTED)
+
+
+@pytest.mark.parametrize("side", ["theirs", None])
+async def test_a_reason_comes_back_as_it_is(tmp_path: Path, side: Side | None) -> None:
+    attempts = (PunchAttempt(3.0, 1, "plain", False, "no answer"),)
+    async with serving(tmp_path) as served:
+        cause = None if side is None else "address-dependent mapping"
+        served.node.explanation = Explanation(PEER, "relayed", "why", side, cause, attempts)
+        report = await served.client.why(ADDRESS)
+        assert report == await why_report(served.node, ADDRESS)
+    assert report.cause == (None if side is None else CauseReport(side, str(cause)))
+    assert report.attempts[0]["reason"] == "no answer"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {**STATUS, "peer_id": 3},
+        {**STATUS, "relays": {}},
+        {**STATUS, "relays": [3]},
+        {**STATUS, "relays": [{"peer": "x"}]},
+        {**STATUS, "connections": [{"peer": "x", "path": "direct", "via": "y", "rtt_ms": "z"}]},
+    ],
+)
+def test_a_status_that_is_not_complete_is_a_decode_error(fields: dict[str, object]) -> None:
+    decode_status_untrusted(STATUS)
+    with pytest.raises(DecodeError):
+        decode_status_untrusted(fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {**WHY, "cause": 3}, {**WHY, "cause": {"side": "ours"}}, {**WHY, "attempts": ["x"]}],
+)
+def test_a_reason_that_is_not_complete_is_a_decode_error(fields: dict[str, object]) -> None:
+    decode_why_untrusted(WHY)
+    with pytest.raises(DecodeError):
+        decode_why_untrusted(fields)
 
 
 async def test_a_failed_dial_reaches_the_client_as_its_sentence(tmp_path: Path) -> None:
@@ -261,6 +353,8 @@ async def test_answers_are_lines_that_end_by_saying_so(tmp_path: Path) -> None:
         b'{"op": "identify"}\n',
         b'{"op": "identify", "target": ""}\n',
         b'{"op": "route", "peer": "nobody"}\n',
+        b'{"op": "why"}\n',
+        b'{"op": "why", "target": 3}\n',
         b'{"op": "ping", "target": "/ip4", "count": 0, "interval": 1}\n',
         b'{"op": "ping", "target": "/ip4", "count": true, "interval": 1}\n',
         b'{"op": "ping", "target": "/ip4", "interval": 0}\n',
@@ -308,6 +402,8 @@ async def test_a_client_that_closes_at_once_does_no_harm(tmp_path: Path) -> None
         OpenStreamRequest("/ip4/192.0.2.1", "/echo/1.0.0"),
         PingRequest("/ip4/192.0.2.1", None, 1.0),
         PingRequest("/ip4/192.0.2.1", 3, 0.5),
+        StatusRequest(),
+        WhyRequest(str(PEER)),
     ],
 )
 def test_a_request_comes_back_as_it_was(request_: ControlRequest) -> None:

@@ -1,11 +1,18 @@
-"""How a dial that failed reads: p2pnode/io/dials.py."""
+"""How a dial that failed reads: p2pnode/io/dial_failure.py."""
 
 import pytest
 
-from p2pnode.io.dials import NO_ANSWER, dial_failure_text
+from p2pnode.io.dial_failure import NOBODY_ASKED, dial_failure_text
+from p2pnode.protocols.kad import Lookup
+from p2pnode.transport.dialing import NO_ANSWER
+from tests.shell.fake_streams import fake_peer_id
 
 HINT = "is the peer running there, and does UDP get through?"
 A, B = "/ip4/192.0.2.1/udp/1/noise", "/ip6/2001:db8::1/udp/1/noise"
+SEARCH = "/p2p/12D3peer"
+THROUGH_A = f"{A}/p2p/12D3relay/p2p-circuit/p2p/12D3peer"
+THROUGH_B = f"{B}/p2p/12D3other/p2p-circuit/p2p/12D3peer"
+SEARCH_HINT = "is it running, and connected with a peer that this node knows?"
 
 
 @pytest.mark.parametrize(
@@ -21,9 +28,39 @@ A, B = "/ip4/192.0.2.1/udp/1/noise", "/ip6/2001:db8::1/udp/1/noise"
         ("12D3peer", [(A, NO_ANSWER), (B, "why")], f"{NO_ANSWER} from {A}; why (at {B})"),
         (A, [(A, "why")], "why"),
         (A, [], "there was no address to try"),
+        (
+            "12D3peer",
+            [
+                (THROUGH_A, "NO_RESERVATION"),
+                (THROUGH_B, "PERMISSION_DENIED"),
+                (SEARCH, "none of the 2 peers knows it"),
+            ],
+            f"no peer told where it is: none of the 2 peers knows it; {SEARCH_HINT}",
+        ),
+        ("12D3peer", [(A, NO_ANSWER), (SEARCH, NOBODY_ASKED)], f"{NO_ANSWER} from {A}; {HINT}"),
+        (
+            "12D3peer",
+            [(SEARCH, NOBODY_ASKED)],
+            f"no peer told where it is: {NOBODY_ASKED}; {SEARCH_HINT}",
+        ),
+        (
+            "12D3peer",
+            [(A, NO_ANSWER), (THROUGH_A, "NO_RESERVATION"), (THROUGH_B, "NO_RESERVATION")],
+            f"{NO_ANSWER} from {A}; the peer holds no reservation (through the relays at {A} and "
+            f"{B})",
+        ),
+        (
+            THROUGH_A,
+            [(THROUGH_A, "the relay cannot be reached: no answer")],
+            f"the relay cannot be reached: no answer (through the relay at {A})",
+        ),
     ],
 )
 def test_a_dial_that_failed_is_one_sentence_that_says_what_to_do(
     target: str, attempts: list[tuple[str, str]], rest: str
 ) -> None:
     assert dial_failure_text(target, tuple(attempts)) == f"cannot reach {target}: {rest}"
+
+
+def test_a_search_that_could_not_begin_is_known_by_its_words() -> None:
+    assert Lookup(fake_peer_id(1), 0.0).reason == NOBODY_ASKED

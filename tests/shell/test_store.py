@@ -70,9 +70,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     write(tmp_path, *EVERYTHING)
 
-    assert load(tmp_path) == Loaded(
-        (ADDRESS,), (RELAY,), (EVIDENCE,), (TOKEN,), (VOLUME,)
-    )
+    assert load(tmp_path) == Loaded((ADDRESS,), (RELAY,), (EVIDENCE,), (TOKEN,), (VOLUME,))
 
 
 def test_a_record_replaces_the_one_with_its_key_and_counts_as_the_newest(tmp_path: Path) -> None:

@@ -221,3 +221,19 @@ async def test_a_cancelled_close_still_closes(autojump_clock: MockClock) -> None
             await ours.send_all(b"x")
         with pytest.raises(trio.BrokenResourceError):
             await theirs.receive_some()
+
+
+async def test_who_waits_for_delivery_waits_for_the_last_acknowledgement(
+    autojump_clock: MockClock,
+) -> None:
+    async with node_pair() as pair:
+        opened, accepted = await pair.streams()
+        await opened.send_all(bytes(100_000))
+        await opened.send_eof()
+        with trio.move_on_after(0.005) as waiting:
+            await opened.wait_delivered()
+        assert waiting.cancelled_caught
+        while await accepted.receive_some():
+            pass
+        with trio.fail_after(5):
+            await opened.wait_delivered()

@@ -16,6 +16,7 @@ from p2pnode.wire.reset_code import StreamResetCode
 
 PROTOCOL_ID = "/p2pnode/pipe/1.0.0"
 READ_SIZE = 64 * 1024  # bytes at once; a pipe's capacity on Linux
+LAST_BYTES_TIMEOUT = 30.0  # seconds for the last acknowledgement; chosen: below the idle timeout
 
 
 class Source(Protocol):
@@ -55,6 +56,9 @@ async def join_pipe(stream: PeerStream, source: Source, sink: Sink) -> None:
     is_done = False
     try:
         await run_together(carry_to_peer, carry_from_peer)
+        # Whose direction ended last may go next, and take what is on its way along.
+        with trio.move_on_after(LAST_BYTES_TIMEOUT):
+            await stream.wait_delivered()
         is_done = True
     finally:
         if not is_done:
