@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from p2pnode.netsim import nat_presets
 from tests.support.handover import RELAYS, Handover
 
-EXAMPLES = int(os.environ.get("HANDOVER_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("HANDOVER_EXAMPLES", "10"))
 STEPS = int(os.environ.get("HANDOVER_STEPS", "12"))
 
 EASY = ("full_cone", "address_restricted", "home")

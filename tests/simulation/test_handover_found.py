@@ -5,6 +5,8 @@ What is mended stays here, so that it does not come back; what is not is marked,
 
 from typing import Any
 
+import pytest
+
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.netsim import nat_presets, topology
 from p2pnode.swarm import events
@@ -162,12 +164,35 @@ def test_a_path_may_be_given_up_before_the_peer_has_validated_its_heir() -> None
         assert list(side.connection.paths.paths) == [1]
 
 
-def test_a_dial_ends_though_a_relay_was_lost_while_it_was_asked() -> None:
-    made = Handover(164, nat_presets.corporate(), nat_presets.corporate())
-    made.connect()
-    made.set_interface("B", is_up=False)
-    made.run(50)
-    assert not made.redial(), "the situation is not the one that was found"
-    made.heal()
+@pytest.mark.xfail(
+    strict=True,
+    reason="SwarmStream.read says nothing of a lost connection while the protocol is negotiated, "
+    "so a machine whose stream was just opened never hears of the loss: RelayClient keeps the "
+    "request for a circuit for ever, and every dial that needs that relay waits for it",
+)
+def test_a_dialogue_hears_of_the_loss_of_its_connection_while_it_is_negotiated() -> None:
+    net = topology.pair(1)
+    a, b = ToldNode(net.a), ToldNode(net.b)
+    connection = a.connect(b)
+    net.world.run_for(30)
+    net.site_b.link.set_up(False)
+    net.world.run_for(41)
+    a.do(a.swarm.ping, connection, net.world.now)
+    net.world.run_for(60)
+    assert a.connections_to(b) == 0
+    assert len(a.of(events.PingFailed)) == 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="AutoRelay doubles a relay's rest for every try while this node itself is offline (up "
+    "to an hour), and neither a new connection with the relay nor a change of interfaces ends it",
+)
+def test_a_node_that_was_offline_has_reservations_soon_after() -> None:
+    made = scene()
+    made.run(5)
+    made.set_interface("A", is_up=False)
+    made.run(280)
+    made.set_interface("A", is_up=True)
     made.run(60)
-    assert made.redial()
+    assert made.a.swarm.relay_client.reservations()
