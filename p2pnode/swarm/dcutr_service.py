@@ -140,6 +140,8 @@ class DcutrService(Service):
 
     def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
         self._policy.handle_evidence(peer.peer_id, self._evidence(peer.peer_id, now), now)
+        if peer.route.is_relayed:
+            self._on_public(peer.peer_id, info)
         self._obey(now)
 
     def on_observed(self, peer: Peer, now: Instant) -> None:
@@ -170,13 +172,14 @@ class DcutrService(Service):
     def _on_relayed(self, peer: Peer, now: Instant) -> None:
         if peer.is_initiator:
             return  # the other side begins
+        self._policy.handle_relayed(peer.peer_id, self._evidence(peer.peer_id, now))
         info = self._facts.info(peer.peer_id)
-        told = () if info is None else info.listen_addrs
-        public = tuple(a for a in told if _is_public(a))
-        self._policy.handle_relayed(
-            peer.peer_id, self._evidence(peer.peer_id, now), public_addrs=public
-        )
+        if info is not None:
+            self._on_public(peer.peer_id, info)
         self._obey(now)
+
+    def _on_public(self, peer_id: PeerId, info: IdentifyInfo) -> None:
+        self._policy.handle_public(peer_id, tuple(a for a in info.listen_addrs if _is_public(a)))
 
     def _on_direct(self, connection: int, peer_id: PeerId) -> None:
         self._policy.handle_direct(peer_id)

@@ -136,6 +136,7 @@ class SwarmStream:
             return data
         if self._negotiation is not None or self._failure is not None:
             self._raise_failure()
+            self._raise_lost()
             return b""
         data = self._connection.streams.read(self.stream_id, max_bytes)
         if data:

@@ -68,6 +68,8 @@ class PacketReceiver:
         self._max_ack_delay = max_ack_delay
         self._handler = handler
         self.packets_received = 0
+        self._data_path: Path | None = None
+        """The path that the peer's data came by last."""
 
     def receive(self, received: Received, start: int, now: Instant) -> int:
         """Takes the datagrams of a read from `start` on, as long as they are this connection's.
@@ -163,6 +165,8 @@ class PacketReceiver:
             raise TransportError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from None
         path.acks.on_packet(number, is_eliciting, ecn, now)
         self.packets_received += 1
+        if path is not self._data_path and is_eliciting and not is_probing:
+            self._on_data_moved(path)
         current = path.route
         if (
             current is not None
@@ -177,6 +181,15 @@ class PacketReceiver:
         self._paths.on_packet(
             path, route, size, is_newest=is_newest, is_probing=is_probing, now=now
         )
+
+    def _on_data_moved(self, path: Path) -> None:
+        """The peer's data comes another way: the last ACKs of the old one may have been lost.
+
+        They are said again on the new one, or the peer sends all of the last round trip again.
+        """
+        left, self._data_path = self._data_path, path
+        if left is not None and left.acks.largest >= 0:
+            path.owed_acks.append(left)
 
     def _handle_frames(
         self, payload: bytes, path: Path, route: Route, now: Instant

@@ -25,7 +25,7 @@ from p2pnode.transport.packet import (
 from p2pnode.transport.packet_builder import PacketBuilder
 from p2pnode.transport.path import Path
 from p2pnode.transport.path_set import PathSet
-from p2pnode.transport.path_validation import FULL_SIZE, PROBE_SIZE
+from p2pnode.transport.path_validation import FULL_SIZE
 from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_set import StreamSet
@@ -138,6 +138,7 @@ class PacketSender:
         if path.acks.wants_ack(now):
             builder.chunks.append(path.acks.build(path.path_id, now).encode())
             builder.room -= len(builder.chunks[-1])
+        self._write_owed_acks(path, builder, now)
         if path.probes_due > 0:
             builder.add(_PING)
         if builder.chunks:
@@ -145,7 +146,7 @@ class PacketSender:
 
     def _write_acks(self, path: Path, builder: PacketBuilder, now: Instant) -> bool:
         """Acknowledges what came on this path, and on paths over which nothing can go back."""
-        written = False
+        written = self._write_owed_acks(path, builder, now)
         for other in self._paths.paths.values():
             due = other.acks.wants_ack(now)
             if other is path:
@@ -159,6 +160,17 @@ class PacketSender:
                 builder.room -= len(frame)
                 builder.records.append((AckRecord(other), ack.largest, 0, 0))
                 written = True
+        return written
+
+    def _write_owed_acks(self, path: Path, builder: PacketBuilder, now: Instant) -> bool:
+        """Says once more what came by paths that the peer's data has left."""
+        written = False
+        while path.owed_acks and builder.room >= MAX_ACK_SIZE:
+            left = path.owed_acks.pop()
+            frame = left.acks.build(left.path_id, now).encode()
+            builder.chunks.append(frame)
+            builder.room -= len(frame)
+            written = True
         return written
 
     def _write_frames(self, path: Path, builder: PacketBuilder, now: Instant) -> None:
@@ -193,7 +205,7 @@ class PacketSender:
 
     def _is_ack_due(self, path: Path, now: Instant) -> bool:
         """Whether `_write_acks` would write one, though there is nothing else to send."""
-        if path.acks.wants_ack(now):
+        if path.owed_acks or path.acks.wants_ack(now):
             return True
         paths = self._paths.paths
         return len(paths) > 1 and any(
@@ -273,10 +285,9 @@ class PacketSender:
         for route, data in responses:
             validation = path.validations.get(route.key)
             is_current = path.route is not None and path.route.key == route.key
-            # An address that nothing is known of may be a victim's: the answer stays small.
-            budget = PROBE_SIZE if validation is None else validation.budget
-            if not is_current and budget < PROBE_SIZE:
-                continue
+            # An address that nothing is known of may be a victim's: the answer is no longer than
+            # the challenge that it answers.
+            budget = 0 if validation is None else validation.budget
             pad = FULL_SIZE if is_current or budget >= FULL_SIZE else 0
             size = self._send_probe(path, route, PathResponse(data).encode(), pad, batch, now)
             if validation is not None:

@@ -59,6 +59,7 @@ class Path:
         "next_packet_number",
         "nonce_base",
         "observed_sequence",
+        "owed_acks",
         "pacer",
         "path_id",
         "phase_start",
@@ -97,6 +98,8 @@ class Path:
         """Its route is gone for good."""
         self.remote_status_sequence = -1
         self.observed_sequence = 0
+        self.owed_acks: list[Path] = []
+        """Paths that the peer's data has left for this one: what came by them is said here."""
         self.probes_due = 0
         """Packets that a probe timeout allows beyond the congestion window."""
         self.last_sent = now

@@ -164,12 +164,6 @@ def test_a_path_may_be_given_up_before_the_peer_has_validated_its_heir() -> None
         assert list(side.connection.paths.paths) == [1]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="SwarmStream.read says nothing of a lost connection while the protocol is negotiated, "
-    "so a machine whose stream was just opened never hears of the loss: RelayClient keeps the "
-    "request for a circuit for ever, and every dial that needs that relay waits for it",
-)
 def test_a_dialogue_hears_of_the_loss_of_its_connection_while_it_is_negotiated() -> None:
     net = topology.pair(1)
     a, b = ToldNode(net.a), ToldNode(net.b)

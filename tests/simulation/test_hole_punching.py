@@ -315,7 +315,7 @@ def gap_of(nat: NatBehaviour, seed: int) -> float:
     """Returns the longest pause of a ticker in the seconds in which nodes punch or fail to."""
     meeting = joined(nat_pair(seed, nat, nat), direct=False)
     ticker = Ticker(meeting.b, meeting.a, meeting.connection)
-    meeting.world.run_for(2 * RELAYED_RTT)
+    meeting.world.run_for(RELAYED_RTT)  # so long does the first tick take
     since = meeting.world.now
     assert not meeting.is_direct()
     meeting.world.run_for(8)

@@ -1,6 +1,6 @@
 """When to punch, round by round, for every peer that is reached through a relay (specs/dcutr.md).
 
-    facts in     relayed, evidence, a round's outcome, direct, gone
+    facts in     relayed, public, evidence, a round's outcome, direct, gone
     commands out TryReversal, StartRound
 
 The states of a peer are the table below.
@@ -89,6 +89,7 @@ class _Peer:
     """Where this session ends: the first one has three rounds, a retry one."""
     retry_at: Instant = 0.0
     not_before: Instant = 0.0
+    public: tuple[Multiaddr, ...] = ()
     tried: dict[str, None] = field(default_factory=dict[str, None])
 
 
@@ -100,25 +101,28 @@ class PunchPolicy:
         self._peers: dict[PeerId, _Peer] = {}
         self._commands: list[Command] = []
 
-    def handle_relayed(
-        self,
-        peer: PeerId,
-        evidence: str,
-        *,
-        public_addrs: tuple[Multiaddr, ...] = (),
-    ) -> None:
+    def handle_relayed(self, peer: PeerId, evidence: str) -> None:
         """A peer dialled us through a relay, and we have no direct path to it.
 
         `evidence` sums up what decides about success, for instance the addresses and NAT
-        behaviour of both sides; only its equality counts.  `public_addrs` are those that a third
-        party has confirmed: a plain probe to anything else may poison the peer's NAT.
+        behaviour of both sides; only its equality counts.
         """
         if peer in self._peers or len(self._peers) >= MAX_PEERS:
             return
         self._peers[peer] = _Peer(evidence)
-        if public_addrs:
-            self._commands.append(TryReversal(peer, public_addrs))
         self._begin(peer)
+
+    def handle_public(self, peer: PeerId, addrs: tuple[Multiaddr, ...]) -> None:
+        """A relayed peer says at which addresses strangers reach it; the same ones count once.
+
+        A plain probe to any other address may poison the peer's NAT.
+        """
+        known = self._peers.get(peer)
+        if known is None or known.state is PeerState.DIRECT or not addrs:
+            return
+        if addrs != known.public:
+            known.public = addrs
+            self._commands.append(TryReversal(peer, addrs))
 
     def handle_evidence(self, peer: PeerId, evidence: str, now: Instant) -> None:
         """What is known of the two sides has changed."""

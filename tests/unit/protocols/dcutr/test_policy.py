@@ -64,9 +64,10 @@ def test_a_session_has_three_rounds_of_three_strategies() -> None:
 def test_confirmed_addresses_are_probed_beside_the_first_round() -> None:
     addrs = (udp_noise_multiaddr(UdpAddr("1.2.3.4", 1)),)
     policy = PunchPolicy(Random(1))
-    policy.handle_relayed(A, "first", public_addrs=addrs)
-    policy.handle_relayed(A, "again", public_addrs=addrs)
-    assert policy.poll_commands() == [TryReversal(A, addrs), PLAIN]
+    policy.handle_relayed(A, "first")
+    policy.handle_public(A, addrs)
+    policy.handle_public(A, addrs)
+    assert policy.poll_commands() == [PLAIN, TryReversal(A, addrs)]
 
 
 @pytest.mark.spec("DCUTR-13")
