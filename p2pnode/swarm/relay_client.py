@@ -235,6 +235,8 @@ class RelayClient(Service):
             self._reserve(peer.connection, peer.peer_id, now)
         for wanted in self._waiting.pop(peer.peer_id, []):
             self._ask(peer.connection, wanted, peer.peer_id, now)
+        self._policy.handle_connected(peer.peer_id, now)
+        self._obey(now)
 
     def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
         if self._awaited.pop(peer_id, 0) is None:
@@ -341,15 +343,17 @@ class RelayClient(Service):
                 self._policy.handle_granted(peer.peer_id, lifetime, now)
                 if changed and peer.peer_id in self._policy.relays:
                     self._tell()
-            case NotReserved():
-                self._on_not_reserved(peer.peer_id, now)
+            case NotReserved(status):
+                self._on_not_reserved(peer.peer_id, now, has_refused=status is not None)
         self._obey(now)
 
-    def _on_not_reserved(self, relay_id: PeerId, now: Instant) -> None:
+    def _on_not_reserved(
+        self, relay_id: PeerId, now: Instant, *, has_refused: bool = False
+    ) -> None:
         if self._renewing.pop(relay_id, 0) is None:
             self._policy.handle_lost(relay_id, now)
         else:
-            self._policy.handle_failed(relay_id, now)
+            self._policy.handle_failed(relay_id, now, has_refused=has_refused)
 
     def _tell(self) -> None:
         relays = tuple(r for r in self._policy.relays if r in self._reserved)

@@ -162,6 +162,10 @@ class RelayServer(Service):
                 pass
         if machine.is_done:
             self._forget(machine)
+        for left in self._gate.take_left():
+            # Who reserves anew has begun anew, as a rule: its old circuits lead nowhere.
+            self._datagrams.on_disconnected(left)
+            self._streams.on_unusable(left, now)
 
     def on_stream_failed(
         self, connection: int, machine: StreamMachine, reason: str, now: Instant

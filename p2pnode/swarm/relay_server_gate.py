@@ -52,7 +52,13 @@ class RelayGate:
         self.is_draining = False
         self.reservation_answers = Counter[Status]()
         self.circuit_answers = Counter[Status]()
+        self.left: list[int] = []
         self.commands: list[Command] = []
+
+    def take_left(self) -> list[int]:
+        """Returns the connections whose peers have reserved on another one since the last call."""
+        left, self.left = self.left, []
+        return left
 
     @property
     def circuits(self) -> int:
@@ -67,7 +73,11 @@ class RelayGate:
 
     def reserve(self, connection: int, now: Instant) -> tuple[Granted, Peer] | Refused:
         """Decides on a reservation of the connection's peer."""
+        peer = self.facts.peer(connection)
+        before = None if peer is None else self.reservations.connection_of(peer.peer_id, now)
         answer = self._reserve(connection, now)
+        if not isinstance(answer, Refused) and before is not None and before != connection:
+            self.left.append(before)
         status = answer.status if isinstance(answer, Refused) else Status.OK
         self.reservation_answers[status] += 1
         return answer

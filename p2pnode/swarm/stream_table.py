@@ -50,6 +50,13 @@ class StreamTable:
         found = self._endpoint.connection(connection)
         return found is not None and len(found.streams) > 0
 
+    def has_application_streams(self, connection: int) -> bool:
+        """True while an application holds a stream of the connection."""
+        return any(
+            key[0] == connection and key not in self._pumps and key not in self._negotiating
+            for key in self._streams
+        )
+
     def open(self, connection: int, protocols: Sequence[str], now: Instant) -> SwarmStream | None:
         """Opens a stream and proposes protocols.  Raises ConnectionLost.
 

@@ -17,9 +17,8 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.autonat import ContactLog, Reachability
-from p2pnode.protocols.identify import IdentifyInfo, Observation, ObservedAddressBook
+from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
-from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.circuits import Circuits
@@ -30,6 +29,7 @@ from p2pnode.swarm.dials import Dials, without_peer
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import Facts
 from p2pnode.swarm.neighbourhood import Neighbourhood
+from p2pnode.swarm.observations import Observations
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.prober import Prober
 from p2pnode.swarm.relay_server import RelayMode
@@ -63,8 +63,6 @@ from p2pnode.wire.multiaddr import Multiaddr
 MAX_VISITORS: Final = 64
 """connections of those who came for something of their own; the oldest goes; chosen: as many as
 dial-backs may be under way"""
-OBSERVATION_REFRESH: Final = OBSERVATION_LIFETIME / 3
-"""seconds between two refreshes of what connected peers observed; chosen: one may come late"""
 
 
 class Swarm:
@@ -99,7 +97,7 @@ class Swarm:
         self.addresses = OwnAddresses()
         self.book = AddressBook()
         self.observed = ObservedAddressBook()
-        self._refresh_at = now + OBSERVATION_REFRESH
+        self._observations = Observations(self.observed, now)
         self.pool = ConnectionPool(self.peer_id)
         self.facts = Facts(self._endpoint, self.pool, self.book, self.addresses, self.observed)
         self._peers = self.facts.peers
@@ -238,8 +236,7 @@ class Swarm:
         if self.addresses.set_interfaces(addresses):
             for connection in self._endpoint.connections.values():
                 connection.paths.forget_local_ips(addresses)
-            for socket in self.addresses.sockets():
-                self.observed.remove_socket(socket)
+            self._observations.on_network_changed(self.addresses.sockets())
             self.autonat_client.on_network_changed(now)
             self._on_addresses_changed(now)
             self.revalidate(now)
@@ -361,9 +358,12 @@ class Swarm:
         self._services.handle_timeout(now)
         self.streams.handle_timeout(now)
         for handle in self.pool.drained(now):
-            self._supplant(handle, now)
-        if now >= self._refresh_at:
-            self._refresh_observed(now)
+            if self.streams.has_application_streams(handle):
+                self.pool.spare(handle, now)
+            else:
+                self._supplant(handle, now)
+        if now >= self._observations.refresh_at:
+            self._observations.refresh(tuple(p.peer_id for p in self._peers.values()), now)
         dial = self._dials.poll_timeout()
         if dial is not None and now >= dial.at:
             self._services.touch()
@@ -396,7 +396,9 @@ class Swarm:
             self._prober.poll_timeout(),
             self.streams.poll_timeout(),
             self.pool.poll_timeout(),
-            Deadline(self._refresh_at, "observed addresses are refreshed") if self._peers else None,
+            Deadline(self._observations.refresh_at, "observed addresses are refreshed")
+            if self._peers
+            else None,
             self._services.poll_timeout(),
             self._dials.poll_timeout(),
         )
@@ -475,6 +477,8 @@ class Swarm:
                 for service in self._services:
                     service.on_path_validated(handle, route, now)
                 self._release_idle(handle, now)
+            case transport.PathConfirmed(_, route):
+                self._observe_again(handle, route, now)
             case transport.PathFailed():
                 self._release_idle(handle, now)
             case transport.PathSuspected():
@@ -528,8 +532,7 @@ class Swarm:
         self.streams.on_connection_closed(handle, now)
         for service in self._services:
             service.on_disconnected(peer, now)
-        if is_last:
-            self.observed.remove(peer.peer_id)
+        self._observations.on_closed(handle, peer.peer_id, is_last=is_last)
         self._events.append(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))
 
     def _release_idle(self, handle: int, now: Instant) -> None:
@@ -541,19 +544,18 @@ class Swarm:
         peer = self._peers.get(handle)
         if peer is None:
             return
-        observer = None if route.is_relayed else route.remote
-        observation = Observation(peer.peer_id, observer, route.socket, address)
-        disposition = self.observed.update(observation, now)
-        report = self.observed.report(route.socket, now)
+        disposition, report = self._observations.on_observed(peer, route, address, now)
         self._events.append(events.AddressObserved(peer.peer_id, address, disposition, report))
         for service in self._services:
             service.on_observed(peer, now)
 
-    def _refresh_observed(self, now: Instant) -> None:
-        """A peer that sees another address says so at once: silence is the old word again."""
-        self._refresh_at = now + OBSERVATION_REFRESH
-        for peer_id in {peer.peer_id: None for peer in self._peers.values()}:
-            self.observed.refresh(peer_id, now)
+    def _observe_again(self, handle: int, route: Route, now: Instant) -> None:
+        """After a change of the network a path answers: what its peer saw holds, or it says so."""
+        peer = self._peers.get(handle)
+        if peer is None or not self._observations.on_confirmed(handle, route, now):
+            return
+        for service in self._services:
+            service.on_observed(peer, now)
 
     def _on_path_changed(self, handle: int, route: Route, reason: str, now: Instant) -> None:
         peer = self._peers.get(handle)

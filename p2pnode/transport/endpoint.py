@@ -333,7 +333,7 @@ class Endpoint:
             return
         if self._retired_ids.knows(destination, now):
             return
-        if not route.is_relayed and len(datagram) > RESET_SIZE and self._reset_budget.take(now):
+        if len(datagram) > RESET_SIZE and self._reset_budget.take(now):
             packet = stateless_reset(destination, self._tokens.reset_token(destination))
             self._transmits.append(_datagram(route, packet))
 

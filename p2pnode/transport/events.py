@@ -22,6 +22,13 @@ class PathValidated(NamedTuple):
     """seconds"""
 
 
+class PathConfirmed(NamedTuple):
+    """The address that a path uses was asked again, and answers."""
+
+    path_id: int
+    route: Route
+
+
 class PathFailed(NamedTuple):
     """A path did not answer any of its probes, or was given up."""
 
@@ -79,6 +86,7 @@ ConnectionEvent: TypeAlias = (
     StreamEvent
     | HandshakeConfirmed
     | PathValidated
+    | PathConfirmed
     | PathFailed
     | PathSuspected
     | PathChanged

@@ -18,6 +18,7 @@ from p2pnode.transport.events import (
     AddressObserved,
     ConnectionEvent,
     PathChanged,
+    PathConfirmed,
     PathFailed,
     PathSuspected,
     PathValidated,
@@ -295,6 +296,10 @@ class PathSet:
             self._forget(self._parting, "the peer gave the path up", now)
         self.choose(now)
         active = self.active
+        for path in self.paths.values():
+            # What was on its way when the data moved on is lost with a standby that dies.
+            if path is not active and path.is_suspect and path.recovery.bytes_in_flight:
+                self._leave(path, now)
         if not active.is_suspect:
             self._suspicion_due = None
         elif active.route is not None and now >= (self._suspicion_due or now):
@@ -339,6 +344,7 @@ class PathSet:
         was_validated = path.route is not None
         if path.route is not None and path.route.key == route.key:
             path.recovery.pto_count = 0
+            self.events.append(PathConfirmed(path.path_id, path.route))
             self.choose(now)
             return
         if not path.should_move_to(route):

@@ -53,9 +53,6 @@ def test_a_node_that_moved_knows_its_new_place_as_soon(before: str, after: str) 
     assert update.update_s <= MOVED
 
 
-@pytest.mark.xfail(
-    reason="what peers observed is forgotten, and they repeat it only when it changes"
-)
 @pytest.mark.parametrize(("before", "after"), [(OPEN, SHUT), (SHUT, OPEN)])
 def test_another_interface_with_the_same_public_address_is_asked_about_anew(
     before: str, after: str

@@ -440,3 +440,24 @@ def test_who_closes_a_connection_is_told_at_once() -> None:
     connection = a.connect(b)
     a.do(a.swarm.disconnect, connection, world.now)
     assert [e.connection for e in a.of(ConnectionClosed)] == [connection]
+
+
+@pytest.mark.spec("SWARM-5")
+def test_a_supplanted_connection_stays_while_an_application_uses_it() -> None:
+    a, b, world = two_nodes()
+    b.serve(ECHO, echo)
+    old = a.connect(b)
+    stream = a.open(old, ECHO)
+    a.do(stream.write, b"first")
+    world.run_for(20)
+    assert stream.read(100) == b"first"
+    a.do(a.swarm.dial, None, (b.address(),), world.now)
+    world.run_for(1)
+    assert a.swarm.pool.best(b.peer_id) != old
+    world.run_for(100)
+    a.do(stream.write, b"second")
+    world.run_for(1)
+    assert stream.read(100) == b"second"
+    a.do(a.swarm.streams.reset, stream, 0)
+    world.run_for(61)
+    assert a.connections_to(b) == 1

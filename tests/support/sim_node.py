@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from p2pnode.errors import ConnectionLost
+from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
@@ -136,7 +136,7 @@ class SimNode:
     def _on_event(self, event: SwarmEvent) -> None:
         self.events.append(event)
         if isinstance(event, StreamOpened | StreamReadable):
-            with contextlib.suppress(ConnectionLost):  # who reads on is told the reason
+            with contextlib.suppress(P2PNodeError):  # who reads on is told the reason
                 self._read(event.stream)
 
     def _read(self, stream: SwarmStream) -> None:

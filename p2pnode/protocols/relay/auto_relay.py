@@ -146,6 +146,8 @@ class _Slot:
     alive_at: Instant = 0.0
     probes: int = 0
     failures: int = 0
+    has_refused: bool = False
+    """The last failure was the relay's own word."""
 
     @property
     def next_probe(self) -> Instant:
@@ -207,11 +209,21 @@ class AutoRelay:
         slot.alive_at, slot.probes, slot.failures = now, 0, 0
         self._settle(now)
 
-    def handle_failed(self, relay: PeerId, now: Instant) -> None:
+    def handle_connected(self, relay: PeerId, now: Instant) -> None:
+        """There is a new connection with the relay: it rests no longer, unless it has refused."""
+        slot = self._slots.get(relay)
+        if slot is not None and slot.state is SlotState.RESTING and not slot.has_refused:
+            self._step(slot, SlotStep.RESTED)
+            slot.failures = 0
+            slot.seen_at = now
+            self._settle(now)
+
+    def handle_failed(self, relay: PeerId, now: Instant, *, has_refused: bool = False) -> None:
         """The relay refused, did not answer, or could not be dialled."""
         slot = self._slots.get(relay)
         if slot is None:
             return
+        slot.has_refused = has_refused
         retry_at = now + REFRESH_RETRY
         if slot.state is SlotState.REFRESHING and retry_at < slot.expires_at:
             self._step(slot, SlotStep.RETRY)

@@ -157,7 +157,7 @@ class World:
     def take(self) -> list[Command]:
         """Returns the commands since the last call that are for others."""
         found, self.commands = self.commands, []
-        return found
+        return [command for command in found if not isinstance(command, FindPeers)]
 
     def time(self, now: float) -> None:
         self.now = now

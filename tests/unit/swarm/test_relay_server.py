@@ -52,6 +52,10 @@ HOST = "/ip4/1.2.3.4/udp/4001/noise"
 LIMITS = RelayLimits()
 
 
+NEXT = 99
+"""another connection of one of them"""
+
+
 def route(connection: int, port: int = 4001) -> Route:
     return Route(SocketId(0), "10.0.0.1", UdpAddr(f"9.8.7.{connection}", port))
 
@@ -536,6 +540,19 @@ def test_a_lost_connection_ends_its_circuits(lost: int) -> None:
     assert relay.server.circuits == 0
     assert (relay.server.reservations() == {}) == (lost == B)
     assert relay.streams == []
+
+
+@pytest.mark.spec("RELAY-36")
+def test_a_peer_that_reserves_on_another_connection_has_begun_anew() -> None:
+    relay = serving()
+    asker = relay.circuit()
+    assert relay.server.circuits == 1
+    relay.facts.peers[NEXT] = Peer(NEXT, BOB, route(NEXT, 4002), False)
+    PEERS[NEXT] = BOB
+    assert isinstance(relay.reserve(NEXT), Reserved)
+    del PEERS[NEXT]
+    assert relay.server.circuits == 0
+    assert asker.is_done
 
 
 @pytest.mark.spec("RELAY-12")

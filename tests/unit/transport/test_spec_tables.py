@@ -6,9 +6,9 @@ import re
 
 import p2pnode.transport
 from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.connection import SILENCE_OFFSETS
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.packet import VERSIONS
-from p2pnode.transport.connection import SILENCE_OFFSETS
 from p2pnode.transport.path_validation import MAX_PROBES, PROBE_OFFSETS, RouteState
 from tests.support import spec_tables
 
@@ -54,7 +54,7 @@ def test_the_probe_offsets_are_the_specs():
     ]
     assert value == "12; 0, 0.2, 0.5, 1 s, then 1 a second"
     assert MAX_PROBES == 12
-    assert PROBE_OFFSETS == (0, 0.2, 0.5, *range(1, 10))
+    assert (0, 0.2, 0.5, *range(1, 10)) == PROBE_OFFSETS
 
 
 def test_the_error_codes_are_the_specs():

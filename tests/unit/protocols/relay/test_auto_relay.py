@@ -251,3 +251,15 @@ def test_the_diagram_of_the_spec_is_the_table() -> None:
     assert {(a, step): b for a, b, step in drawn} == {
         (state.value, step.value): target.value for (state, step), target in TRANSITIONS.items()
     }
+
+
+@pytest.mark.spec("RELAY-31")
+@pytest.mark.parametrize("has_refused", [False, True])
+def test_a_new_connection_ends_a_rest_that_the_relay_did_not_ask_for(has_refused: bool) -> None:
+    auto = policy()
+    auto.add_candidate(A, "1", 0.05, 0.0)
+    auto.poll_commands()
+    auto.handle_failed(A, 1.0, has_refused=has_refused)
+    auto.poll_commands()
+    auto.handle_connected(A, 2.0)
+    assert (Reserve(A) in auto.poll_commands()) is not has_refused
