@@ -24,6 +24,7 @@
     +-- ListenError                an address that cannot be listened on
     +-- TransferError              a file that was not transferred; defined in
     |                              io/applications/file_transfer.py
+    +-- BedError                   a test bed that cannot be made; defined in testbed/namespaces.py
     +-- SimulationError            a simulation that went wrong; defined in netsim/world.py
 
 `Closed...` means that we closed it; `...ByPeer` that the other side did.

@@ -8,10 +8,11 @@ from a relay that we hold a reservation with; a stream's end is its circuit's en
 """
 
 from collections.abc import Sequence
+from math import inf
 from random import Random
 from typing import Final
 
-from p2pnode.clock import Deadline, Instant, UnixTime
+from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
@@ -56,6 +57,9 @@ from p2pnode.swarm.service import (
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
+RELEASE_DELAY: Final = 60.0
+"""seconds for which reservations are kept though strangers reach us; chosen: longer than what
+others have heard of us waits to be used"""
 MAX_OFFERED: Final = 256
 """circuits that others may have with us through one relay; chosen: what its streams allow"""
 MAX_RELAY_ADDRS: Final = 8
@@ -101,6 +105,8 @@ class RelayClient(Service):
         self._own_id = own_id
         self._entropy = entropy
         self._unix_offset = unix_now - now
+        self._release_at: Instant | None = None
+        """When reservations that are not needed are let go; infinite once they are."""
         self._policy = AutoRelay(rng)
         self._policy.set_needs_relay(True, now)
         self._reserving: dict[PeerId, int] = {}
@@ -138,9 +144,23 @@ class RelayClient(Service):
     # commands
 
     def set_needs_relay(self, needs_relay: bool, now: Instant) -> None:
-        """False once strangers reach us directly: reservations are let go."""
-        self._policy.set_needs_relay(needs_relay, now)
-        self._obey(now)
+        """False once strangers reach us directly: reservations are let go, in a while.
+
+        Who has just learned of an address through a relay may be about to use it.
+        """
+        if needs_relay:
+            self._release_at = None
+            self._policy.set_needs_relay(True, now)
+            self._obey(now)
+        elif self._release_at is None:
+            self._release_at = now + (RELEASE_DELAY if self._reserved else 0.0)
+            self._release_if_due(now)
+
+    def _release_if_due(self, now: Instant) -> None:
+        if self._release_at is not None and now >= self._release_at:
+            self._release_at = inf
+            self._policy.set_needs_relay(False, now)
+            self._obey(now)
 
     def remember(self, relay_id: PeerId, network: str, rtt: float | None, now: Instant) -> None:
         """Names a relay of an earlier run: it is asked again where relays are short."""
@@ -280,11 +300,16 @@ class RelayClient(Service):
             if at is not None and at != self._heard.get(relay_id):
                 self._policy.handle_alive(relay_id, at)
         self._heard = heard
+        self._release_if_due(now)
         self._policy.handle_timeout(now)
         self._obey(now)
 
     def poll_timeout(self) -> Deadline | None:
-        return self._policy.poll_timeout()
+        release = self._release_at
+        return earliest(
+            self._policy.poll_timeout(),
+            None if release is None or release == inf else Deadline(release, "relays are let go"),
+        )
 
     # reservations
 
@@ -417,9 +442,16 @@ class RelayClient(Service):
         self._commands.append(UseCircuit(end.route, end.peer_id, end.is_asker))
 
     def _on_ended(self, end: _End, reason: str) -> None:
+        if end.peer_id is None:
+            return
+        was_used = end.route is not None
         if end.route is not None:
-            assert end.peer_id is not None
             self._circuits.close(end.route)
-            self._commands.append(DropCircuit(end.route, end.peer_id, reason))
-        elif end.is_asker and end.peer_id is not None:
+            use = UseCircuit(end.route, end.peer_id, end.is_asker)
+            if use in self._commands:  # it ended in the very read that opened it
+                self._commands.remove(use)
+                was_used = False
+            else:
+                self._commands.append(DropCircuit(end.route, end.peer_id, reason))
+        if end.is_asker and not was_used:
             self._commands.append(CircuitFailed(end.peer_id, end.relay, reason))

@@ -85,6 +85,14 @@ class RelayedPaths:
                 if connection.route.is_relayed:
                     self.ask_other_relays(peer_id, None, now)
 
+    def replace_circuit(self, route: Route, peer_id: PeerId, relay: PeerId, now: Instant) -> None:
+        """A circuit will end: data leaves it as soon as there is another way."""
+        for pooled in list(self._pool.peers().get(peer_id, ())):
+            connection = self._open(pooled.handle)
+            if connection is not None:
+                connection.paths.retire(route, now)
+        self.ask_other_relays(peer_id, relay, now)
+
     def release_idle(self, peer_id: PeerId, now: Instant) -> None:
         """Gives back the circuits to a peer that neither a connection nor a dial uses any more."""
         if self._dials.is_dialling(peer_id):

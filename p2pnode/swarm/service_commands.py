@@ -92,8 +92,8 @@ class ServiceCommands:
                 self._dials.on_circuit_failed(peer_id, relay, reason, now)
             case DropCircuit(route, peer_id, reason):
                 self._relayed_paths.drop_circuit(route, peer_id, reason, now)
-            case ReplaceCircuit(_, peer_id, relay):
-                self._relayed_paths.ask_other_relays(peer_id, relay, now)
+            case ReplaceCircuit(route, peer_id, relay):
+                self._relayed_paths.replace_circuit(route, peer_id, relay, now)
             case ProbePath(connection):
                 found = self._endpoint.connection(connection)
                 if found is not None:

@@ -52,9 +52,11 @@ class Path:
         "acks",
         "controller",
         "ecn",
+        "is_leaving",
         "is_lost",
         "is_peer_available",
         "last_sent",
+        "leaves_at",
         "mtu",
         "next_packet_number",
         "nonce_base",
@@ -96,6 +98,10 @@ class Path:
         self.is_peer_available = True
         self.is_lost = False
         """Its route is gone for good."""
+        self.is_leaving = False
+        """Its route will be gone soon: any other one is better."""
+        self.leaves_at: Instant | None = None
+        """When it is given up, after the data has left it for that reason."""
         self.remote_status_sequence = -1
         self.observed_sequence = 0
         self.owed_acks: list[Path] = []
@@ -172,7 +178,7 @@ class Path:
         self._alternates = {key: None for key in alternates[:MAX_ROUTES] if key != route.key}
         self._settled_at = now + SETTLING_TIME
         self.route = route
-        self.is_lost = False
+        self.is_lost = self.is_leaving = False
         self._wanted = route.key
         if old is not None and old.remote.ip != route.remote.ip:
             self._measure_anew()
@@ -198,6 +204,8 @@ class Path:
     def deadlines(self) -> list[Deadline | None]:
         """Returns what the parts of the path wait for."""
         deadlines = [self.recovery.poll_timeout(), self.acks.poll_timeout()]
+        if self.leaves_at is not None:
+            deadlines.append(Deadline(self.leaves_at, "a path is given up"))
         if self.validations:
             deadlines += [v.poll_timeout() for v in self.validations.values()]
         return deadlines

@@ -183,6 +183,13 @@ class PathSet:
             else:
                 path.is_lost = True
 
+    def retire(self, route: Route, now: Instant) -> None:
+        """A route will be gone soon: the data moves on as soon as there is another one."""
+        for path in self.paths.values():
+            if path.route is not None and path.route.key == route.key:
+                path.is_leaving = True
+        self.choose(now)
+
     def set_available(self, path_id: int, is_available: bool) -> None:
         """Asks the peer to use a path, or to keep off it while another one works."""
         self._status_sequence += 1
@@ -284,6 +291,11 @@ class PathSet:
     def handle_timeout(self, now: Instant) -> None:
         """Drops routes that did not answer, and paths that have none left."""
         for path in list(self.paths.values()):
+            if path.leaves_at is not None and now >= path.leaves_at:
+                path.leaves_at = None
+                if path is not self.active:
+                    self.abandon(path.path_id, ErrorCode.NO_ERROR, "its route ends", now)
+                    continue
             if not path.validations:
                 continue
             for key, validation in list(path.validations.items()):
@@ -323,6 +335,8 @@ class PathSet:
             self._leave(active, now)
         self.active = best
         self.events.append(PathChanged(best.path_id, best.route, reason))
+        if active.is_leaving:  # what is on its way over it may still arrive
+            active.leaves_at = now + IDLE_PTOS * active.pto(self._config.max_ack_delay)
 
     def _leave(self, path: Path, now: Instant) -> None:
         """A path that stopped answering: until it answers again nobody returns to it."""
@@ -423,9 +437,10 @@ class PathSet:
         return path
 
 
-def _rank(path: Path) -> tuple[bool, bool, bool]:
+def _rank(path: Path) -> tuple[bool, bool, bool, bool]:
     assert path.route is not None
-    return path.is_suspect, not path.is_peer_available, path.route.is_relayed
+    is_relayed = path.route.is_relayed
+    return path.is_suspect, path.is_leaving, not path.is_peer_available, is_relayed
 
 
 def _reason(old: Path, new: Path) -> str:
@@ -433,6 +448,8 @@ def _reason(old: Path, new: Path) -> str:
     assert new.route is not None
     if old.is_suspect:
         return "the path in use stopped answering"
+    if old.is_leaving:
+        return "the relay in use is going away"
     if old.route.is_relayed and not new.route.is_relayed:
         return "a direct path works"
     if not old.is_peer_available:

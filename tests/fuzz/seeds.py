@@ -12,6 +12,7 @@ from p2pnode.protocols.autonat.messages_v2 import (
     DialResponse,
     encode_message_v2,
 )
+from p2pnode.protocols.dcutr.messages import Connect, Sync, encode_hole_punch
 from p2pnode.protocols.file_transfer.messages import (
     Digest,
     Offer,
@@ -22,7 +23,18 @@ from p2pnode.protocols.file_transfer.messages import (
     encode_reply,
 )
 from p2pnode.protocols.identify.messages import IdentifyMessage, encode_identify_frames
+from p2pnode.protocols.kad import messages as kad
 from p2pnode.protocols.multistream.messages import encode_message
+from p2pnode.protocols.nat_behaviour import messages as nat
+from p2pnode.protocols.relay import seal_voucher
+from p2pnode.protocols.relay.messages import (
+    HopStatus,
+    Limit,
+    Reservation,
+    StopConnect,
+    encode_hop,
+    encode_stop,
+)
 from p2pnode.transport import frame
 from p2pnode.transport.packet import (
     FinalMessage,
@@ -34,6 +46,7 @@ from p2pnode.transport.packet import (
 from p2pnode.transport.token import TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.fuzz.relays import WORDS
 from tests.support.identities import peer_id, private_key
 from tests.support.noise_udp import CLIENT, parameters
 
@@ -48,6 +61,7 @@ IDENTIFY: Final = IdentifyMessage(
     agent_version="test",
     signed_peer_record=None,
 )
+VOUCHER: Final = seal_voucher(private_key("a"), peer_id("a"), 1 << 32).encode()
 FRAMES: Final = [
     frame.Ack(0, 100, ((7, 9), (0, 3)), (1, 2, 3)).encode(),
     frame.stream_header(0, 0, False, 5) + b"hello" + frame.stream_header(4, 70, True, None) + b"x",
@@ -78,7 +92,16 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         dial_back.encode_delegated_message(dial_back.Choice((bytes(16), None))),
         dial_back.encode_order(dial_back.Order(ADDRESS, bytes(16), bytes(32), "192.0.2.1")),
     ],
+    "circuits": [
+        b"\x00\x10" + b"\x00\x00" + bytes(7) + b"\x01\x00" + bytes(7),
+        b"\x00\x20" + b"\x02\x01" + bytes(31) + b"\x01\x03" + bytes(40),
+    ],
     "control": [b'{"op": "ping", "target": "x", "count": 1, "interval": 1.0}'],
+    "dcutr": [
+        encode_frame(encode_hole_punch(Connect((ADDRESS, ADDRESS6))))
+        + encode_frame(encode_hole_punch(Sync())),
+        encode_hole_punch(Connect((ADDRESS,))),
+    ],
     "endpoint": [bytes(range(256)), bytes(range(255, 0, -1))],
     "file_transfer": [
         encode_offer(Offer("name", 5)),
@@ -94,8 +117,20 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         peer_id("a").to_bytes(),
         seal_peer_record(private_key("a"), [ADDRESS], 1).encode(),
     ],
+    "kad": [
+        kad.encode_request(peer_id("a").multihash),
+        kad.encode_answer([kad.CloserPeer(peer_id("b"), (ADDRESS6,))]),
+        encode_frame(kad.encode_request(peer_id("a").multihash)),
+        encode_frame(kad.encode_answer([kad.CloserPeer(peer_id("b"), (ADDRESS6,))])),
+    ],
     "multiaddr": [ADDRESS.to_bytes(), ADDRESS6.to_bytes()],
     "multistream": [b"".join(map(encode_message, ("/multistream/1.0.0", "/a", "na")))],
+    "nat_behaviour": [
+        nat.encode_request(nat.KnockRequest(4001, bytes(32))),
+        nat.encode_request(nat.ReportRequest()),
+        encode_frame(nat.encode_request(nat.LocateRequest(bytes(32)))),
+        nat.encode_answer(nat.NatAnswer(nat.NatStatus.OK, seen_at=CLIENT)),
+    ],
     "noise": [make_payload(private_key("a"), bytes(32)).encode()],
     "packets": [
         Initial(1, 1, 1, 2, b"token", bytes(40)).encode()[:80],
@@ -106,6 +141,27 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     ],
     "parameters": [parameters(1).encode()],
     "ping": [bytes(64)],
+    "relay": [encode_frame(word) for word in WORDS]
+    + [
+        encode_hop(HopStatus(100, Reservation(2 << 31, (ADDRESS6,), VOUCHER), Limit(1, 2))),
+        encode_stop(StopConnect(peer_id("a"), Limit(1, 2))),
+        VOUCHER,
+    ],
+    "relay_server": [
+        # reservations of two peers, a circuit between them and packets on it: see `_Relay.act`
+        b"\x00\x00\x00"
+        + b"\x00\x02\x00\x00\x00"
+        + b"\x01\x00\x00"
+        + b"\x01\x02\x00\x00\x00"
+        + b"\x00\x00\x01"
+        + b"\x00\x02\x00\x05\x00"
+        + b"\x00\x02\x01\x07\x00"
+        + b"\x00\x05\x00\x10"
+        + bytes(16)
+        + b"\x00\x18"
+        + b"\x00\x06\x01",
+        b"\x02\x00\x00" + b"\x00\x02\x00\x00\x00" + b"\x00\x04\x00\x01" + b"\x02\x07\x00",
+    ],
     "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
     "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 + 1)],
     "wire_varint": [b"\x80\x01", b"\x40\x25"],

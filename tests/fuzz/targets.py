@@ -31,12 +31,43 @@ from p2pnode.protocols.autonat.messages_v2 import (
     decode_dial_back_untrusted,
     decode_message_v2_untrusted,
 )
+from p2pnode.protocols.dcutr import DcutrInitiator, DcutrResponder, make_plan, punchable
+from p2pnode.protocols.dcutr.dialogue import PunchAgreed
+from p2pnode.protocols.dcutr.messages import decode_hole_punch_untrusted
+from p2pnode.protocols.dcutr.plan import MAX_PUNCH_ADDRS, Role
 from p2pnode.protocols.file_transfer import messages as file_transfer
 from p2pnode.protocols.identify import IdentifyRequester, PushReceiver
 from p2pnode.protocols.identify.messages import decode_identify_message_untrusted
+from p2pnode.protocols.kad import FindNodeRequester, FindNodeResponder
+from p2pnode.protocols.kad.messages import (
+    MAX_ADDRS_PER_PEER,
+    MAX_CLOSER_PEERS,
+    decode_answer_untrusted,
+)
+from p2pnode.protocols.kad.messages import (
+    decode_request_untrusted as decode_kad_request_untrusted,
+)
 from p2pnode.protocols.multistream import Initiator, Responder
 from p2pnode.protocols.multistream.messages import decode_message_untrusted as multistream_message
+from p2pnode.protocols.nat_behaviour import KnockRequest
+from p2pnode.protocols.nat_behaviour import messages as nat_behaviour
+from p2pnode.protocols.nat_behaviour.dialogue import NatRequester, NatResponder
 from p2pnode.protocols.ping import PingRequester, PingResponder
+from p2pnode.protocols.relay import (
+    CircuitRequester,
+    CircuitResponder,
+    ReservationRequester,
+    StreamConnector,
+)
+from p2pnode.protocols.relay.circuit_messages import decode_circuit_untrusted
+from p2pnode.protocols.relay.hop import HopResponder
+from p2pnode.protocols.relay.messages import (
+    Limit,
+    decode_hop_untrusted,
+    decode_stop_untrusted,
+)
+from p2pnode.protocols.relay.stop import StopRequester, StopResponder
+from p2pnode.protocols.relay.voucher import open_voucher_untrusted
 from p2pnode.transport import packet
 from p2pnode.transport.frame import (
     STREAM_TYPES,
@@ -60,6 +91,7 @@ from p2pnode.wire.multihash import check_peer_multihash_untrusted
 from p2pnode.wire.varint import decode_uvarint_untrusted, encode_uvarint
 from tests.fuzz.choices import Choices
 from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_handshake
+from tests.fuzz.relays import fuzz_circuits, fuzz_relay_server
 from tests.support.identities import peer_id
 from tests.support.noise import make_pair
 from tests.support.noise_udp import CLIENT
@@ -178,6 +210,87 @@ def fuzz_autonat(data: bytes) -> None:
         assert machine.is_done
 
 
+def fuzz_dcutr(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        decode_hole_punch_untrusted(data)
+    for machine in (DcutrInitiator((), 0.0), DcutrResponder((), 0.0)):
+        choices = Choices(data)
+        while not choices.is_empty:
+            machine.handle_data(choices.take(1 + choices.byte()), 0.5)
+        machine.handle_timeout(60.0)
+        machine.poll_output()
+        assert machine.is_done
+        if isinstance(machine.outcome, PunchAgreed):
+            addrs = punchable(machine.outcome.addrs, ())
+            plan = make_plan(1, Role.RESPONDER, addrs, machine.outcome.start_at)
+            assert len(plan.addrs) <= MAX_PUNCH_ADDRS
+
+
+def fuzz_kad(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        decode_kad_request_untrusted(data)
+    with contextlib.suppress(DecodeError):
+        peers = decode_answer_untrusted(data)
+        assert len(peers) <= MAX_CLOSER_PEERS
+        assert all(len(peer.addrs) <= MAX_ADDRS_PER_PEER for peer in peers)
+    requester, responder = FindNodeRequester(bytes(34), 0.0), FindNodeResponder(0.0)
+    choices = Choices(data)
+    while not choices.is_empty:
+        part = choices.take(1 + choices.byte())
+        requester.handle_data(part, 0.0)
+        responder.handle_data(part, 0.0)
+        for _ in responder.poll_requests():
+            responder.answer(())
+    for machine in (requester, responder):
+        machine.handle_timeout(60.0)
+        machine.poll_output()
+        assert machine.is_done
+
+
+def fuzz_nat_behaviour(data: bytes) -> None:
+    for decode in (
+        nat_behaviour.decode_request_untrusted,
+        nat_behaviour.decode_answer_untrusted,
+    ):
+        with contextlib.suppress(DecodeError):
+            decode(data)
+    for machine in (NatRequester(KnockRequest(4001, bytes(32)), 0.0), NatResponder(0.0)):
+        choices = Choices(data)
+        while not choices.is_empty:
+            machine.handle_data(choices.take(1 + choices.byte()), 0.0)
+        machine.handle_timeout(60.0)
+        machine.poll_output()
+        assert machine.is_done
+
+
+def fuzz_relay(data: bytes) -> None:
+    for decode in (
+        decode_hop_untrusted,
+        decode_stop_untrusted,
+        decode_circuit_untrusted,
+        open_voucher_untrusted,
+    ):
+        with contextlib.suppress(DecodeError):
+            decode(data)
+    unix = UnixTime(1.7e9)
+    for machine in (
+        ReservationRequester(ALICE, ALICE, now=0.0, unix_now=unix),
+        StreamConnector(ALICE, 0.0),
+        HopResponder(0.0),
+        StopRequester(ALICE, Limit(), 0.0),
+        StopResponder(0.0),
+        CircuitRequester(ALICE, bytes(8), 0.0),
+        CircuitResponder(0.0),
+    ):
+        choices = Choices(data)
+        while not choices.is_empty:
+            machine.handle_data(choices.take(1 + choices.byte()), 0.0)
+        machine.poll_output()
+        machine.handle_timeout(1000.0)
+        machine.handle_reset(0, 1000.0)
+        assert machine.is_done
+
+
 def fuzz_ping(data: bytes) -> None:
     requester, responder = PingRequester(lambda size: bytes(size)), PingResponder(0.0)
     requester.ping(0.0)
@@ -265,7 +378,9 @@ def fuzz_token(data: bytes) -> None:
 TARGETS: Final[dict[str, Target]] = {
     "authenticated_peer": fuzz_authenticated_peer,
     "autonat": fuzz_autonat,
+    "circuits": fuzz_circuits,
     "control": fuzz_control,
+    "dcutr": fuzz_dcutr,
     "endpoint": fuzz_endpoint,
     "file_transfer": fuzz_file_transfer,
     "frames": fuzz_frames,
@@ -273,12 +388,16 @@ TARGETS: Final[dict[str, Target]] = {
     "handshake": fuzz_handshake,
     "identify": fuzz_identify,
     "identity": fuzz_identity,
+    "kad": fuzz_kad,
     "multiaddr": fuzz_multiaddr,
     "multistream": fuzz_multistream,
+    "nat_behaviour": fuzz_nat_behaviour,
     "noise": fuzz_noise,
     "packets": fuzz_packets,
     "parameters": fuzz_parameters,
     "ping": fuzz_ping,
+    "relay": fuzz_relay,
+    "relay_server": fuzz_relay_server,
     "text": fuzz_text,
     "token": fuzz_token,
     "wire_varint": fuzz_wire_varint,

@@ -6,16 +6,31 @@ import sysconfig
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import trio
-
-from tests.support.namespaces import Namespace
 
 ANSWER_TIMEOUT = 20.0
 """seconds for whatever a test waits for; two or three where nothing else is going on"""
 
 Line = dict[str, Any]
+
+
+class Place(Protocol):
+    """Where a command runs: a namespace."""
+
+    @property
+    def prefix(self) -> tuple[str, ...]: ...
+
+
+class Ended(NamedTuple):
+    """A command that came to its end."""
+
+    code: int
+    lines: list[Line]
+    complaint: str
+    """What it wrote on stderr."""
+
 
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "p2pnode")
 
@@ -30,12 +45,19 @@ class Running:
 
     async def line(self) -> Line:
         """Returns the next object that it prints; fails where none comes in time."""
-        assert self._process.stdout is not None
         with trio.fail_after(ANSWER_TIMEOUT):
-            while b"\n" not in self._buffer:
-                data = await self._process.stdout.receive_some()
-                assert data, f"{self._process.args} ended after {self.lines}"
-                self._buffer += data
+            line = await self.next_line()
+        assert line is not None, f"{self._process.args!r} ended after {self.lines}"
+        return line
+
+    async def next_line(self) -> Line | None:
+        """Returns the next object, however long that takes; None after the last one."""
+        assert self._process.stdout is not None
+        while b"\n" not in self._buffer:
+            data = await self._process.stdout.receive_some()
+            if not data:
+                return None
+            self._buffer += data
         text, _, self._buffer = self._buffer.partition(b"\n")
         self.lines.append(json.loads(text))
         return self.lines[-1]
@@ -53,15 +75,17 @@ class Running:
         self._process.kill()
         await self._process.wait()
 
+    def terminate(self) -> None:
+        """As an init system does first."""
+        self._process.terminate()
+
     async def exit_code(self) -> int:
         with trio.fail_after(ANSWER_TIMEOUT):
             return await self._process.wait()
 
 
 @asynccontextmanager
-async def running(
-    namespace: Namespace, home: Path, *arguments: str
-) -> AsyncGenerator[Running, None]:
+async def running(namespace: Place, home: Path, *arguments: str) -> AsyncGenerator[Running, None]:
     """Yields the command, running; it is gone afterwards."""
     command = [*namespace.prefix, PROGRAM, *arguments, "--json"]
     # Logs and tracebacks go to pytest's own stderr, which shows them where a test fails.
@@ -78,16 +102,26 @@ async def running(
             await process.stdout.aclose()
 
 
-async def finished(namespace: Namespace, home: Path, *arguments: str) -> list[Line]:
+async def finished(namespace: Place, home: Path, *arguments: str) -> list[Line]:
     """Returns what a command prints until it ends by itself; fails where it does not succeed."""
+    done = await ended(namespace, home, *arguments)
+    assert done.code == 0, done
+    return done.lines
+
+
+async def ended(namespace: Place, home: Path, *arguments: str) -> Ended:
+    """Returns how a command comes to its end, well or not."""
     command = [*namespace.prefix, PROGRAM, *arguments, "--json"]
     with trio.fail_after(ANSWER_TIMEOUT):
         done = await trio.run_process(
-            command, capture_stdout=True, check=False, env=_environment(home)
+            command,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env=_environment(home),
         )
     lines: list[Line] = [json.loads(text) for text in done.stdout.splitlines()]
-    assert done.returncode == 0, lines
-    return lines
+    return Ended(done.returncode, lines, done.stderr.decode())
 
 
 def _environment(home: Path) -> Mapping[str, str]:

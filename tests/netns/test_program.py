@@ -83,7 +83,7 @@ async def test_a_peer_is_pinged_identified_and_sent_a_file(
     assert {line["path"] for line in pings} == {"direct"}
     assert info["peer_id"] == started["peer_id"]
     assert info["observed_addr"].split("/")[2] == other_ip
-    assert address.removesuffix(f"/p2p/{started['peer_id']}") in info["listen_addrs"]
+    assert info["listen_addrs"] == []  # no stranger has been seen to reach it
 
     async with running(
         pair.public, tmp_path / "public", "receive", str(tmp_path / "in"), "--once"

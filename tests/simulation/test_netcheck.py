@@ -89,6 +89,17 @@ def check(nat: NatBehaviour, *, peers: int = 3, seed: int = 1) -> NetcheckReport
     return Check(SiteParams(nat=nat), peers=peers, seed=seed).run()
 
 
+@pytest.mark.spec("NATB-11")
+def test_one_peer_is_met_at_first_and_others_when_strangers_have_knocked() -> None:
+    scene = Check(SiteParams(nat=nat_presets.home()), peers=3)
+    targets = [Bootstrap(p.peer_id, p.address()) for p in scene.peers]
+    netcheck = attach(scene.host, targets, scene.done, lifetime=False)
+    scene.world.run_for(0.5)
+    assert len(netcheck.swarm.pool.peers()) == 1
+    scene.world.run_until(lambda: bool(scene.done), TIME_TO_PRINT)
+    assert len(netcheck.swarm.pool.peers()) > 1
+
+
 @pytest.mark.spec("NATB-13")
 @pytest.mark.parametrize("scope", FilterScope, ids=lambda s: s.value)
 @pytest.mark.parametrize(

@@ -368,3 +368,20 @@ def test_what_the_peer_asks_of_acks_holds_for_paths_to_come() -> None:
         acks.on_packet(number, True, 0, now)
     assert not acks.wants_ack(now + 0.1)
     assert acks.wants_ack(now + 0.2)
+
+
+@pytest.mark.spec("TRANSPORT-43")
+def test_a_path_that_will_end_is_left_as_soon_as_there_is_another_one() -> None:
+    pair, route = with_second_socket()
+    client = pair.client.connection
+    first = client.route
+    client.paths.retire(first, pair.now)
+    pair.drive(seconds=1)
+    assert client.route == first
+    transfer = Transfer(pair, 200_000)
+    path_id = open_second_path(pair, route)
+    transfer.run()
+    pair.drive(seconds=2)
+    assert client.paths.active.path_id == path_id
+    assert list(client.paths.paths) == [path_id]
+    assert not of_kind(pair.client, ConnectionClosed)

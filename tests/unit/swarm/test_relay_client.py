@@ -24,7 +24,7 @@ from p2pnode.protocols.relay.messages import HopStatus, encode_hop
 from p2pnode.swarm import relay_client as module
 from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.events import ReservationsChanged
-from p2pnode.swarm.relay_client import MAX_RELAY_ADDRS, RelayClient
+from p2pnode.swarm.relay_client import MAX_RELAY_ADDRS, RELEASE_DELAY, RelayClient
 from p2pnode.swarm.service import (
     CircuitFailed,
     Command,
@@ -330,11 +330,17 @@ def test_the_end_of_another_connection_does_not_spoil_a_request() -> None:
     assert [relay for relay, _ in world.client.reservations()] == [RELAY]
 
 
-def test_reservations_are_let_go_when_strangers_reach_us() -> None:
+@pytest.mark.spec("SWARM-20")
+def test_reservations_are_let_go_a_while_after_strangers_reach_us() -> None:
     world = World()
     peer = world.reserve()
     world.client.set_needs_relay(False, world.now)
-    world.run()
+    world.time(world.now + 5.0)
+    assert world.client.addresses() != ()
+    world.client.set_needs_relay(False, world.now)
+    deadline = world.client.poll_timeout()
+    assert deadline is not None
+    world.time(RELEASE_DELAY)
     assert world.client.addresses() == ()
     assert world.offer(peer) is None
     assert world.client.poll_timeout() is None
