@@ -17,6 +17,7 @@ from p2pnode.identity.peer_multiaddr import (
     udp_noise_multiaddr,
 )
 from p2pnode.machine import UdpAddr
+from p2pnode.protocols.relay.rate_limit import KeyedRateLimit
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.dialer import Candidate, PeerDial, RelayedCandidate
@@ -25,6 +26,7 @@ from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.service import Peer
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.route import Route
+from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
 from p2pnode.wire.multiaddr import (
     Code,
     Component,
@@ -38,6 +40,11 @@ MAX_TOKENS: Final = 256
 """Address tokens kept for later dials; chosen: the peers of a day"""
 MAX_DIALS: Final = 256
 """Peers dialled at a time; chosen: more would be a scan"""
+HEARSAY_DIALS: Final = 6
+"""handshakes in HEARSAY_WINDOW with one IPv4 address or IPv6 /56 that only others have named;
+chosen: some thirty packets, what a dial of a real peer with two addresses may take"""
+HEARSAY_WINDOW: Final = 60.0
+"""seconds"""
 MAX_SPECULATIVE_RELAYS: Final = 3
 """connected peers that are asked for a circuit before anybody has told where the peer is; chosen"""
 
@@ -78,6 +85,7 @@ class Dials:
         self._dials: dict[int, PeerDial] = {}
         self._dial_of: dict[int, int] = {}
         """handshake handle -> dial id"""
+        self._hearsay = KeyedRateLimit[str](HEARSAY_DIALS, HEARSAY_WINDOW)
         self._silent: dict[int, None] = {}
         """dials that nobody waits for any more, but others of the same peer"""
         self._ended: dict[PeerId, None] = {}
@@ -275,7 +283,22 @@ class Dials:
                 if dial.is_direct_only and remote.ip in self._quarantined_ips(now):
                     dial.skipped(candidate, DialError("a stranger is about to knock there"), now)
                     return
+                if not self._may_try(dial, candidate, now):
+                    error = DialError("that network was dialled by hearsay too often of late")
+                    dial.skipped(candidate, error, now)
+                    return
                 self._handshake(dial, candidate, Route(socket, None, remote), now)
+
+    def _may_try(self, dial: PeerDial, candidate: Candidate, now: Instant) -> bool:
+        """What others say of a peer's address may be aimed at somebody who is no peer at all."""
+        ip = candidate.remote.ip
+        if dial.peer_id is None or ip_scope(ip) is IpScope.LOOPBACK:
+            return True
+        (bare,) = without_peer((candidate.address,))
+        known = {entry.address: entry.source for entry in self._book.entries(dial.peer_id, now)}
+        if known.get(bare, AddressSource.HEARSAY) >= AddressSource.USER:
+            return True
+        return self._hearsay.take(owner_group(ip), now)
 
     def _handshake(
         self, dial: PeerDial, candidate: Candidate | RelayedCandidate, route: Route, now: Instant

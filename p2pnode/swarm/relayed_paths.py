@@ -30,6 +30,9 @@ MAX_STANDBY_RELAYS: Final = 2
 MAX_REPLACEMENTS: Final = 8
 """times in REPLACEMENT_WINDOW that relays are asked for one more circuit to a connected peer;
 chosen: or a relay that ends what it has just opened would keep us asking at its own pace"""
+MAX_RESCUES: Final = 15
+"""times in REPLACEMENT_WINDOW that connected peers are asked for a connection without a way;
+chosen: as often as it is found to be suspect before its idle timeout"""
 REPLACEMENT_WINDOW: Final = 60.0
 """seconds"""
 MAX_COUNTED: Final = 1024
@@ -54,8 +57,8 @@ class RelayedPaths:
         self._addresses = addresses
         self._relay_client = relay_client
         self._dials = dials
-        self._replacements: dict[PeerId, tuple[Instant, int]] = {}
-        """peer -> (when counting began, how often relays were asked since)"""
+        self._replacements = _Pace(MAX_REPLACEMENTS)
+        self._rescues = _Pace(MAX_RESCUES)
 
     def use_circuit(self, route: Route, peer_id: PeerId, *, is_asker: bool, now: Instant) -> None:
         """A circuit stands: another path of a connection, or the way of a dial."""
@@ -108,9 +111,11 @@ class RelayedPaths:
         connection = self._open(handle)
         if connection is None or not connection.is_initiator:
             return
-        self.ask_other_relays(connection.peer_id, None, now)
-        for relay in self._near(connection.peer_id):
-            self._relay_client.request(connection.peer_id, relay, (), now)
+        peer_id = connection.peer_id
+        self.ask_other_relays(peer_id, None, now)
+        if not self._rescues.is_too_often(peer_id, now):
+            for relay in self._near(peer_id):
+                self._relay_client.request(peer_id, relay, (), now)
 
     def ask_standby_relay(self, handle: int, peer_id: PeerId, now: Instant) -> None:
         """Gets a second relay for a connection that stays relayed."""
@@ -129,7 +134,11 @@ class RelayedPaths:
         """Asks the relays that a connected peer is said to have for one more circuit."""
         best = self._pool.best(peer_id)
         connection = None if best is None else self._open(best)
-        if connection is None or not connection.is_initiator or self._asks_too_often(peer_id, now):
+        if (
+            connection is None
+            or not connection.is_initiator
+            or (self._replacements.is_too_often(peer_id, now))
+        ):
             return
         known = (circuit_addr(a) for a in self._book.addresses(peer_id, now))
         avoided_ids = (avoided, peer_id)
@@ -161,18 +170,27 @@ class RelayedPaths:
         )
         return list(islice(found, MAX_SPECULATIVE_RELAYS))
 
-    def _asks_too_often(self, peer_id: PeerId, now: Instant) -> bool:
-        began_at, count = self._replacements.pop(peer_id, (now, 0))
-        if now - began_at >= REPLACEMENT_WINDOW:
-            began_at, count = now, 0
-        self._replacements[peer_id] = began_at, count + 1
-        if len(self._replacements) > MAX_COUNTED:
-            del self._replacements[next(iter(self._replacements))]
-        return count >= MAX_REPLACEMENTS
-
     def _open(self, handle: int) -> Connection | None:
         connection = self._endpoint.connection(handle)
         return None if connection is None or connection.is_closed else connection
+
+
+class _Pace:
+    """So many times in REPLACEMENT_WINDOW, for each peer."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._counts: dict[PeerId, tuple[Instant, int]] = {}
+
+    def is_too_often(self, peer_id: PeerId, now: Instant) -> bool:
+        """Counts once more."""
+        began_at, count = self._counts.pop(peer_id, (now, 0))
+        if now - began_at >= REPLACEMENT_WINDOW:
+            began_at, count = now, 0
+        self._counts[peer_id] = began_at, count + 1
+        if len(self._counts) > MAX_COUNTED:
+            del self._counts[next(iter(self._counts))]
+        return count >= self._limit
 
 
 def _runs_over(connection: Connection, route: Route) -> bool:

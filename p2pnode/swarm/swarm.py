@@ -328,6 +328,8 @@ class Swarm:
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        for received in batch:
+            self._contacts.heard(received.remote.ip, now)
         own, circuits, probes = demultiplex(batch)
         if self._prober.sockets:
             strangers = [r for r in own if r.socket in self._prober.sockets]

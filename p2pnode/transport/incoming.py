@@ -140,7 +140,7 @@ class Incoming:
         proof = self._tokens.check_untrusted(
             initial.token, route.remote, initial.destination, initial.source, unix_now
         )
-        prefix = address_prefix(route.remote)
+        prefix = _origin(route)
         if (
             self.refuses_strangers
             or len(self._by_key) >= MAX_HALF_OPEN
@@ -244,8 +244,15 @@ class Incoming:
     def _remove(self, half_open: HalfOpen) -> None:
         del self._by_key[half_open.key]
         self.by_id.pop(half_open.connection_id, None)
-        prefix = address_prefix(half_open.route.remote)
+        prefix = _origin(half_open.route)
         self._by_prefix[prefix] -= 1
         if not self._by_prefix[prefix]:
             del self._by_prefix[prefix]
         self._unproven -= not half_open.is_proven
+
+
+def _origin(route: Route) -> bytes:
+    """Returns what handshakes are counted by: a network, or a circuit, for it has no address."""
+    if route.is_relayed:
+        return b"circuit %d" % -route.socket
+    return address_prefix(route.remote)

@@ -324,11 +324,7 @@ def test_a_dial_of_a_peer_by_hearsay_is_a_bounded_number_of_handshakes(
     assert max(seen.by_address.values()) <= INITIALS_PER_HANDSHAKE
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Dials has no budget by target: every address that a peer is said to have is dialled, "
-    "also where 16 of them are ports of one IP",
-)
+@pytest.mark.spec("SWARM-21")
 def test_a_dial_by_hearsay_cannot_be_aimed_at_one_target() -> None:
     town, wanted = Town(), peer_id("somebody")
     gossip(town, town.hostile(), PORTS, wanted)
@@ -337,11 +333,6 @@ def test_a_dial_by_hearsay_cannot_be_aimed_at_one_target() -> None:
     assert max(town.bystanders.by_ip.values()) <= HANDSHAKES_PER_TARGET * INITIALS_PER_HANDSHAKE
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Dials has no budget by target: Acquaintances and AutoRelay dial hearsay for as long as "
-    "relays are short, each time somebody else at the same victim (480 handshake packets a minute)",
-)
 def test_one_peer_cannot_keep_a_node_dialling_a_target() -> None:
     town = Town()
     gossip(town, town.hostile(), PORTS)
@@ -350,11 +341,6 @@ def test_one_peer_cannot_keep_a_node_dialling_a_target() -> None:
     assert town.bystanders.most_within(60) <= bound
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Dials has no budget by target: peers that have claimed addresses and are gone are "
-    "dialled there as relays and acquaintances, whatever others have claimed the same ones",
-)
 def test_peers_that_are_gone_cannot_have_a_target_dialled_in_their_place() -> None:
     town = Town()
     for n in range(6):

@@ -214,11 +214,6 @@ def test_servers_that_lie_cannot_hide_a_public_node_from_honest_ones() -> None:
         assert is_public(), "the same lie again"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ContactLog notes what is sent only: an acquaintance that keeps its hole in the filter "
-    "open, by packets that nobody answers, counts as a stranger after CONTACT_MEMORY",
-)
 def test_an_old_acquaintance_that_keeps_knocking_is_no_stranger() -> None:
     town = Town(nat=replace(address_restricted(), filter_timeout=None))
     helpers = [town.hostile(f"helper {n}") for n in range(MAX_HELPERS_CHOSEN)]

@@ -5,8 +5,6 @@ What is mended stays here, so that it does not come back; what is not is marked,
 
 from typing import Any
 
-import pytest
-
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.netsim import nat_presets, topology
 from p2pnode.swarm import events

@@ -8,6 +8,7 @@ stranger's turns an unreachable node into a reachable one.
 from p2pnode.clock import Instant
 
 CONTACT_MEMORY = 15 * 60.0  # seconds; chosen: RFC 4787 asks 2 to 5 minutes, few keep UDP longer
+CONTACT_RESOLUTION = 1.0  # seconds; chosen: asked after every packet, it may be that much behind
 MAX_CONTACTS = 4096  # addresses; chosen: the traffic of a busy relay in that time
 
 
@@ -23,12 +24,24 @@ class ContactLog:
 
         But for a helper's probe: nobody answers it, and its socket is used for nothing else.
         """
+        at = self._last.get(ip)
+        if at is not None and now < at + CONTACT_RESOLUTION:
+            return
         self._last.pop(ip, None)
         self._last[ip] = now
         if len(self._last) > MAX_CONTACTS:
             oldest = next(iter(self._last))
             if self._last.pop(oldest) > now - CONTACT_MEMORY:
                 self._forgot_at = now
+
+    def heard(self, ip: str, now: Instant) -> None:
+        """A packet came from `ip`: where it was a contact it still is, for a filter may be renewed.
+
+        Of others nothing is kept: whoever comes by itself is a stranger.
+        """
+        at = self._last.get(ip)
+        if at is not None and now < at + CONTACT_MEMORY:
+            self.note(ip, now)
 
     def has_contacted(self, ip: str, now: Instant) -> bool:
         """True for who is no stranger, and for all while the log has forgotten too early."""

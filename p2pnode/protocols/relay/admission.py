@@ -208,6 +208,7 @@ class CircuitAdmission:
         self._reservations = reservations
         self._rates = _RequestRates(limits)
         self._by_peer: Counter[PeerId] = Counter()
+        self._by_pair: Counter[frozenset[PeerId]] = Counter()
         self._by_group: Counter[str] = Counter()
         self._total = 0
         self._is_draining = False
@@ -254,6 +255,8 @@ class CircuitAdmission:
             return "all circuits are taken"
         if max(self._by_peer[source], self._by_peer[target]) >= limits.max_circuits_per_peer:
             return "too many circuits of one peer"
+        if self._by_pair[_pair(source, target)] >= limits.max_circuits_per_pair:
+            return "too many circuits between these two peers"
         if self._by_group[group] >= limits.max_circuits_per_ip:
             return "too many circuits of one network"
         return None
@@ -262,7 +265,12 @@ class CircuitAdmission:
         self._total += change
         _add(self._by_peer, source, change)
         _add(self._by_peer, target, change)
+        _add(self._by_pair, _pair(source, target), change)
         _add(self._by_group, group, change)
+
+
+def _pair(one: PeerId, other: PeerId) -> frozenset[PeerId]:
+    return frozenset((one, other))
 
 
 def _add(counter: Counter[KeyT], key: KeyT, change: int) -> None:

@@ -30,6 +30,8 @@ class RelayLimits:
     """All circuits, of streams and datagrams; chosen: half the reservations in use at once."""
     max_circuits_per_peer: int = 16
     """At either end; go-libp2p."""
+    max_circuits_per_pair: int = 4
+    """Between the same two peers; chosen: one in use, its successor, and both sides asking."""
     max_circuits_per_ip: int = 16
     """Asked for from one IPv4 address or IPv6 /56; chosen: as many as one peer has."""
     requests_per_peer: int = 30
