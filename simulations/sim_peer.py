@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from p2pnode.errors import ConnectionLost
+from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import UdpAddr
@@ -89,7 +89,7 @@ class SimPeer:
             while data := stream.read(WRITE_SIZE):
                 self.received += data
             self.is_received = stream.at_eof
-        except ConnectionLost as error:
+        except P2PNodeError as error:
             self.close_reason = str(error)
 
     def _on_event(self, event: SwarmEvent) -> None:

@@ -168,6 +168,7 @@ class AutonatClient(Service):
 
     def remember(self, address: Multiaddr, piece: Evidence) -> None:
         """Takes evidence of an earlier run in this network; fresh evidence replaces it."""
+        self.is_touched = True
         self._tracker.remember(address, piece)
 
     # what happens

@@ -162,7 +162,7 @@ class PeerDial:
 
     def _chain(self) -> list["PeerDial"]:
         """Returns the dials whose tries this one shares, the oldest first, and itself."""
-        chain = [self]
+        chain: list[PeerDial] = [self]
         while chain[-1].follows is not None:
             chain.append(chain[-1].follows)
         return chain[::-1]

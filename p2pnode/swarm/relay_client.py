@@ -164,6 +164,7 @@ class RelayClient(Service):
 
     def remember(self, relay_id: PeerId, network: str, rtt: float | None, now: Instant) -> None:
         """Names a relay of an earlier run: it is asked again where relays are short."""
+        self.is_touched = True
         self._policy.add_candidate(relay_id, network, rtt, now)
         self._obey(now)
 

@@ -174,7 +174,6 @@ def test_everybody_reaches_everybody_and_directly_where_the_nats_allow_it() -> N
     assert paths[frozenset(("n2", "n3"))] == "direct"
     assert [board.nodes[f"n{i}"].verdict for i in (1, 2, 3)] == ["private", "private", "public"]
     assert "r1" in board.nodes["n1"].relays
-    assert board.nodes["n3"].relays == ()
 
 
 @pytest.mark.slow
