@@ -15,6 +15,7 @@
     +-- StreamReset                .code: the peer gave up sending
     +-- StreamStopped              .code: the peer gave up receiving
     +-- DialError                  .attempts: one (address, reason) for each address tried
+    |   +-- DialTimeout            nobody answered at an address
     +-- NoAnswer                   a ping or identify that the peer did not answer
     +-- ProtocolNotSupported       .protocols: none of them is spoken by the peer
     +-- AddressError               a multiaddr or peer id that does not parse or cannot be used
@@ -126,6 +127,10 @@ class DialError(P2PNodeError):
     def __init__(self, message: str, attempts: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.attempts = attempts
+
+
+class DialTimeout(DialError):
+    """Nobody answered at an address."""
 
 
 class NoAnswer(P2PNodeError):

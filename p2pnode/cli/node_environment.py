@@ -112,7 +112,9 @@ class _OpenNode:
         from p2pnode.io.metrics_server import serve_metrics
         from p2pnode.io.node_metrics import NodeFactsSource
 
-        source = NodeFactsSource(self._node)
+        engine = self._node.engine
+        source = NodeFactsSource(engine.swarm, lambda: engine.now)
+        self._node.watch(source.count)
         await serve_metrics(NodeMetrics(source), address, task_status=task_status)
 
     async def drain(self, grace: float) -> None:

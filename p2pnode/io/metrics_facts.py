@@ -64,7 +64,6 @@ def exponential_bounds(start: float, factor: float, count: int) -> tuple[float, 
 DURATION_BOUNDS: Final = exponential_bounds(1 / 16, 2, 25)
 HANDSHAKE_BOUNDS: Final = exponential_bounds(0.001, 1.3, 35)
 DIAL_BOUNDS: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0)
-CIRCUIT_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,8 +84,6 @@ class RelayFacts:
     reserve_answers: Mapping[str, int] = field(default_factory=dict[str, int])
     """By the name of libp2p's status: OK, RESERVATION_REFUSED ..."""
     connect_answers: Mapping[str, int] = field(default_factory=dict[str, int])
-    circuit_durations: Histogram | None = None
-    """Over CIRCUIT_BOUNDS."""
     received_bytes: int = 0
     forwarded_bytes: int = 0
     month_bytes: int = 0
@@ -139,7 +136,7 @@ class AutonatFacts:
     probes: Mapping[tuple[Literal["v1", "v2", "delegated"], str], int] = field(
         default_factory=dict[tuple[Literal["v1", "v2", "delegated"], str], int]
     )
-    """Probes of own addresses, by protocol and outcome: reached, not reached, inconclusive."""
+    """Probes of own addresses, by protocol and outcome: reached, not reached."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,7 +158,7 @@ class PunchFacts:
 
 @dataclass(slots=True, kw_only=True)
 class NodeFacts:
-    """Everything, at one moment.  What a node does not count stays empty."""
+    """Everything, at one moment."""
 
     version: str = ""
     connections: Mapping[tuple[Direction, PathKind], int] = field(

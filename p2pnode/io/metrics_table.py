@@ -455,13 +455,6 @@ _RELAY: Final = (
         lambda f: _rejections(f.relay.connect_answers),
     ),
     Metric(
-        "libp2p_relaysvc_connection_duration_seconds",
-        "histogram",
-        (),
-        "How long circuits lasted",
-        lambda f: [((), f.relay.circuit_durations)] if f.relay.circuit_durations else [],
-    ),
-    Metric(
         "libp2p_relaysvc_data_transferred_bytes_total",
         "counter",
         (),

@@ -307,7 +307,9 @@ class Node:
                 ended = node_events.PunchEnded(peer_id, number, strategy, is_direct, reason)
                 self._feed.publish(ended)
             case (
-                swarm_events.DatagramReceived()
+                swarm_events.DialEnded()
+                | swarm_events.ReversalEnded()
+                | swarm_events.DatagramReceived()
                 | swarm_events.PeerFound()
                 | swarm_events.PeerNotFound()
             ):

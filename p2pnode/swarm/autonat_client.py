@@ -12,6 +12,7 @@ more observers; while helpers are about to knock, this node must not contact the
 (`quarantined_ips`); a change of network voids everything, also what is still on its way.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -31,10 +32,12 @@ from p2pnode.protocols.autonat import (
     DialBackReceiver,
     Doubt,
     Evidence,
+    Inconclusive,
     Method,
     Prober,
     Reachability,
     ServerChoice,
+    V1Requester,
     V2Requester,
     Verdict,
     decode_probe_untrusted,
@@ -126,6 +129,11 @@ class AutonatClient(Service):
         self._has_reported = False
         self._advertised: tuple[Multiaddr, ...] = ()
         self._deadline: Deadline | None = None
+        self.v1_answers = Counter[int]()
+        self.v2_dialogues = Counter[bool]()
+        """By whether they came to an end."""
+        self.evidence = Counter[tuple[Method, bool]]()
+        """Probes of own addresses, by whether they were heard."""
 
     # what is known
 
@@ -308,6 +316,7 @@ class AutonatClient(Service):
 
     def _learn(self, ask: Ask, now: Instant) -> None:
         pieces = ask.take_evidence(now)
+        self.evidence.update((ask.method, piece.is_heard) for piece in pieces)
         current = self._rounds.get(ask.address)
         if not pieces or current is None:
             return
@@ -315,6 +324,7 @@ class AutonatClient(Service):
         current.has_news = True
 
     def _conclude(self, ask: Ask) -> None:
+        self._count(ask.machine)
         current = self._rounds.get(ask.address)
         if current is None:
             return
@@ -322,6 +332,15 @@ class AutonatClient(Service):
         if isinstance(ask.machine, DelegatedAsker) and ask.machine.found_nobody:
             current.in_vain += 1
             self._tracker.on_probe_void(ask.address)
+
+    def _count(self, machine: StreamMachine) -> None:
+        match machine:
+            case V1Requester() if machine.status is not None:
+                self.v1_answers[machine.status] += 1
+            case V2Requester():
+                self.v2_dialogues[not isinstance(machine.outcome, Inconclusive)] += 1
+            case _:
+                pass
 
     def _take_dial_back(self, receiver: DialBackReceiver, now: Instant) -> None:
         peer = self._receivers.get(receiver)

@@ -9,6 +9,7 @@ peers that are seen directly at a public address; only where this node knows its
 address of that IP version, because else it may knock at itself from inside.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import Final, NamedTuple, TypeAlias
@@ -52,6 +53,7 @@ from p2pnode.swarm.service import (
     SwarmFacts,
 )
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
+from p2pnode.wire.multiaddr import components
 
 MAX_HELPERS_CONSIDERED: Final = 64
 """peers looked at for an offer of 8; chosen: most are in networks of their own"""
@@ -66,6 +68,16 @@ class _Client(NamedTuple):
     connection: int
     peer_id: PeerId
     protocol: str
+
+
+class V2Answer(NamedTuple):
+    """What v2 requests were answered."""
+
+    status: int
+    dial_status: int
+    needed_data: bool
+    family: int | None
+    """The multiaddr code that the dialled address began with."""
 
 
 class AutonatServer(Service):
@@ -93,6 +105,9 @@ class AutonatServer(Service):
         """Whose orders have been given out."""
         self._peers: dict[PeerId, None] = {}
         """Who could help; who was not named for longest comes first."""
+        self.v1_answers = Counter[tuple[int, str]]()
+        """What v1 requests were answered, and why they were refused."""
+        self.v2_answers = Counter[V2Answer]()
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
         """Returns the machine for a request, or None where the peer has too many."""
@@ -243,6 +258,7 @@ class AutonatServer(Service):
         if client is None:
             return
         self._dial_backs.forget(machine)
+        self._count(machine)
         self._ordered.pop(machine, None)
         key = client.peer_id, client.protocol
         left = self._counts[key] - 1
@@ -250,6 +266,19 @@ class AutonatServer(Service):
             self._counts[key] = left
         else:
             del self._counts[key]
+
+    def _count(self, machine: StreamMachine) -> None:
+        match machine:
+            case V1Server() if machine.answer is not None:
+                self.v1_answers[machine.answer.status, machine.answer.text] += 1
+            case V2Server() if machine.answer is not None:
+                answer, target = machine.answer, machine.target
+                family = None if target is None else components(target.address)[0].code
+                needed_data = target is not None and target.needs_dial_data
+                counted = V2Answer(answer.status, answer.dial_status, needed_data, family)
+                self.v2_answers[counted] += 1
+            case _:
+                pass
 
     def _ability(self, now: Instant) -> DialAbility:
         """Returns what this node may dial: an IP version of which it knows its own address."""

@@ -71,6 +71,8 @@ class DcutrService(Service):
         self._budget = PunchBudget()
         self._rounds: dict[int, _Round] = {}
         """by connection"""
+        self._reversals: dict[int, Instant] = {}
+        """connection -> when the direct dial of its public peer has failed"""
         self._streams: dict[StreamMachine, int] = {}
         """dialogues, and the connections that they are about"""
 
@@ -119,6 +121,7 @@ class DcutrService(Service):
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
         under_way = self._rounds.pop(peer.connection, None)
+        self._end_reversal(peer.connection, is_direct=False)
         if self._facts.best(peer.peer_id) is None:
             self._policy.handle_gone(peer.peer_id)
             self._responder_rounds.handle_gone(peer.peer_id)
@@ -156,12 +159,14 @@ class DcutrService(Service):
         for connection, under_way in list(self._rounds.items()):
             if under_way.gives_up_at is not None and now >= under_way.gives_up_at:
                 self._on_failed(connection, "no answer to any probe", now)
+        for connection in [c for c, at in self._reversals.items() if now >= at]:
+            self._end_reversal(connection, is_direct=False)
         self._policy.handle_timeout(now)
         self._obey(now)
 
     def poll_timeout(self) -> Deadline | None:
         ends = [r.gives_up_at for r in self._rounds.values() if r.gives_up_at is not None]
-        end = min(ends, default=None)
+        end = min([*ends, *self._reversals.values()], default=None)
         return earliest(
             self._policy.poll_timeout(),
             None if end is None else Deadline(end, "a round of punching ends"),
@@ -183,6 +188,7 @@ class DcutrService(Service):
 
     def _on_direct(self, connection: int, peer_id: PeerId) -> None:
         self._policy.handle_direct(peer_id)
+        self._end_reversal(connection, is_direct=True)
         under_way = self._rounds.pop(connection, None)
         if under_way is not None:
             self._tell(connection, under_way, is_direct=True, reason="")
@@ -196,10 +202,20 @@ class DcutrService(Service):
             self._policy.handle_round_failed(under_way.peer_id, now)
             self._obey(now)
 
+    def _end_reversal(self, connection: int, *, is_direct: bool) -> None:
+        if self._reversals.pop(connection, None) is not None:
+            self._events.append(events.ReversalEnded(connection, is_direct))
+
     def _tell(self, connection: int, ended: _Round, *, is_direct: bool, reason: str) -> None:
         self._events.append(
             events.PunchEnded(
-                connection, ended.peer_id, ended.number, ended.strategy, is_direct, reason
+                connection,
+                ended.peer_id,
+                ended.number,
+                ended.strategy,
+                is_direct,
+                reason,
+                ended.role is Role.INITIATOR,
             )
         )
 
@@ -218,7 +234,8 @@ class DcutrService(Service):
                     self._commands.append(OpenStream(connection, dcutr.PROTOCOL_ID, machine))
                 case TryReversal(peer_id, addrs):
                     plan = make_reversal(punchable(addrs, self._own_addrs(now)), now)
-                    self._punch(connection, peer_id, plan, now)
+                    if self._punch(connection, peer_id, plan, now):
+                        self._reversals[connection] = plan.gives_up_at
 
     def _on_agreed(self, peer: Peer, agreed: PunchAgreed, now: Instant) -> None:
         under_way = self._rounds.get(peer.connection)

@@ -70,6 +70,9 @@ class PeerDial:
         self._relays: list[RelayedCandidate] = []
         self._asked: dict[PeerId, RelayedCandidate] = {}
         self._under_way: dict[int, Candidate | RelayedCandidate] = {}
+        self.began_at = now
+        self.tried = 0
+        """Addresses, and relays that were asked."""
         self._next_at = now
         self._relays_at = now
         self.attempts: list[tuple[Multiaddr, P2PNodeError]] = []
@@ -107,10 +110,13 @@ class PeerDial:
 
     def started(self, handle: int, candidate: Candidate | RelayedCandidate) -> None:
         """A handshake has begun."""
+        if isinstance(candidate, Candidate):
+            self.tried += 1
         self._under_way[handle] = candidate
 
     def asked(self, candidate: RelayedCandidate) -> None:
         """A relay is asked for a circuit; `take_circuit` or `on_refused` follows."""
+        self.tried += 1
         self._asked[candidate.relay] = candidate
 
     def take_circuit(self, relay: PeerId) -> RelayedCandidate | None:

@@ -176,11 +176,11 @@ class Dials:
             if candidate is not None:
                 address = without_peer((candidate.address,))
                 self._book.add(peer.peer_id, address, AddressSource.CONNECTED, now)
-            self._succeed(dial, peer)
+            self._succeed(dial, peer, now)
         for other in list(self._dials.values()):
             if other.peer_id == peer.peer_id:
                 if not (other.is_direct_only and peer.route.is_relayed):
-                    self._succeed(other, peer)
+                    self._succeed(other, peer, now)
             elif other.is_searching and other.peer_id is not None and not peer.route.is_relayed:
                 other.add([_through(peer, other.peer_id)], now)
         self.poll(now)
@@ -239,7 +239,7 @@ class Dials:
                 self._start_due(dial, now)
             if dial.is_over:
                 self._forget(dial)
-                self._end(events.DialFailed(dial.dial_id, dial.all_attempts))
+                self._end(dial, events.DialFailed(dial.dial_id, dial.all_attempts), now)
 
     def poll_timeout(self) -> Deadline | None:
         return earliest(*(dial.poll_timeout() for dial in self._dials.values()))
@@ -313,11 +313,18 @@ class Dials:
         self._dial_of[handle] = dial.dial_id
         return True
 
-    def _succeed(self, dial: PeerDial, peer: Peer) -> None:
+    def _succeed(self, dial: PeerDial, peer: Peer, now: Instant) -> None:
         self._forget(dial)
-        self._end(events.DialSucceeded(dial.dial_id, peer.connection, peer.peer_id))
+        event = events.DialSucceeded(dial.dial_id, peer.connection, peer.peer_id)
+        self._end(dial, event, now)
 
-    def _end(self, event: events.DialSucceeded | events.DialFailed) -> None:
+    def _end(
+        self, dial: PeerDial, event: events.DialSucceeded | events.DialFailed, now: Instant
+    ) -> None:
+        is_success = isinstance(event, events.DialSucceeded)
+        self._events.append(
+            events.DialEnded(is_success, now - dial.began_at, dial.tried, tuple(dial.attempts))
+        )
         if event.dial_id in self._silent:
             del self._silent[event.dial_id]
         else:

@@ -19,6 +19,8 @@ class ConnectionEstablished(NamedTuple):
     peer_id: PeerId
     is_initiator: bool
     route: Route
+    handshake_time: float
+    """seconds"""
 
 
 class ConnectionClosed(NamedTuple):
@@ -38,6 +40,17 @@ class DialSucceeded(NamedTuple):
 class DialFailed(NamedTuple):
     dial_id: int
     attempts: tuple[tuple[Multiaddr, P2PNodeError], ...]
+
+
+class DialEnded(NamedTuple):
+    """Any dial of a peer is over, also one that no user asked for."""
+
+    is_success: bool
+    seconds: float
+    tried: int
+    """Addresses, and relays that were asked for a circuit."""
+    attempts: tuple[tuple[Multiaddr, P2PNodeError], ...]
+    """What failed on the way."""
 
 
 class StreamOpened(NamedTuple):
@@ -145,6 +158,13 @@ class PeerNotFound(NamedTuple):
     reason: str
 
 
+class ReversalEnded(NamedTuple):
+    """A peer that is public was dialled directly, beside the circuit that it came through."""
+
+    connection: int
+    is_direct: bool
+
+
 class PunchEnded(NamedTuple):
     """A round of hole punching is over."""
 
@@ -155,6 +175,8 @@ class PunchEnded(NamedTuple):
     is_direct: bool
     reason: str
     """Why there is no direct path; empty where there is one."""
+    is_initiator: bool
+    """Of the round: this node asked for it."""
 
 
 SwarmEvent: TypeAlias = (
@@ -162,6 +184,7 @@ SwarmEvent: TypeAlias = (
     | ConnectionClosed
     | DialSucceeded
     | DialFailed
+    | DialEnded
     | StreamOpened
     | StreamReadable
     | StreamWritable
@@ -179,4 +202,5 @@ SwarmEvent: TypeAlias = (
     | PeerFound
     | PeerNotFound
     | PunchEnded
+    | ReversalEnded
 )

@@ -43,6 +43,9 @@ class IdentifyService(Service):
         self._responders: dict[int, int] = {}
         self._push_at: Instant | None = None
         self._pushed_at: Instant = float("-inf")
+        self.answered = 0
+        """Requests of peers."""
+        self.pushes_sent = self.pushes_received = 0
         self.infos: dict[int, IdentifyInfo] = {}
         """What is known of the peer of each connection."""
 
@@ -94,10 +97,12 @@ class IdentifyService(Service):
             case PushReceiver():
                 self._count_down(connection)
                 if isinstance(machine.outcome, Pushed):
+                    self.pushes_received += 1
                     self._apply(connection, machine.outcome.message)
             case PushSender():
-                pass
+                self.pushes_sent += 1
             case _:
+                self.answered += 1
                 self._count_down(connection)
 
     def on_stream_failed(

@@ -7,6 +7,7 @@ Rules: a relay is always reached directly, never through another relay; a circui
 from a relay that we hold a reservation with; a stream's end is its circuit's end.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from math import inf
 from random import Random
@@ -120,6 +121,10 @@ class RelayClient(Service):
         self._heard: dict[PeerId, Instant | None] = {}
         """relay -> when something came from it last, as far as the policy was told"""
         self._ends: dict[StreamMachine, _End] = {}
+        self.granted = 0
+        """Reservations that were not renewals."""
+        self.answers = Counter[tuple[bool, int | None]]()
+        """By whether it was a renewal, and the relay's status, None where it gave none."""
         self._told = events.ReservationsChanged((), ())
         self._waiting: dict[PeerId, list[PeerId]] = {}
         """relays that are dialled -> peers to be reached through them"""
@@ -355,8 +360,11 @@ class RelayClient(Service):
             return
         if self._reserving.pop(peer.peer_id, None) is None:
             return
+        is_renewal = peer.peer_id in self._reserved
         match machine.outcome:
             case Reserved(lifetime, addrs):
+                self.answers[is_renewal, Status.OK] += 1
+                self.granted += not is_renewal
                 # Where we reach the relay, others do, whatever it believes of its addresses.
                 remote = peer.route.remote._replace(scope_id=0)
                 ours = with_peer_id(udp_noise_multiaddr(remote), peer.peer_id)
@@ -370,6 +378,7 @@ class RelayClient(Service):
                 if changed and peer.peer_id in self._policy.relays:
                     self._tell()
             case NotReserved(status):
+                self.answers[is_renewal, status] += 1
                 self._on_not_reserved(peer.peer_id, now, has_refused=status is not None)
         self._obey(now)
 

@@ -267,6 +267,16 @@ class RelayServer(Service):
         return dict(self._gate.circuit_answers)
 
     @property
+    def renewals(self) -> int:
+        """Reservations that were granted to who had one."""
+        return self._gate.renewals
+
+    @property
+    def circuits_closed(self) -> int:
+        """Circuits that were open and are no more."""
+        return self._gate.circuits_closed
+
+    @property
     def strays(self) -> int:
         """Circuit packets that belonged to no open circuit."""
         return self._table.strays

@@ -163,7 +163,7 @@ class DatagramCircuits:
 
     def _close(self, circuit: _Circuit) -> None:
         """The table has forgotten a circuit: so do its streams and its admission."""
-        self._gate.release(circuit.admitted)
+        self._gate.release(circuit.admitted, was_open=circuit.is_answered)
         if not circuit.is_answered:
             self._gate.answered(Status.CONNECTION_FAILED)
         for connection, machine in circuit.streams():

@@ -50,6 +50,9 @@ class RelayGate:
         self.is_serving = False
         """While not, all requests are refused; what is there goes on."""
         self.is_draining = False
+        self.renewals = 0
+        """Reservations that were granted to who had one."""
+        self.circuits_closed = 0
         self.reservation_answers = Counter[Status]()
         self.circuit_answers = Counter[Status]()
         self.left: list[int] = []
@@ -80,6 +83,7 @@ class RelayGate:
             self.left.append(before)
         status = answer.status if isinstance(answer, Refused) else Status.OK
         self.reservation_answers[status] += 1
+        self.renewals += status is Status.OK and before is not None
         return answer
 
     def admit(
@@ -95,8 +99,9 @@ class RelayGate:
         """An admitted circuit was opened, or refused after all."""
         self.circuit_answers[status] += 1
 
-    def release(self, admitted: Admitted) -> None:
+    def release(self, admitted: Admitted, *, was_open: bool) -> None:
         """A circuit has ended, or was never opened."""
+        self.circuits_closed += was_open
         self._admission.release(admitted)
 
     def open(self, connection: int, protocol: str, machine: StreamMachine) -> None:
@@ -127,7 +132,7 @@ class RelayGate:
             return admitted
         target_peer = self.facts.peer(admitted.target_connection)
         if target_peer is None or target_peer.route.is_relayed:
-            self.release(admitted)
+            self.release(admitted, was_open=False)
             return Refused(Status.CONNECTION_FAILED, "the target is not connected directly")
         return admitted, source_peer, target_peer
 

@@ -244,4 +244,4 @@ class HopStreams:
         for stream in (circuit.hop, circuit.stop):
             del self._circuits[stream]
             self._stalled.pop(stream, None)
-        self._gate.release(circuit.admitted)
+        self._gate.release(circuit.admitted, was_open=circuit.is_open)

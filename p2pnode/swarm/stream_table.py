@@ -57,6 +57,14 @@ class StreamTable:
             for key in self._streams
         )
 
+    def open_streams(self) -> Counter[tuple[str, bool]]:
+        """Returns how many there are now by (protocol, whether the peer opened them)."""
+        return Counter(
+            (stream.protocol, stream.is_inbound)
+            for stream in self._streams.values()
+            if stream.protocol is not None
+        )
+
     def open(self, connection: int, protocols: Sequence[str], now: Instant) -> SwarmStream | None:
         """Opens a stream and proposes protocols.  Raises ConnectionLost.
 

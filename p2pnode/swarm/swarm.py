@@ -21,6 +21,7 @@ from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
+from p2pnode.swarm.byte_counts import ByteCounts
 from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS, SwarmConfig
 from p2pnode.swarm.connection_pool import ConnectionPool
@@ -106,13 +107,14 @@ class Swarm:
         self._contacts = ContactLog()
         self._now = now
         self._events: list[SwarmEvent] = []
-        self._services = services = self._make_services(
+        self.services = services = self._make_services(
             identity, config, entropy=entropy, rng=rng, now=now, unix_now=unix_now
         )
         self.relay_client = services.relay_client
         self.relay_server = services.relay_server
         self.autonat_client = services.autonat_client
         self.nat_service = services.nat
+        self.byte_counts = ByteCounts()
         self._attempts = PunchAttempts()
         self._forwarded: list[Transmit] = []
         """Packets of others' circuits that are to leave."""
@@ -187,7 +189,7 @@ class Swarm:
     @property
     def protocols(self) -> tuple[str, ...]:
         """Everything that we answer to, built in or not."""
-        return tuple(sorted((*self._services.offered_ids, *self.streams.handled)))
+        return tuple(sorted((*self.services.offered_ids, *self.streams.handled)))
 
     @property
     def tokens(self) -> dict[UdpAddr, bytes]:
@@ -255,14 +257,14 @@ class Swarm:
         """Takes inbound streams for an application protocol from now on."""
         self.streams.handled[protocol] = max_streams
         self._renew_protocols()
-        self._services.identify.push_news(now)
-        self._services.identify.is_touched = True
+        self.services.identify.push_news(now)
+        self.services.identify.is_touched = True
 
     def unhandle_protocol(self, protocol: str, now: Instant) -> None:
         self.streams.handled.pop(protocol, None)
         self._renew_protocols()
-        self._services.identify.push_news(now)
-        self._services.identify.is_touched = True
+        self.services.identify.push_news(now)
+        self.services.identify.is_touched = True
 
     def dial(self, peer_id: PeerId | None, addresses: Sequence[Multiaddr], now: Instant) -> int:
         """Dials a peer at these addresses and at those that the book has; returns the dial's id.
@@ -273,7 +275,7 @@ class Swarm:
         """
         connected = None if peer_id is None else self.pool.best(peer_id)
         dial_id = self._dials.begin(peer_id, addresses, connected, now)
-        self._services.touch()
+        self.services.touch()
         self._run_services(now)
         return dial_id
 
@@ -294,8 +296,8 @@ class Swarm:
 
     def ping(self, connection: int, now: Instant) -> None:
         """Sends a ping; the answer is PongReceived or PingFailed."""
-        self._services.ping.is_touched = True
-        requester = self._services.ping.ping(connection, now)
+        self.services.ping.is_touched = True
+        requester = self.services.ping.ping(connection, now)
         if requester is None:
             return
         self._run_services(now)
@@ -304,8 +306,8 @@ class Swarm:
 
     def identify(self, connection: int, now: Instant) -> None:
         """Asks who the peer is, now; the answer is PeerIdentified or IdentifyFailed."""
-        self._services.identify.is_touched = True
-        self._services.identify.identify(connection, now)
+        self.services.identify.is_touched = True
+        self.services.identify.identify(connection, now)
         self._run_services(now)
 
     def send_datagram(self, connection: int, data: bytes) -> bool:
@@ -331,6 +333,7 @@ class Swarm:
         for received in batch:
             self._contacts.heard(received.remote.ip, now)
         own, circuits, probes = demultiplex(batch)
+        self.byte_counts.received_directly += sum(len(received.buffer) for received in own)
         if self._prober.sockets:
             strangers = [r for r in own if r.socket in self._prober.sockets]
             if strangers:
@@ -338,6 +341,7 @@ class Swarm:
                 own = [r for r in own if r.socket not in self._prober.sockets]
         if circuits:
             ours, others = self._circuits.unwrap(circuits)
+            self.byte_counts.received_relayed += sum(len(received.buffer) for received in ours)
             own = [*own, *ours]
             if others:
                 self.relay_server.handle_circuit_packets(others, now)
@@ -345,7 +349,7 @@ class Swarm:
                 self._forwarded += self.relay_server.poll_transmits(now)
         for probe in probes:
             payload = bytes(probe.buffer[: probe.segment_size])
-            self._services.touch()
+            self.services.touch()
             if probe.socket in self._prober.sockets:
                 self.nat_service.on_knock(payload, probe.remote, now)
             else:
@@ -357,7 +361,7 @@ class Swarm:
         self._endpoint.handle_timeout(now)
         self._prober.handle_timeout(now)
         self._drain(now)
-        self._services.handle_timeout(now)
+        self.services.handle_timeout(now)
         self.streams.handle_timeout(now)
         for handle in self.pool.drained(now):
             if self.streams.has_application_streams(handle):
@@ -368,18 +372,20 @@ class Swarm:
             self._observations.refresh(tuple(p.peer_id for p in self._peers.values()), now)
         dial = self._dials.poll_timeout()
         if dial is not None and now >= dial.at:
-            self._services.touch()
+            self.services.touch()
             self._dials.poll(now)
         self._run_services(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         transmits, self._forwarded = self._forwarded, []
-        note = self._contacts.note
+        note, counts = self._contacts.note, self.byte_counts
         for transmit in self._endpoint.poll_transmits(now):
             if transmit.socket >= 0:
                 note(transmit.remote.ip, now)
+                counts.sent_directly += len(transmit.buffer)
                 transmits.append(transmit)
             elif (wrapped := self._circuits.wrap(transmit)) is not None:
+                counts.sent_relayed += len(transmit.buffer)
                 transmits.append(wrapped)
         if self._prober.is_active:
             transmits += self._prober.poll_transmits(now)
@@ -401,7 +407,7 @@ class Swarm:
             Deadline(self._observations.refresh_at, "observed addresses are refreshed")
             if self._peers
             else None,
-            self._services.poll_timeout(),
+            self.services.poll_timeout(),
             self._dials.poll_timeout(),
         )
 
@@ -454,7 +460,7 @@ class Swarm:
             case transport.MaxDatagramSizeChanged():
                 pass
             case _:
-                self._services.touch()
+                self.services.touch()
                 self._on_connection_event(handle, event, now)
 
     def _on_connection_event(
@@ -476,7 +482,7 @@ class Swarm:
             case transport.PathChanged(_, route, reason):
                 self._on_path_changed(handle, route, reason, now)
             case transport.PathValidated(_, route):
-                for service in self._services:
+                for service in self.services:
                     service.on_path_validated(handle, route, now)
                 self._release_idle(handle, now)
             case transport.PathConfirmed(_, route):
@@ -505,9 +511,11 @@ class Swarm:
         self._peers[handle] = peer
         loser = self.pool.add(event.peer_id, handle, event.is_initiator, now)
         self._events.append(
-            events.ConnectionEstablished(handle, event.peer_id, event.is_initiator, event.route)
+            events.ConnectionEstablished(
+                handle, event.peer_id, event.is_initiator, event.route, event.handshake_time
+            )
         )
-        for service in self._services:
+        for service in self.services:
             service.on_connected(peer, now)
         self._dials.on_connected(peer, now)
         if loser is not None:
@@ -532,7 +540,7 @@ class Swarm:
         is_last = self.pool.remove(peer.peer_id, handle)
         self._relayed_paths.release_idle(peer.peer_id, now)
         self.streams.on_connection_closed(handle, now)
-        for service in self._services:
+        for service in self.services:
             service.on_disconnected(peer, now)
         self._observations.on_closed(handle, peer.peer_id, is_last=is_last)
         self._events.append(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))
@@ -548,7 +556,7 @@ class Swarm:
             return
         disposition, report = self._observations.on_observed(peer, route, address, now)
         self._events.append(events.AddressObserved(peer.peer_id, address, disposition, report))
-        for service in self._services:
+        for service in self.services:
             service.on_observed(peer, now)
 
     def _observe_again(self, handle: int, route: Route, now: Instant) -> None:
@@ -556,7 +564,7 @@ class Swarm:
         peer = self._peers.get(handle)
         if peer is None or not self._observations.on_confirmed(handle, route, now):
             return
-        for service in self._services:
+        for service in self.services:
             service.on_observed(peer, now)
 
     def _on_path_changed(self, handle: int, route: Route, reason: str, now: Instant) -> None:
@@ -565,17 +573,17 @@ class Swarm:
             return
         self._peers[handle] = peer = peer._replace(route=route)
         self._events.append(events.PathChanged(handle, peer.peer_id, route, reason))
-        for service in self._services:
+        for service in self.services:
             service.on_path_changed(peer, now)
 
     # services
 
     def _run_services(self, now: Instant) -> None:
-        while touched := self._services.take_touched():
+        while touched := self.services.take_touched():
             for service in touched:
                 commands, found = service.poll_commands(), service.poll_events()
                 if commands or found:
-                    self._services.touch()
+                    self.services.touch()
                 for command in commands:
                     self._commands.obey(service, command, now)
                 for event in found:
@@ -587,7 +595,7 @@ class Swarm:
                 peer = self._peers.get(connection)
                 if peer is not None:
                     self._learn_from(peer, info, now)
-                    for service in self._services:
+                    for service in self.services:
                         service.on_identified(peer, info, now)
             case events.PeerFound(peer_id, addresses):
                 self.book.add(peer_id, addresses, AddressSource.HEARSAY, now)
@@ -598,7 +606,7 @@ class Swarm:
                 is_public = reachability is Reachability.PUBLIC
                 self.relay_server.set_public(is_public, now)
                 self._settle_relays(now)
-            case events.PunchEnded(connection, peer_id, number, strategy, is_direct, reason):
+            case events.PunchEnded(connection, peer_id, number, strategy, is_direct, reason, _):
                 attempt = PunchAttempt(now, number, strategy, is_direct, reason)
                 self._attempts.add(peer_id, attempt)
                 if not is_direct:
@@ -641,7 +649,7 @@ class Swarm:
                 continue
             self._events.append(event)
         if ended:
-            self._services.touch()
+            self.services.touch()
         return bool(ended)
 
     def _route_of(self, connection: int) -> Route | None:
@@ -651,11 +659,11 @@ class Swarm:
     # ourselves
 
     def _on_addresses_changed(self, now: Instant) -> None:
-        for service in self._services:
+        for service in self.services:
             service.on_addresses_changed(now)
         self._settle_relays(now)
         self._readvertise(now)
-        self._services.touch()
+        self.services.touch()
         self._run_services(now)
 
     def _renew_protocols(self) -> None:
@@ -667,8 +675,8 @@ class Swarm:
         self._description.relayed = self.relay_client.addresses()
         self._description.renew()
         self._renew_protocols()
-        self._services.identify.push_news(now)
-        self._services.identify.is_touched = True
+        self.services.identify.push_news(now)
+        self.services.identify.is_touched = True
         self._events.append(events.ListenAddressesChanged(self.listen_addresses()))
 
     # connections that are superfluous

@@ -104,6 +104,8 @@ class Opening(NamedTuple):
     """An address token to give to the initiator; empty otherwise."""
     rtt: float | None
     """Seconds from our message to its answer, where the message was sent once only."""
+    handshake_time: float
+    """Seconds from the first message to the end of the handshake, as this side saw them."""
 
 
 class Connection:

@@ -9,7 +9,7 @@ from typing import Final
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
-from p2pnode.errors import DecodeError, DialError, HandshakeError, P2PNodeError, PeerIdMismatch
+from p2pnode.errors import DecodeError, DialTimeout, HandshakeError, P2PNodeError, PeerIdMismatch
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.connection import Opening
@@ -58,6 +58,7 @@ class Dialing:
         self._expected = expected
         self._entropy = entropy
         self._destination = int.from_bytes(entropy(8), "big")
+        self._began_at = now
         self._deadline = now + timeout
         self._failure: P2PNodeError | None = None
         self._was_retried = False
@@ -118,6 +119,7 @@ class Dialing:
             prelude=prelude,
             token=b"",
             rtt=now - self._sent_at if self._sent == 1 else None,
+            handshake_time=now - self._began_at,
         )
 
     def poll_packet(self, now: Instant) -> bytes | None:
@@ -134,7 +136,7 @@ class Dialing:
         """Returns why the dial has failed, once it has."""
         if now < self._deadline:
             return None
-        return self._failure or DialError(NO_ANSWER)
+        return self._failure or DialTimeout(NO_ANSWER)
 
     def poll_timeout(self) -> Deadline:
         if self._next_at < self._deadline:

@@ -364,7 +364,13 @@ class Endpoint:
         self._dirty[handle] = None
         self._sync(handle, connection, now)
         allows_streams = opening.remote.initial_max_streams > 0
-        fact = Connected(opening.peer_id, opening.is_initiator, opening.route, allows_streams)
+        fact = Connected(
+            opening.peer_id,
+            opening.is_initiator,
+            opening.route,
+            allows_streams,
+            opening.handshake_time,
+        )
         self._events.append(EndpointEvent(handle, fact))
 
     def _drain(self, now: Instant) -> None:

@@ -106,6 +106,8 @@ class Connected(NamedTuple):
     route: Route
     allows_streams: bool
     """False where the peer lets us open none: it came for something of its own, and will go."""
+    handshake_time: float
+    """seconds"""
 
 
 class DialFailed(NamedTuple):

@@ -48,6 +48,7 @@ class HalfOpen:
     __slots__ = (
         "answered_at",
         "answers",
+        "began_at",
         "connection_id",
         "early",
         "expires_at",
@@ -68,6 +69,7 @@ class HalfOpen:
         parameters: TransportParameters,
         route: Route,
         is_proven: bool,
+        began_at: Instant,
         expires_at: Instant,
     ) -> None:
         self.key = key
@@ -76,6 +78,7 @@ class HalfOpen:
         self.connection_id = parameters.connection_id
         self.route = route
         self.is_proven = is_proven
+        self.began_at = began_at
         self.expires_at = expires_at
         self.received = 0
         self.sent = 0
@@ -162,6 +165,7 @@ class Incoming:
             parameters=parameters,
             route=route,
             is_proven=proof is not None,
+            began_at=now,
             expires_at=now + self._config.handshake_timeout,
         )
         half_open.received = size
@@ -189,6 +193,7 @@ class Incoming:
             prelude=b"",
             token=self._tokens.address_token(route.remote, unix_now),
             rtt=now - half_open.answered_at if half_open.answers == 1 else None,
+            handshake_time=now - half_open.began_at,
         )
 
     def finish(self, half_open: HalfOpen) -> list[bytes]:

@@ -38,6 +38,8 @@ NOISE = 6.0
 RESERVATION_AIM = 1.0  # seconds from process start; issue
 FIRST_PONG_AIM = 0.7
 DIRECT_AIM = 1.0
+COMPARED_PONGS = 5
+"""of which the quickest is taken: single ones wait for their turn on a busy machine"""
 """seconds after the first pong"""
 PUNCH_TIMEOUT = 15.0
 """seconds for three rounds of punching, which take eight"""
@@ -185,14 +187,20 @@ async def test_a_peer_is_reached_at_once_and_directly_soon_after(
         ping = ("ping", a.peer_id, *relay.bootstrap, "-i", "0.05")
         async with command_at(site, tmp_path / "b", *ping) as pinging:
             await pinging.until(
-                lambda: bool(pongs(pinging, path="direct")), ANSWER_TIMEOUT, "direct pong"
+                lambda: len(pongs(pinging, path="direct")) >= COMPARED_PONGS,
+                ANSWER_TIMEOUT,
+                "direct pongs",
             )
 
     first, direct = pongs(pinging)[0], pongs(pinging, path="direct")[0]
+    quickest = {
+        path: min(pong.line["rtt_ms"] for pong in pongs(pinging, path=path))
+        for path in ("relayed", "direct")
+    }
     assert first.line["path"] == "relayed"
     assert first.at < NOISE * FIRST_PONG_AIM
     assert direct.at - first.at < NOISE * DIRECT_AIM
-    assert direct.line["rtt_ms"] < first.line["rtt_ms"]
+    assert quickest["direct"] < quickest["relayed"]
     assert len(pongs(pinging)) == len(pinging.printed)
 
 

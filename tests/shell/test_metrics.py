@@ -13,7 +13,6 @@ from p2pnode.io import metrics as metrics_module
 from p2pnode.io import metrics_server
 from p2pnode.io.metrics import MAX_SERIES, NodeMetrics
 from p2pnode.io.metrics_facts import (
-    CIRCUIT_BOUNDS,
     DIAL_BOUNDS,
     DURATION_BOUNDS,
     HANDSHAKE_BOUNDS,
@@ -84,7 +83,6 @@ GO_LIBP2P = {
     "libp2p_relaysvc_connections_total": ("counter", "type"),
     "libp2p_relaysvc_connection_request_response_status_total": ("counter", "status"),
     "libp2p_relaysvc_connection_rejections_total": ("counter", "reason"),
-    "libp2p_relaysvc_connection_duration_seconds": ("histogram", ""),
     "libp2p_relaysvc_data_transferred_bytes_total": ("counter", ""),
     "libp2p_holepunch_direct_dials_total": ("counter", "outcome"),
     "libp2p_holepunch_outcomes_total": ("counter", "side num_attempts outcome"),
@@ -167,7 +165,6 @@ def test_the_histograms_have_go_libp2ps_bounds() -> None:
     assert (len(HANDSHAKE_BOUNDS), HANDSHAKE_BOUNDS[2]) == (35, 0.0016900000000000003)
     assert DURATION_BOUNDS[-1] == 2**20  # seconds, twelve days
     assert DIAL_BOUNDS[-1] == 2.0
-    assert CIRCUIT_BOUNDS[0] == 0.005
 
 
 # numbers
@@ -506,7 +503,6 @@ def everything() -> NodeFacts:
             circuit_steps={"opened": 1},
             reserve_answers={"PERMISSION_DENIED": 1},
             connect_answers={"PERMISSION_DENIED": 1},
-            circuit_durations=times,
         ),
         punches=PunchFacts(
             direct_dials={"success": 1},

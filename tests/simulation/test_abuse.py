@@ -371,11 +371,11 @@ def test_what_peers_say_of_others_fills_no_more_than_the_address_book() -> None:
         gossip(town, mallory, IPS)
     book = town.node.swarm.book
     for _ in range(60):
-        town.node.do(town.node.swarm._services.routing.sample, town.world.now)
+        town.node.do(town.node.swarm.services.routing.sample, town.world.now)
         town.world.run_for(5)
         now = town.world.now
         assert len(book.peers()) <= MAX_PEERS
         kept = [len(book.addresses(peer, now)) for peer in book.peers()]
         assert max(kept) <= MAX_ADDRESSES_PER_PEER
     assert len(book.peers()) > 100, "nothing was learned"
-    assert len(town.node.swarm._services.acquaintances._tried) <= MAX_REMEMBERED
+    assert len(town.node.swarm.services.acquaintances._tried) <= MAX_REMEMBERED

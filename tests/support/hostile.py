@@ -131,7 +131,7 @@ class Hostile(SimNode):
 
     def claim(self, *addrs: Multiaddr, protocols: Iterable[str] = ()) -> None:
         """Says in identify to be at these addresses, and to speak more protocols."""
-        service = self.swarm._services.identify
+        service = self.swarm.services.identify
         describe = service._describe
 
         def lie(peer: Peer) -> IdentifyMessage:

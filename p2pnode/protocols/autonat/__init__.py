@@ -24,7 +24,8 @@ from p2pnode.protocols.autonat.delegated_messages import (
 )
 from p2pnode.protocols.autonat.delegated_server import DelegatedServer, Helper, HelperOrder
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility
-from p2pnode.protocols.autonat.messages_v2 import DialStatus
+from p2pnode.protocols.autonat.messages_v1 import StatusV1
+from p2pnode.protocols.autonat.messages_v2 import DialStatus, ResponseStatus
 from p2pnode.protocols.autonat.outcomes import (
     Doubt,
     Inconclusive,
@@ -88,8 +89,10 @@ __all__ = [
     "RateLimits",
     "Reachability",
     "Reached",
+    "ResponseStatus",
     "Server",
     "ServerChoice",
+    "StatusV1",
     "V1Requester",
     "V1Server",
     "V2Requester",

@@ -62,6 +62,8 @@ class V1Requester(FramedDialogue):
         self._addrs = addrs
         self.outcome: ProbeOutcome | None = None
         """What came of it, or None before that is known."""
+        self.status: int | None = None
+        """What the server answered, if it did."""
         self._send(encode_message_v1(DialV1(peer_id, addrs)))
         self._send_eof()
 
@@ -71,6 +73,7 @@ class V1Requester(FramedDialogue):
             self._abort("the server asked instead of answering", now)
             return
         self._finish()
+        self.status = message.status
         self.outcome = self._judge(message)
 
     def _judge(self, answer: DialResponseV1) -> ProbeOutcome:
@@ -116,6 +119,8 @@ class V1Server(FramedDialogue):
         self._state = V1ServerState.READING
         self.wants_dial: DialOrder | None = None
         """Set while the owner is to dial."""
+        self.answer: DialResponseV1 | None = None
+        """What was answered, once it was."""
 
     def on_dialled(self, address: Multiaddr | None, now: Instant) -> None:
         """The owner has dialled: `address` answered with the asker's identity, or None did."""
@@ -166,6 +171,7 @@ class V1Server(FramedDialogue):
         self._answer(DialResponseV1(StatusV1.E_DIAL_REFUSED, why))
 
     def _answer(self, response: DialResponseV1) -> None:
+        self.answer = response
         self._send(encode_message_v1(response))
         self._send_eof()
         self._release()

@@ -102,6 +102,13 @@ class V2Server(FramedDialogue):
         self._since: Instant = now
         self.wants_dial: DialBackOrder | None = None
         """Set while the owner is to dial."""
+        self.answer: DialResponse | None = None
+        """What was answered, once it was."""
+
+    @property
+    def target(self) -> Dialable | None:
+        """The address that was chosen, once one was."""
+        return self._target
 
     def on_dialled(self, status: DialStatus, now: Instant) -> None:
         """The owner has dialled, and this is what came of it."""
@@ -196,6 +203,7 @@ class V2Server(FramedDialogue):
             super()._on_eof(now)
 
     def _answer(self, response: DialResponse) -> None:
+        self.answer = response
         self._send(encode_message_v2(response))
         self._send_eof()
         self._release()
