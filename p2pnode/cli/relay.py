@@ -31,6 +31,7 @@ from p2pnode.cli.relay_options import (
     MaxReservationsPerIp,
     MonthlyVolume,
     PeerRate,
+    PeerVolume,
     TotalRate,
     access_list,
 )
@@ -52,6 +53,7 @@ def relay(
     peer_rate: PeerRate = None,
     total_rate: TotalRate = None,
     circuit_volume: CircuitVolume = None,
+    peer_volume: PeerVolume = None,
     monthly_volume: MonthlyVolume = None,
     allow_peer: AllowPeer = None,
     deny_peer: DenyPeer = None,
@@ -89,6 +91,7 @@ def relay(
         "peer_rate": peer_rate,
         "total_rate": total_rate,
         "circuit_data": circuit_volume,
+        "peer_monthly_bytes": peer_volume,
         "monthly_bytes": monthly_volume,
     }
     given = {field: value for field, value in chosen.items() if value is not None}
@@ -119,6 +122,7 @@ def _announce_relay(output: Output, address: str, limits: "RelayLimits") -> None
         "circuit_rate": limits.circuit_rate,
         "peer_rate": limits.peer_rate,
         "total_rate": limits.total_rate,
+        "peer_monthly_bytes": limits.peer_monthly_bytes,
         "monthly_bytes": limits.monthly_bytes,
     }
     text = (

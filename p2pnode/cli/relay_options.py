@@ -64,6 +64,10 @@ CircuitVolume: TypeAlias = Annotated[
 MonthlyVolume: TypeAlias = Annotated[
     int | None, _size("--monthly-volume", "Of all circuits, in a calendar month; 0: no limit.")
 ]
+PeerVolume: TypeAlias = Annotated[
+    int | None,
+    _size("--peer-volume", "Of all circuits of one peer, in a calendar month; 0: no limit."),
+]
 AllowPeer: TypeAlias = Annotated[
     list[str] | None,
     _texts("--allow-peer", "ID", "Serve this peer, and nobody who is not allowed; repeatable."),

@@ -224,8 +224,12 @@ class HopStreams:
     def _move(self, circuit: _Circuit, stream: SplicedStream, now: Instant) -> None:
         """One end was fed or drained: bills it, and lets the other end move."""
         carried = circuit.hop.given + circuit.stop.given
-        self._gate.volume.add(carried - circuit.billed, now)
+        volume, ends = self._gate.volume, (circuit.admitted.source, circuit.admitted.target)
+        volume.add(carried - circuit.billed, now)
+        volume.bill(ends, carried - circuit.billed)
         circuit.billed = carried
+        if volume.is_spent_by(*ends):
+            circuit.hop.end("a peer's volume of this month is spent", StreamResetCode.NONE)
         far = circuit.far(stream)
         if stream.is_paused:
             self._stalled[stream] = None

@@ -65,6 +65,7 @@ class Services:
             access=config.relay_access,
             volume=MonthlyVolume(
                 config.relay_limits.monthly_bytes,
+                peer_cap=config.relay_limits.peer_monthly_bytes,
                 now=now,
                 unix_now=unix_now,
                 month=config.relayed_month,

@@ -1,6 +1,7 @@
 """Relaying and hole punching: any bytes, cut anywhere; packets against a model; shares."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -116,7 +117,9 @@ def test_a_changed_voucher_does_not_open(index: int, flip: int) -> None:
 
 
 PEERS = 4
-UNLIMITED = RelayLimits(circuit_rate=0, peer_rate=0, total_rate=0, monthly_bytes=0)
+UNLIMITED = RelayLimits(
+    circuit_rate=0, peer_rate=0, total_rate=0, monthly_bytes=0, peer_monthly_bytes=0
+)
 operation = st.one_of(
     st.tuples(st.just("offer"), st.integers(0, PEERS - 1), st.integers(0, PEERS - 1)),
     st.tuples(st.just("activate"), st.integers(0, 9), st.just(0)),
@@ -214,7 +217,7 @@ def test_each_circuit_keeps_nine_tenths_of_its_share_whatever_the_others_offer(
 ) -> None:
     total, seconds, tick = 1_000_000, 1.0, 0.004
     volume = MonthlyVolume(0, now=0.0, unix_now=UnixTime(0))
-    limits = RelayLimits(circuit_rate=0, peer_rate=0, total_rate=total, monthly_bytes=0)
+    limits = replace(UNLIMITED, total_rate=total)
     table = CircuitTable(limits, Random(seed).randbytes, volume)
     model = Model()
     model.ports = [0] * (2 * len(offered))

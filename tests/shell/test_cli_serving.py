@@ -74,6 +74,7 @@ def test_flags_set_a_relays_limits_and_who_may_use_it(tmp_path: Path) -> None:
         "--peer-rate": "1 MB",
         "--total-rate": "1.5MiB",
         "--circuit-volume": "10",
+        "--peer-volume": "1GB",
         "--monthly-volume": "2GB",
     }
     lists = [
@@ -90,7 +91,7 @@ def test_flags_set_a_relays_limits_and_who_may_use_it(tmp_path: Path) -> None:
     )
     assert (limits.circuit_rate, limits.peer_rate) == (64 * 1024, 1_000_000)
     assert (limits.total_rate, limits.circuit_data) == (1536 * 1024, 10)
-    assert limits.monthly_bytes == 2 * 10**9
+    assert (limits.peer_monthly_bytes, limits.monthly_bytes) == (10**9, 2 * 10**9)
     assert access == AccessList(
         allow_peers=frozenset((PEER, RELAY)),
         deny_peers=frozenset((RELAY,)),

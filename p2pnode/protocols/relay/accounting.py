@@ -5,6 +5,7 @@ can make the first grow, and nobody is billed for it; sizes are UDP payloads, ci
 included.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from p2pnode.clock import Instant, UnixTime
 from p2pnode.identity.peer_id import PeerId
 
 MAX_LEDGER_PEERS = 4096  # peers without circuits remembered; chosen: older ones become `others`
+MAX_BILLED_PEERS = (
+    4096  # whose share of the month is remembered; chosen: who is forgotten begins anew
+)
 VOLUME_NOTICE = 0.9  # part of the month's volume after which the end is announced; chosen
 
 
@@ -73,18 +77,24 @@ class Ledger:
 
 
 class MonthlyVolume:
-    """Bytes forwarded in this calendar month (UTC), against a cap."""
+    """Bytes forwarded in this calendar month (UTC), in all and by peer, against caps.
+
+    Those of a peer count from the start of the relay: they are not kept over a restart.
+    """
 
     def __init__(
         self,
         cap: int,
         *,
+        peer_cap: int = 0,
         now: Instant,
         unix_now: UnixTime,
         month: str = "",
         used: int = 0,
     ) -> None:
         self._cap = cap
+        self._peer_cap = peer_cap
+        self._of_peer: dict[PeerId, int] = {}
         self._unix_offset = unix_now - now
         self._month, self._month_ends = self._month_at(now)
         self.used = used if month == self._month else 0
@@ -105,7 +115,28 @@ class MonthlyVolume:
             return False
         self._month, self._month_ends = self._month_at(now)
         self.used = 0
+        self._of_peer.clear()
         return True
+
+    def bill(self, peers: Iterable[PeerId], size: int) -> None:
+        """Counts forwarded bytes, which `add` was told of, for the ends of their circuit."""
+        if not self._peer_cap or not size:
+            return
+        for peer in peers:
+            self._of_peer[peer] = self._of_peer.pop(peer, 0) + size
+        while len(self._of_peer) > MAX_BILLED_PEERS:
+            del self._of_peer[next(iter(self._of_peer))]
+
+    def is_spent_by(self, *peers: PeerId) -> bool:
+        """True where one of the peers has had its share of the month."""
+        return self._is_used_by(peers, self._peer_cap)
+
+    def is_nearly_spent_by(self, *peers: PeerId) -> bool:
+        """True where one of the peers has had nearly its share of the month."""
+        return self._is_used_by(peers, VOLUME_NOTICE * self._peer_cap)
+
+    def _is_used_by(self, peers: Iterable[PeerId], size: float) -> bool:
+        return bool(self._peer_cap) and any(self._of_peer.get(peer, 0) >= size for peer in peers)
 
     @property
     def is_spent(self) -> bool:

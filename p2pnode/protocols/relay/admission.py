@@ -251,6 +251,8 @@ class CircuitAdmission:
             return "the relay is shutting down"
         if self._volume.is_nearly_spent:
             return "the relay's volume of this month is spent"
+        if self._volume.is_nearly_spent_by(source, target):
+            return "a peer's volume of this month is spent"
         if self._total >= limits.max_circuits:
             return "all circuits are taken"
         if max(self._by_peer[source], self._by_peer[target]) >= limits.max_circuits_per_peer:

@@ -84,6 +84,7 @@ class Circuit:
 
     __slots__ = (
         "backward",
+        "billed",
         "closes_at",
         "forward",
         "is_announced",
@@ -106,6 +107,8 @@ class Circuit:
         self.limit = offer.limit
         self.forward, self.backward = flows
         self.is_open = self.is_announced = False
+        self.billed = 0
+        """Bytes of both directions that the peers' shares of the month know of."""
         self.source = source
         self.target = target
         self.notice_at: Instant | None = None

@@ -69,7 +69,9 @@ class CircuitTable:
         self._ids: dict[bytes, None] = {}
         self._next_deadline: Instant | None = None
         self._check_at: Instant | None = None
-        self._is_capped = bool(limits.circuit_data or limits.monthly_bytes)
+        self._is_capped = bool(
+            limits.circuit_data or limits.monthly_bytes or limits.peer_monthly_bytes
+        )
         self._announced_month = ""
         self._events: list[CircuitTableEvent] = []
         self.strays = 0
@@ -130,6 +132,7 @@ class CircuitTable:
             self._flows.pop(circuit_id, None)
             del self._ids[circuit_id]
             flow.clear()
+        self._bill(circuit)
         for peer, usage in circuit.shares():
             self._ledger.add(peer, usage)
             buckets = self._buckets[peer]
@@ -292,13 +295,27 @@ class CircuitTable:
             self._events.append(VolumeNearlySpent())
             for circuit in list(self._circuits.values()):
                 self._end_soon(circuit, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE, now)
+        for circuit in self._circuits.values():
+            self._bill(circuit)
         for circuit in list(self._circuits.values()):
+            ends = circuit.source.peer, circuit.target.peer
+            if volume.is_spent_by(*ends):
+                self.close(circuit.key, "a peer's volume of this month is spent")
+                continue
+            if volume.is_nearly_spent_by(*ends) and not circuit.is_announced:
+                self._end_soon(circuit, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE, now)
+                continue
             cap = circuit.limit.data
             used = max(circuit.forward.forwarded_bytes, circuit.backward.forwarded_bytes)
             if cap and used >= cap:
                 self.close(circuit.key, "its volume is spent")
             elif cap and used >= DATA_NOTICE * cap and not circuit.is_announced:
                 self._announce(circuit, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE)
+
+    def _bill(self, circuit: Circuit) -> None:
+        carried = circuit.forward.forwarded_bytes + circuit.backward.forwarded_bytes
+        self._volume.bill((circuit.source.peer, circuit.target.peer), carried - circuit.billed)
+        circuit.billed = carried
 
     def _end_soon(self, circuit: Circuit, status: Status, grace: float, now: Instant) -> None:
         if not circuit.is_open:

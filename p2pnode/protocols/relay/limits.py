@@ -54,6 +54,8 @@ class RelayLimits:
     """Bytes of a stream circuit in each direction; go, rust and js-libp2p."""
     monthly_bytes: int = 100 * 1024 * _MIB
     """Forwarded in a calendar month (UTC); chosen: a tenth of usual plans."""
+    peer_monthly_bytes: int = 10 * 1024 * _MIB
+    """Forwarded from and to one peer in a calendar month; chosen: a tenth of all."""
 
     @property
     def datagram_limit(self) -> DatagramLimit:
@@ -80,6 +82,7 @@ GENEROUS = RelayLimits(
     stream_duration=3600,
     stream_data=64 * _MIB,
     monthly_bytes=0,
+    peer_monthly_bytes=0,
 )
 
 

@@ -84,7 +84,12 @@ class Relay:
         self.now = 0.0
         self.facts = Facts()
         self.volume = MonthlyVolume(
-            limits.monthly_bytes, now=0.0, unix_now=UNIX, month="2023-11", used=used
+            limits.monthly_bytes,
+            peer_cap=limits.peer_monthly_bytes,
+            now=0.0,
+            unix_now=UNIX,
+            month="2023-11",
+            used=used,
         )
         self.server = RelayServer(
             self.facts,
@@ -783,3 +788,17 @@ def test_streams_use_the_months_volume_up_and_end_with_it() -> None:
     relay.run()
     assert talker.reset_code is not None
     assert (relay.volume.month, relay.volume.used) == ("2023-11", 100_000)
+
+
+@pytest.mark.spec("RELAY-26")
+def test_who_has_had_its_share_of_the_month_gets_nothing_more_and_others_do() -> None:
+    relay = serving(replace(LIMITS, peer_monthly_bytes=10_000))
+    talker = relay.stream_circuit()
+    talker.say(bytes(9_500))
+    relay.run()
+    assert talker.reset_code is None
+    assert refused(relay.circuit(A)) == Status.RESOURCE_LIMIT_EXCEEDED
+    talker.say(bytes(500))
+    relay.run()
+    assert talker.reset_code is not None
+    assert relay.server.circuits == 0

@@ -30,7 +30,9 @@ from p2pnode.protocols.relay.messages import Status
 from tests.support.identities import peer_id
 
 SOCKET = SocketId(0)
-UNLIMITED = RelayLimits(circuit_rate=0, peer_rate=0, total_rate=0, monthly_bytes=0)
+UNLIMITED = RelayLimits(
+    circuit_rate=0, peer_rate=0, total_rate=0, monthly_bytes=0, peer_monthly_bytes=0
+)
 HEAD = bytes([CIRCUIT_TYPE])
 
 
@@ -442,6 +444,28 @@ def test_the_end_of_the_volume_is_announced_in_each_month_anew() -> None:
         assert VolumeNearlySpent() in table.poll_events()
         table.close(offer.key, "the test is over")
         table.poll_events()
+
+
+@pytest.mark.spec("RELAY-26")
+def test_a_peers_share_of_the_month_ends_its_circuits_and_nobody_elses() -> None:
+    limits = replace(UNLIMITED, peer_monthly_bytes=100_000)
+    volume = MonthlyVolume(0, peer_cap=100_000, now=0.0, unix_now=UnixTime(1_700_000_000))
+    table = CircuitTable(limits, Random(1).randbytes, volume)
+    busy, other = connect(table, 1, 2, 0.0), connect(table, 3, 4, 0.0)
+    send(table, 0.0, *[received(1, packet(busy.source_id, bytes(991)))] * 92)
+    send(table, 0.0, *[received(3, packet(other.source_id, bytes(991)))])
+    table.handle_timeout(0.1)
+    notice = CircuitEndsSoon(busy.key, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE)
+    assert table.poll_events() == [notice]
+    send(table, 0.1, *[received(1, packet(busy.source_id, bytes(991)))] * 8)
+    table.handle_timeout(0.2)
+    assert table.poll_events() == [
+        CircuitClosed(busy.key, "a peer's volume of this month is spent")
+    ]
+    assert len(table) == 1
+    month = 40 * 24 * 3600.0
+    volume.roll(month)
+    assert not volume.is_nearly_spent_by(leg(1).peer)
 
 
 @pytest.mark.spec("RELAY-24")
