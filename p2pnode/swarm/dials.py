@@ -17,7 +17,7 @@ from p2pnode.identity.peer_multiaddr import (
     udp_noise_multiaddr,
 )
 from p2pnode.machine import UdpAddr
-from p2pnode.protocols.relay.rate_limit import KeyedRateLimit
+from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.dialer import Candidate, PeerDial, RelayedCandidate

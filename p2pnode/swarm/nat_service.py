@@ -35,7 +35,7 @@ from p2pnode.protocols.nat_behaviour import (
     ReportRequest,
     encode_knock,
 )
-from p2pnode.protocols.relay.rate_limit import KeyedRateLimit
+from p2pnode.rate_limit import KeyedRateLimit, take_all
 from p2pnode.swarm.autonat_filtering import Filtering
 from p2pnode.swarm.nat_judge import (
     Judgement,
@@ -380,12 +380,12 @@ class NatService(Service):
 
     def _may_knock(self, peer: Peer, now: Instant) -> bool:
         network = owner_group(peer.route.remote.ip)
-        if not (self._knock_rate.has(peer.peer_id, now) and self._network_rate.has(network, now)):
-            return False
-        if not self._total_rate.take(None, now):
-            return False
-        self._network_rate.take(network, now)
-        return self._knock_rate.take(peer.peer_id, now)
+        return take_all(
+            now,
+            (self._knock_rate, peer.peer_id),
+            (self._network_rate, network),
+            (self._total_rate, None),
+        )
 
     def _forget(self, responder: NatResponder) -> None:
         peer = self._inbound.pop(responder, None)

@@ -23,7 +23,7 @@ from p2pnode.protocols.kad import (
     Found,
     Lookup,
 )
-from p2pnode.protocols.relay.rate_limit import KeyedRateLimit
+from p2pnode.rate_limit import KeyedRateLimit, take_all
 from p2pnode.swarm.events import PeerFound, PeerNotFound
 from p2pnode.swarm.service import (
     LearnAddresses,
@@ -297,15 +297,12 @@ class RoutingService(Service):
     def _may_ask(self, asker: Peer, now: Instant) -> bool:
         ip = self._ip_of(asker.connection)
         network = "" if ip is None else owner_group(ip)
-        if not (
-            self._peer_rate.has(asker.peer_id, now)
-            and self._network_rate.has(network, now)
-            and self._total_rate.has(None, now)
-        ):
-            return False
-        self._peer_rate.take(asker.peer_id, now)
-        self._network_rate.take(network, now)
-        return self._total_rate.take(None, now)
+        return take_all(
+            now,
+            (self._peer_rate, asker.peer_id),
+            (self._network_rate, network),
+            (self._total_rate, None),
+        )
 
     def _closer_peers(self, key: bytes, asker: Peer, now: Instant) -> list[CloserPeer]:
         """Returns those nearest to `key` of whom there is an address that the asker can use."""

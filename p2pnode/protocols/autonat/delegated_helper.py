@@ -14,7 +14,7 @@ from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
 from p2pnode.machine import UdpAddr
-from p2pnode.protocols.autonat.budget import Budget, Permit
+from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.delegated_messages import (
     MAX_MESSAGE_SIZE_DELEGATED,
     HelperStatus,
@@ -29,6 +29,7 @@ from p2pnode.protocols.autonat.delegated_messages import (
 from p2pnode.protocols.autonat.delegated_server import ORDER_TIMEOUT
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility, refusal
 from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
+from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
 
 HELPER_TIMEOUT = 5.0  # seconds; chosen: longer than the server waits
 
@@ -63,7 +64,7 @@ class OrderSender(FramedDialogue):
         self.status = HelperStatus.UNAVAILABLE
 
 
-class OrderReceiver(FramedDialogue):
+class OrderReceiver(ServedDialogue):
     """The helper's side of one order.  `server` is the peer that gives it."""
 
     def __init__(self, server: Asker, ability: DialAbility, budget: Budget, now: Instant) -> None:
@@ -71,8 +72,7 @@ class OrderReceiver(FramedDialogue):
         super().__init__(MAX_MESSAGE_SIZE_DELEGATED, deadline)
         self._server = server
         self._ability = ability
-        admitted = budget.admit(server, now)
-        self._permit: Permit | None = None if isinstance(admitted, str) else admitted
+        self._admit(budget, server, now)
         self.wants_probe: ProbeDatagram | None = None
         """Set while the owner is to send, and answer by `on_sent`."""
 
@@ -107,14 +107,7 @@ class OrderReceiver(FramedDialogue):
 
     def _answer(self, status: HelperStatus) -> None:
         self._send(encode_done(status))
-        self._send_eof()
-        self._release()
-        self._finish()
+        self._close()
 
-    def _on_end(self, reason: str, now: Instant) -> None:
-        self._release()
-
-    def _release(self) -> None:
+    def _withdraw(self) -> None:
         self.wants_probe = None
-        if self._permit is not None:
-            self._permit.release()

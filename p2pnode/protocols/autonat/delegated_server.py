@@ -19,7 +19,7 @@ from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import split_peer_id, udp_noise_addr
-from p2pnode.protocols.autonat.budget import Budget, Permit
+from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.delegated_messages import (
     MAX_HELPERS_CHOSEN,
     MAX_HELPERS_OFFERED,
@@ -35,7 +35,7 @@ from p2pnode.protocols.autonat.delegated_messages import (
     encode_delegated_message,
 )
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility, refusal
-from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
+from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -98,7 +98,7 @@ TRANSITIONS: Final = {
 }
 
 
-class DelegatedServer(FramedDialogue):
+class DelegatedServer(ServedDialogue):
     """Serves one ask.  The owner answers `wants_helpers` and the `orders`."""
 
     def __init__(
@@ -110,8 +110,7 @@ class DelegatedServer(FramedDialogue):
         self._asker = asker
         self._ability = ability
         self._rng = rng
-        admitted = budget.admit(asker, now)
-        self._permit: Permit | None = None if isinstance(admitted, str) else admitted
+        self._admit(budget, asker, now)
         self._state = DelegatedServerState.READING
         self._address: Multiaddr | None = None
         self._target_ip = ""
@@ -142,7 +141,7 @@ class DelegatedServer(FramedDialogue):
         del self._open[index]
         self._send(encode_delegated_message(Report(index, status)))
         if not self._open:
-            self._end()
+            self._close()
 
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         match decode_delegated_message_untrusted(frame):
@@ -192,7 +191,7 @@ class DelegatedServer(FramedDialogue):
         if orders:
             self._timer = Deadline(now + ORDER_TIMEOUT, "dial-back order timeout")
         else:
-            self._end()
+            self._close()
 
     def _on_timer(self, now: Instant) -> None:
         for index in list(self._open):
@@ -204,17 +203,7 @@ class DelegatedServer(FramedDialogue):
 
     def _offer_nobody(self) -> None:
         self._send(encode_delegated_message(Offer(())))
-        self._end()
+        self._close()
 
-    def _end(self) -> None:
-        self._send_eof()
-        self._release()
-        self._finish()
-
-    def _on_end(self, reason: str, now: Instant) -> None:
-        self._release()
-
-    def _release(self) -> None:
+    def _withdraw(self) -> None:
         self.wants_helpers = False
-        if self._permit is not None:
-            self._permit.release()

@@ -16,7 +16,7 @@ from typing import Final
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.protocols.autonat.budget import Budget, Permit
+from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility, choose_v1
 from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
 from p2pnode.protocols.autonat.messages_v1 import (
@@ -35,6 +35,7 @@ from p2pnode.protocols.autonat.outcomes import (
     Prober,
     Reached,
 )
+from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
 from p2pnode.wire.multiaddr import Multiaddr
 
 REQUEST_TIMEOUT_V1 = 30.0  # seconds; go-libp2p
@@ -105,7 +106,7 @@ TRANSITIONS: Final = {
 }
 
 
-class V1Server(FramedDialogue):
+class V1Server(ServedDialogue):
     """Answers one request.  `wants_dial` is its order; `on_dialled` is the owner's answer."""
 
     def __init__(self, asker: Asker, ability: DialAbility, budget: Budget, now: Instant) -> None:
@@ -115,7 +116,6 @@ class V1Server(FramedDialogue):
         self._asker = asker
         self._ability = ability
         self._budget = budget
-        self._permit: Permit | None = None
         self._state = V1ServerState.READING
         self.wants_dial: DialOrder | None = None
         """Set while the owner is to dial."""
@@ -173,14 +173,7 @@ class V1Server(FramedDialogue):
     def _answer(self, response: DialResponseV1) -> None:
         self.answer = response
         self._send(encode_message_v1(response))
-        self._send_eof()
-        self._release()
-        self._finish()
+        self._close()
 
-    def _on_end(self, reason: str, now: Instant) -> None:
-        self._release()
-
-    def _release(self) -> None:
+    def _withdraw(self) -> None:
         self.wants_dial = None
-        if self._permit is not None:
-            self._permit.release()

@@ -19,7 +19,7 @@ from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import StreamOutput
-from p2pnode.protocols.autonat.budget import Budget, Permit
+from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility, Dialable, choose_v2, split_ip
 from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
 from p2pnode.protocols.autonat.messages_v2 import (
@@ -35,6 +35,7 @@ from p2pnode.protocols.autonat.messages_v2 import (
     encode_dial_back,
     encode_message_v2,
 )
+from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
 from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -80,7 +81,7 @@ TRANSITIONS: Final = {
 }
 
 
-class V2Server(FramedDialogue):
+class V2Server(ServedDialogue):
     """Answers one request.  `wants_dial` is its order; `on_dialled` is the owner's answer."""
 
     def __init__(
@@ -92,8 +93,7 @@ class V2Server(FramedDialogue):
         self._asker = asker
         self._ability = ability
         self._rng = rng
-        admitted = budget.admit(asker, now)
-        self._permit: Permit | None = None if isinstance(admitted, str) else admitted
+        self._admit(budget, asker, now)
         self._state = V2ServerState.READING
         self._nonce = 0
         self._target: Dialable | None = None
@@ -205,17 +205,10 @@ class V2Server(FramedDialogue):
     def _answer(self, response: DialResponse) -> None:
         self.answer = response
         self._send(encode_message_v2(response))
-        self._send_eof()
-        self._release()
-        self._finish()
+        self._close()
 
-    def _on_end(self, reason: str, now: Instant) -> None:
-        self._release()
-
-    def _release(self) -> None:
+    def _withdraw(self) -> None:
         self.wants_dial = None
-        if self._permit is not None:
-            self._permit.release()
 
 
 class DialBackSender(FramedDialogue):

@@ -17,7 +17,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.limits import IPV6_PREFIX, AccessList, RelayLimits
 from p2pnode.protocols.relay.messages import Status
-from p2pnode.protocols.relay.rate_limit import KeyedRateLimit
+from p2pnode.rate_limit import KeyedRateLimit, take_all
 from p2pnode.wire.ip_ranges import owner_group
 
 RATE_WINDOW = 120.0  # seconds that the request rates count over; rust-libp2p
@@ -75,9 +75,7 @@ class _RequestRates:
         self._by_group = KeyedRateLimit[str](limits.requests_per_ip, RATE_WINDOW)
 
     def take(self, peer: PeerId, group: str, now: Instant) -> bool:
-        if not (self._by_peer.has(peer, now) and self._by_group.has(group, now)):
-            return False
-        return self._by_peer.take(peer, now) and self._by_group.take(group, now)
+        return take_all(now, (self._by_peer, peer), (self._by_group, group))
 
 
 class ReservationTable:

@@ -16,7 +16,7 @@ from p2pnode.protocols.relay.admission import (
 )
 from p2pnode.protocols.relay.limits import AccessList, RelayLimits
 from p2pnode.protocols.relay.messages import Status
-from p2pnode.protocols.relay.rate_limit import MAX_KEYS, KeyedRateLimit
+from p2pnode.rate_limit import MAX_KEYS, KeyedRateLimit
 from tests.support.identities import peer_id
 
 UNIX = UnixTime(1_700_000_000)

@@ -13,6 +13,9 @@ from tests.support import spec_tables
 
 UNITS = {"": 1.0, "s": 1.0, "h": 3600.0, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
 
+PACKAGES = {"splice": "p2pnode.swarm", "rate_limit": "p2pnode"}
+"""Where the modules are that are not the relay protocol's own."""
+
 
 def number(text: str) -> float:
     match = re.fullmatch(r"([0-9.]+) ?(\w*)", text)
@@ -32,7 +35,7 @@ def test_the_presets_are_the_specs() -> None:
 def test_the_constants_are_the_specs() -> None:
     for name, value, _source in spec_tables.tables("relay.md", "Limits and timers")[1]:
         module, constant = name.strip("`").split(".")
-        package = "p2pnode.swarm" if module == "splice" else "p2pnode.protocols.relay"
+        package = PACKAGES.get(module, "p2pnode.protocols.relay")
         found = getattr(importlib.import_module(f"{package}.{module}"), constant)
         assert found == number(value), name
 

@@ -5,7 +5,7 @@ bounded, and forgets the fullest first.
 """
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from p2pnode.clock import Instant
 
@@ -41,3 +41,12 @@ class KeyedRateLimit(Generic[KeyT]):
         full = [key for key, full_at in self._full_at.items() if full_at <= now]
         for key in full or [min(self._full_at, key=self._full_at.__getitem__)]:
             del self._full_at[key]
+
+
+def take_all(now: Instant, *claims: tuple[KeyedRateLimit[Any], Hashable]) -> bool:
+    """Returns whether a request passes all limits, and counts it with each only if so."""
+    if not all(limit.has(key, now) for limit, key in claims):
+        return False
+    for limit, key in claims:
+        limit.take(key, now)
+    return True
