@@ -69,11 +69,11 @@ def join(
         output.emit({"event": "joined", "peer": peer, "addr": address}, text)
         await _count_peers(node, output)
 
-    async def command(session: "Session") -> int:
-        return await server.serve(session, lambda node: _announce(output, node), greet)
-
-    def _announce(output: Output, node: CommandNode) -> None:
+    def announce(node: CommandNode) -> None:
         announce_node(output, node)
+
+    async def command(session: "Session") -> int:
+        return await server.serve(session, announce, greet)
 
     return run_session(command)
 

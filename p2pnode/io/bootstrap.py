@@ -10,7 +10,7 @@ from typing import Final
 import trio
 
 from p2pnode.errors import AddressError, P2PNodeError
-from p2pnode.io.dial_target import DialTarget, Target, dial_target
+from p2pnode.io.dial_target import DialTarget, Target, dial_target, no_address_error
 from p2pnode.io.node import Node
 from p2pnode.io.node_events import BootstrapFailed
 
@@ -33,9 +33,7 @@ def bootstrap_targets(addresses: Iterable[Target]) -> list[DialTarget]:
     targets = [dial_target(address) for address in addresses]
     for target in targets:
         if target.address is None:
-            raise AddressError(
-                f"{target} is a peer id alone: a peer to begin with is given by its full address"
-            )
+            raise no_address_error(target)
     return targets
 
 

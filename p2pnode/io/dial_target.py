@@ -33,6 +33,13 @@ class DialTarget(NamedTuple):
         return str(self.address if self.peer_id is None else self.peer_id)
 
 
+def no_address_error(target: DialTarget) -> AddressError:
+    """Returns what is wrong with a peer id alone, where a peer to begin with is wanted."""
+    return AddressError(
+        f"{target} is a peer id alone: a peer to begin with is given by its full address"
+    )
+
+
 def dial_target(target: Target) -> DialTarget:
     """Returns what was meant.  Raises AddressError."""
     meant = _parse(target) if isinstance(target, str) else target

@@ -18,7 +18,7 @@ from p2pnode.errors import AddressError, DataFolderError, ListenError, P2PNodeEr
 from p2pnode.io.aead_preference import preferred_aeads
 from p2pnode.io.control_client import ControlClient
 from p2pnode.io.data_folder import RESET_SECRET_SIZE, DataFolder
-from p2pnode.io.dial_target import DialTarget, Target, dial_target
+from p2pnode.io.dial_target import DialTarget, Target, dial_target, no_address_error
 from p2pnode.io.driver import Driver
 from p2pnode.io.interfaces import read_interfaces, usable_ips
 from p2pnode.io.listening import WILDCARDS
@@ -126,9 +126,7 @@ async def _resolved(targets: Sequence[DialTarget]) -> list[Bootstrap]:
     failure: P2PNodeError | None = None
     for target in targets:
         if target.address is None:
-            failure = AddressError(
-                f"{target} is a peer id alone: a peer to begin with is given by its full address"
-            )
+            failure = no_address_error(target)
             continue
         try:
             addresses = await resolve(target.address)

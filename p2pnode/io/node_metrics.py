@@ -30,13 +30,12 @@ from p2pnode.io.metrics_facts import (
 )
 from p2pnode.protocols.autonat import DialStatus, Method, ResponseStatus, StatusV1
 from p2pnode.protocols.relay import Status
+from p2pnode.protocols.relay.auto_relay import WANTED_RELAYS
 from p2pnode.swarm import Swarm, events
 from p2pnode.swarm.config import DEFAULT_AGENT_VERSION
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.wire.multiaddr import Code, Multiaddr, components
 
-WANTED_RELAYS: Final = 2
-"""of a node that strangers do not reach (specs/relay.md)"""
 _METHODS: Final[dict[Method, Literal["v1", "v2", "delegated"]]] = {
     Method.V1: "v1",
     Method.V2: "v2",

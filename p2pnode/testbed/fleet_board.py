@@ -201,11 +201,6 @@ class Board:
             lost=sum(p.lost for p in pairs),
         )
 
-    @property
-    def is_started(self) -> bool:
-        """Whether every node has been there."""
-        return all(node.started_at is not None for node in self.nodes.values())
-
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]

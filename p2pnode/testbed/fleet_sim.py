@@ -13,6 +13,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
+from p2pnode.io.connection_info import path_kind, via
 from p2pnode.machine import UdpAddr
 from p2pnode.netsim import nat_presets
 from p2pnode.netsim.firewall import FirewallBehaviour
@@ -215,9 +216,8 @@ class _SimNode:
         found = self._running.connections.get(connection)
         if pair is None or found is None:
             return
-        path = "relayed" if found.route.is_relayed else "direct"
-        via = str(udp_noise_multiaddr(found.route.remote))
-        self._board.pong(pair, path, via, rtt, self._host.world.now)
+        route, now = found.route, self._host.world.now
+        self._board.pong(pair, path_kind(route), str(via(route)), rtt, now)
 
     def _on_unreached(self, peer_id: PeerId, reason: str) -> None:
         pair = self._pairs.get(peer_id)

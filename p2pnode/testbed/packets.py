@@ -19,8 +19,7 @@ ROUTER_IP6 = ipaddress.ip_address("2a00:ffff::1").packed
 """Who says that packets have died: somebody in the middle of the Internet; no site's addresses."""
 
 _IPV4_HEADER_SIZE = 20
-_IPV6_HEADER_SIZE = 40
-# bytes; RFC 791 section 3.1 (without options) and RFC 8200 section 3
+# bytes; RFC 791 section 3.1 (without options)
 
 _QUOTED_SIZE = 28
 """bytes of the dead packet in an ICMP message: an IPv4 header and 64 bits (RFC 792); of an IPv6

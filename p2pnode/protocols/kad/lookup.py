@@ -6,6 +6,7 @@ others come by lot: whoever makes himself ids near to a victim's does not answer
 
 from collections.abc import Iterable
 from random import Random
+from typing import Final
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
@@ -16,6 +17,9 @@ MAX_ASKED_NEAREST = 4  # of these, by distance; chosen: half
 MAX_ASKED_LATE = 8  # peers that connect meanwhile; chosen: as many again
 LOOKUP_TIMEOUT = 5.0  # seconds; chosen: a dial of a bootstrap peer and a long round trip
 MIN_LOOKUP_TIME = 0.5  # seconds before a lookup fails; chosen: for peers that are being dialled
+
+NOBODY_ASKED: Final = "no connected peer can be asked"
+"""What a search says that could not even begin."""
 
 
 class Lookup:
@@ -73,7 +77,7 @@ class Lookup:
         """Why the search failed, for people."""
         asked, silent = len(self._asked), len(self._asked) - self._answers
         if not asked:
-            return "no connected peer can be asked"
+            return NOBODY_ASKED
         if asked == 1:
             return (
                 f"the one peer that was asked {'did not answer' if silent else 'does not know it'}"
