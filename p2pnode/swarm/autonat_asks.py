@@ -7,7 +7,6 @@ from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.clock import Instant
 from p2pnode.entropy import Entropy
-from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
 from p2pnode.protocols.autonat import (
@@ -24,7 +23,7 @@ from p2pnode.protocols.autonat import (
     evidence_of_outcome,
 )
 from p2pnode.swarm.service import SwarmFacts
-from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
+from p2pnode.wire.ip_ranges import owner_group
 from p2pnode.wire.multiaddr import Multiaddr
 
 OFFER_PATIENCE: Final = 0.5
@@ -184,10 +183,4 @@ def _ip_of(peer_id: PeerId, facts: SwarmFacts) -> str | None:
     """Returns where a peer is seen directly in public, or None where it is not."""
     connection = facts.direct(peer_id)
     peer = None if connection is None else facts.peer(connection)
-    if peer is None or peer.route.is_relayed:
-        return None
-    try:
-        is_public = ip_scope(peer.route.remote.ip) is IpScope.PUBLIC
-    except AddressError:
-        return None
-    return peer.route.remote.ip if is_public else None
+    return None if peer is None else peer.public_ip

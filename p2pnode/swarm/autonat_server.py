@@ -15,7 +15,6 @@ from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.clock import Instant
-from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import StreamMachine
 from p2pnode.protocols.autonat import (
@@ -227,8 +226,8 @@ class AutonatServer(Service):
         for peer_id in list(self._peers)[:MAX_HELPERS_CONSIDERED]:
             connection = self._facts.direct(peer_id)
             peer = None if connection is None else self._facts.peer(connection)
-            if peer is not None and _is_seen_in_public(peer):
-                found.append(Helper(peer_id, peer.route.remote.ip))
+            if peer is not None and peer.public_ip is not None:
+                found.append(Helper(peer_id, peer.public_ip))
             del self._peers[peer_id]
             self._peers[peer_id] = None
         return tuple(found)
@@ -295,13 +294,4 @@ class AutonatServer(Service):
 def _asker(peer: Peer) -> Asker:
     """Returns the peer as servers see it: over a relay or a local network it is seen nowhere."""
     remote = peer.route.remote._replace(scope_id=0)
-    return Asker(peer.peer_id, remote if _is_seen_in_public(peer) else None)
-
-
-def _is_seen_in_public(peer: Peer) -> bool:
-    if peer.route.is_relayed:
-        return False
-    try:
-        return ip_scope(peer.route.remote.ip) is IpScope.PUBLIC
-    except AddressError:
-        return False
+    return Asker(peer.peer_id, None if peer.public_ip is None else remote)

@@ -270,9 +270,8 @@ class DcutrService(Service):
         return True
 
     def _on_own_evidence(self, now: Instant) -> None:
-        for peer_id in {r.peer_id: None for r in self._rounds.values()}:
-            self._policy.handle_evidence(peer_id, self._evidence(peer_id, now), now)
-        for peer_id in self._policy.relayed():
+        punching = (under_way.peer_id for under_way in self._rounds.values())
+        for peer_id in dict.fromkeys((*punching, *self._policy.relayed())):
             self._policy.handle_evidence(peer_id, self._evidence(peer_id, now), now)
         self._obey(now)
 

@@ -15,8 +15,10 @@ from p2pnode.identity.peer_multiaddr import (
     split_peer_id,
     udp_noise_addr,
     udp_noise_multiaddr,
+    with_peer_id,
 )
 from p2pnode.machine import UdpAddr
+from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
@@ -31,7 +33,6 @@ from p2pnode.wire.multiaddr import (
     Code,
     Component,
     Multiaddr,
-    concat,
     is_relayed,
     join_components,
 )
@@ -376,9 +377,7 @@ def _candidate_or_none(address: Multiaddr) -> Candidate | RelayedCandidate | Non
 def _through(peer: Peer, wanted: PeerId) -> RelayedCandidate:
     """Returns the try to reach a peer through one that is connected."""
     relay_address = udp_noise_multiaddr(peer.route.remote._replace(scope_id=0))
-    via = udp_noise_multiaddr(peer.route.remote._replace(scope_id=0), peer.peer_id)
-    circuit = join_components([Component(Code.P2P_CIRCUIT, b"")])
-    address = concat(concat(via, circuit), _peer_address(wanted))
+    (address,) = circuit_addrs((with_peer_id(relay_address, peer.peer_id),), wanted)
     return RelayedCandidate(address, peer.peer_id, relay_address)
 
 

@@ -51,6 +51,7 @@ class IdentifyService(Service):
 
     def identify(self, connection: int, now: Instant) -> None:
         """Asks a peer now, unless it is being asked."""
+        self.is_touched = True
         self._due.pop(connection, None)
         peer = self._peers.get(connection)
         if peer is None or connection in self._asking:
@@ -61,6 +62,7 @@ class IdentifyService(Service):
 
     def push_news(self, now: Instant) -> None:
         """Our addresses or protocols have changed: those who know us should hear it."""
+        self.is_touched = True
         if self._push_at is None and self.infos:
             self._push_at = max(now, self._pushed_at + PUSH_INTERVAL)
 

@@ -102,6 +102,13 @@ def _judge_by_address(
     return Judgement(Dependence.ADDRESS_DEPENDENT, f"{differ}, and one from both ports of a peer")
 
 
+def without_nat(filtering: Judgement[Dependence], mapping: Dependence) -> Judgement[Dependence]:
+    """Where there is no NAT, what lets everybody in is no filter."""
+    if mapping is Dependence.NONE and filtering.kind is Dependence.ENDPOINT_INDEPENDENT:
+        return filtering._replace(kind=Dependence.NONE)
+    return filtering
+
+
 def judge_allocation(samples: Sequence[PortSample]) -> Judgement[PortAllocation]:
     """Returns the law, from what one peer sees of sockets that were first used in this order."""
     if len(samples) < MIN_SAMPLES:

@@ -29,6 +29,7 @@ from p2pnode.swarm.nat_judge import (
     judge_allocation,
     judge_filtering,
     judge_mapping,
+    without_nat,
 )
 from p2pnode.swarm.nat_knocking import KNOCKS, Ask, Knocking
 from p2pnode.swarm.nat_locating import Locating
@@ -227,8 +228,7 @@ class Measurement:
             from_other_port=None if by_anchor is None else by_anchor.result,
             from_stranger=None if by_stranger is None else by_stranger.result,
         )
-        if mapping is Dependence.NONE and judged.kind is Dependence.ENDPOINT_INDEPENDENT:
-            return judged._replace(kind=Dependence.NONE)
+        judged = without_nat(judged, mapping)
         reasons = [k.reason for k in self.knockings if k.is_over and k.result is None and k.reason]
         if judged.kind is Dependence.UNKNOWN and reasons:
             return judged._replace(why=f"{judged.why} ({reasons[0]})")

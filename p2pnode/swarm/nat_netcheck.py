@@ -34,7 +34,7 @@ from p2pnode.protocols.nat_behaviour import (
 )
 from p2pnode.swarm import events
 from p2pnode.swarm.config import SwarmConfig
-from p2pnode.swarm.nat_judge import Judgement
+from p2pnode.swarm.nat_judge import Judgement, without_nat
 from p2pnode.swarm.nat_knocking import Ask
 from p2pnode.swarm.nat_lifetime import LIFETIME_SOCKETS, Lifetime
 from p2pnode.swarm.nat_measure import MEASURE_SOCKETS, Findings, Measurement, Witness
@@ -441,10 +441,7 @@ class Netcheck:
         behaviour = self.swarm.nat_service.behaviour(now, ipv6=self._is_ipv6)
         if behaviour.filtering.kind is Dependence.UNKNOWN:
             return found.filtering
-        kind = behaviour.filtering.kind
-        if found.mapping.kind is Dependence.NONE and kind is Dependence.ENDPOINT_INDEPENDENT:
-            kind = Dependence.NONE
-        return behaviour.filtering._replace(kind=kind)
+        return without_nat(behaviour.filtering, found.mapping.kind)
 
     def _reachability(self, now: Instant) -> Judgement[Reachability]:
         reachability = self.swarm.autonat_client.overall(now)

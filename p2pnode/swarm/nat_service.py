@@ -43,6 +43,7 @@ from p2pnode.swarm.nat_judge import (
     View,
     judge_allocation,
     judge_mapping,
+    without_nat,
 )
 from p2pnode.swarm.service import (
     OpenStream,
@@ -160,9 +161,10 @@ class NatService(Service):
 
     def behaviour(self, now: Instant, *, ipv6: bool = False) -> NatBehaviourReport:
         """Returns what the evidence of this node's own connections amounts to."""
-        views, own, samples = self._evidence(now, ipv6=ipv6)
-        mapping = judge_mapping(views, own)
-        filtering = _filtering(self._filtering(now, ipv6), mapping.kind)
+        views, samples = self._evidence(now, ipv6=ipv6)
+        mapping = judge_mapping(views, self._facts.interface_addresses())
+        found = self._filtering(now, ipv6)
+        filtering = without_nat(Judgement(Dependence(found.behaviour), found.why), mapping.kind)
         external = tuple(dict.fromkeys(view.observed for view in views))
         observers = len({view.remote for view in views})
         allocation = _allocation(mapping.kind, samples)
@@ -396,12 +398,9 @@ class NatService(Service):
 
     # our own evidence
 
-    def _evidence(
-        self, now: Instant, *, ipv6: bool
-    ) -> tuple[list[View], list[UdpAddr], list[PortSample]]:
-        """Returns who sees the listening socket where, where it is, and its ports."""
-        own = list(self._facts.interface_addresses())
-        best: tuple[list[View], list[UdpAddr], list[PortSample]] = [], own, []
+    def _evidence(self, now: Instant, *, ipv6: bool) -> tuple[list[View], list[PortSample]]:
+        """Returns who sees the listening socket where, and its ports."""
+        best: tuple[list[View], list[PortSample]] = [], []
         for socket, local in self._facts.socket_addresses().items():
             if local.is_ipv6 != ipv6:
                 continue
@@ -413,18 +412,8 @@ class NatService(Service):
                     views.append(View(peer.route.remote, observed))
             if len(views) > len(best[0]):
                 samples = [PortSample(local.port, view.observed.port) for view in views]
-                best = views, own, samples
+                best = views, samples
         return best
-
-
-def _filtering(found: Filtering, mapping: Dependence) -> Judgement[Dependence]:
-    try:
-        kind = Dependence(found.behaviour)
-    except ValueError:
-        kind = Dependence.UNKNOWN
-    if mapping is Dependence.NONE and kind is Dependence.ENDPOINT_INDEPENDENT:
-        kind = Dependence.NONE
-    return Judgement(kind, found.why)
 
 
 def _allocation(mapping: Dependence, samples: Sequence[PortSample]) -> Judgement[PortAllocation]:

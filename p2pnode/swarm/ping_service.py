@@ -22,6 +22,7 @@ class PingService(Service):
 
     def ping(self, connection: int, now: Instant) -> PingRequester | None:
         """Sends a ping; returns the machine to pump, or None where one is on its way already."""
+        self.is_touched = True
         requester = self._requesters.get(connection)
         if requester is None or requester.is_done:
             requester = self._requesters[connection] = PingRequester(self._entropy)

@@ -31,6 +31,7 @@ from p2pnode.protocols.relay import (
     PeerUsage,
     RelayLimits,
     Status,
+    add_shares,
 )
 from p2pnode.protocols.relay.circuit_table import END_NOTICE
 from p2pnode.swarm.relay_server_datagrams import DatagramCircuits
@@ -243,8 +244,7 @@ class RelayServer(Service):
     def usage(self) -> dict[PeerId, PeerUsage]:
         """Returns what each peer had relayed since the start, by direction."""
         usage = self._table.usage()
-        for peer, share in self._streams.usage().items():
-            usage[peer] = usage.get(peer, PeerUsage()).plus(share)
+        add_shares(usage, self._streams.usage().items())
         return usage
 
     def reservations(self) -> dict[PeerId, Instant]:

@@ -26,6 +26,7 @@ from p2pnode.protocols.relay import (
     StopAccepted,
     StopRequester,
     Traffic,
+    add_shares,
     seal_voucher,
 )
 from p2pnode.swarm.relay_server_gate import RelayGate
@@ -140,8 +141,7 @@ class HopStreams:
         """Returns what each peer had relayed on streams, now and before."""
         usage = self._ledger.usage()
         for circuit in self._all():
-            for peer, share in circuit.shares():
-                usage[peer] = usage.get(peer, PeerUsage()).plus(share)
+            add_shares(usage, circuit.shares())
         return usage
 
     # details

@@ -326,7 +326,7 @@ class RoutingService(Service):
     def _ip_of(self, connection: int) -> str | None:
         """Returns where the peer of a connection is; None for one behind a relay."""
         peer = self._facts.peer(connection)
-        return None if peer is None or peer.route.is_relayed else peer.route.remote.ip
+        return None if peer is None else peer.direct_ip
 
     def _forget(self, responder: FindNodeResponder) -> None:
         peer = self._inbound.pop(responder, None)

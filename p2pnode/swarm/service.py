@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from p2pnode.clock import Deadline, Instant
+from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import SocketId, StreamMachine, UdpAddr
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.transport.punch import Punch
 from p2pnode.transport.route import Route
+from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
 
 
@@ -31,6 +33,20 @@ class Peer(NamedTuple):
     """Where its data goes now."""
     is_initiator: bool
     """Whether this node began its handshake."""
+
+    @property
+    def direct_ip(self) -> str | None:
+        """Where it is; None for one behind a relay."""
+        return None if self.route.is_relayed else self.route.remote.ip
+
+    @property
+    def public_ip(self) -> str | None:
+        """Where it is seen directly in public, or None where it is not."""
+        ip = self.direct_ip
+        try:
+            return ip if ip is not None and ip_scope(ip) is IpScope.PUBLIC else None
+        except AddressError:
+            return None
 
 
 class SwarmFacts(Protocol):

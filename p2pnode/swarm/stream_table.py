@@ -165,8 +165,7 @@ class StreamTable:
             if key in self._pumps:
                 self._pump(key, now)
             else:
-                self._events.append(events.StreamReadable(stream))
-                self._events.append(events.StreamWritable(stream))
+                self._wake(stream)
             self._pumps.pop(key, None)
             self._forget(key)
 
@@ -207,16 +206,19 @@ class StreamTable:
     def _on_negotiated(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         if key in self._pumps:
             self._pump(key, now)
-        elif stream.is_over:
+            return
+        is_over = stream.is_over
+        if is_over:
             self._forget(key)
-            if not stream.is_inbound:
-                self._events.append(events.StreamReadable(stream))
-                self._events.append(events.StreamWritable(stream))
-        elif not stream.is_inbound:
-            self._events.append(events.StreamReadable(stream))
-            self._events.append(events.StreamWritable(stream))
-        else:
+        if not stream.is_inbound:
+            self._wake(stream)
+        elif not is_over:
             self._begin_inbound(key, stream, now)
+
+    def _wake(self, stream: SwarmStream) -> None:
+        """Who holds the stream finds out at the next read or write."""
+        self._events.append(events.StreamReadable(stream))
+        self._events.append(events.StreamWritable(stream))
 
     def _begin_inbound(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         assert stream.protocol is not None

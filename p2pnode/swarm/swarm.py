@@ -256,15 +256,11 @@ class Swarm:
     ) -> None:
         """Takes inbound streams for an application protocol from now on."""
         self.streams.handled[protocol] = max_streams
-        self._renew_protocols()
-        self.services.identify.push_news(now)
-        self.services.identify.is_touched = True
+        self._push_protocols(now)
 
     def unhandle_protocol(self, protocol: str, now: Instant) -> None:
         self.streams.handled.pop(protocol, None)
-        self._renew_protocols()
-        self.services.identify.push_news(now)
-        self.services.identify.is_touched = True
+        self._push_protocols(now)
 
     def dial(self, peer_id: PeerId | None, addresses: Sequence[Multiaddr], now: Instant) -> int:
         """Dials a peer at these addresses and at those that the book has; returns the dial's id.
@@ -296,7 +292,6 @@ class Swarm:
 
     def ping(self, connection: int, now: Instant) -> None:
         """Sends a ping; the answer is PongReceived or PingFailed."""
-        self.services.ping.is_touched = True
         requester = self.services.ping.ping(connection, now)
         if requester is None:
             return
@@ -306,7 +301,6 @@ class Swarm:
 
     def identify(self, connection: int, now: Instant) -> None:
         """Asks who the peer is, now; the answer is PeerIdentified or IdentifyFailed."""
-        self.services.identify.is_touched = True
         self.services.identify.identify(connection, now)
         self._run_services(now)
 
@@ -616,7 +610,7 @@ class Swarm:
         self._events.append(event)
 
     def _learn_from(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
-        ip = None if peer.route.is_relayed else peer.route.remote.ip
+        ip = peer.direct_ip
         signed = info.signed_peer_record is not None
         source = AddressSource.SIGNED if signed else AddressSource.IDENTIFY
         accepted = addrs_to_accept(info.listen_addrs, ip)
@@ -669,14 +663,16 @@ class Swarm:
     def _renew_protocols(self) -> None:
         self._description.protocols = self.protocols
 
+    def _push_protocols(self, now: Instant) -> None:
+        self._renew_protocols()
+        self.services.identify.push_news(now)
+
     def _readvertise(self, now: Instant) -> None:
         """Our addresses or protocols have changed: those who know us should hear it."""
         self._description.confirmed = self.autonat_client.confirmed(now)
         self._description.relayed = self.relay_client.addresses()
         self._description.renew()
-        self._renew_protocols()
-        self.services.identify.push_news(now)
-        self.services.identify.is_touched = True
+        self._push_protocols(now)
         self._events.append(events.ListenAddressesChanged(self.listen_addresses()))
 
     # connections that are superfluous

@@ -42,7 +42,6 @@ class _Grant(NamedTuple):
     at: Instant
     peer: PeerId
     prefix: str
-    target: str | None
 
 
 class Permit:
@@ -57,7 +56,7 @@ class Permit:
 
     def refuse_target(self, ip: str, now: Instant) -> str | None:
         """Returns why `ip` is not to be bothered now, or None and counts the dial."""
-        return self._budget.refuse_target(self._asker, ip, now)
+        return self._budget.refuse_target(ip, now)
 
     def refuse_dial_data(self, now: Instant) -> str | None:
         """Returns why no dial with dial data is to be had now, or None and counts it."""
@@ -76,7 +75,7 @@ class Budget:
     def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
         self._granted: deque[_Grant] = deque()
-        self._targets: deque[_Grant] = deque()
+        self._targets: deque[tuple[Instant, str]] = deque()
         self._dial_data: deque[Instant] = deque()
         self._running: dict[PeerId, int] = {}
 
@@ -94,17 +93,17 @@ class Budget:
             return "too many requests of this peer in the last minute"
         if sum(grant.prefix == prefix for grant in self._granted) >= limits.per_prefix:
             return "too many requests from this network in the last minute"
-        self._granted.append(_Grant(now, asker.peer_id, prefix, None))
+        self._granted.append(_Grant(now, asker.peer_id, prefix))
         self._running[asker.peer_id] = self._running.get(asker.peer_id, 0) + 1
         return Permit(self, asker)
 
-    def refuse_target(self, asker: Asker, ip: str, now: Instant) -> str | None:
+    def refuse_target(self, ip: str, now: Instant) -> str | None:
         """As `Permit.refuse_target`."""
         self._forget(now)
         target = owner_group(ip)
-        if sum(grant.target == target for grant in self._targets) >= self._limits.per_target:
+        if sum(known == target for _, known in self._targets) >= self._limits.per_target:
             return "too many dials at this network in the last minute"
-        self._targets.append(_Grant(now, asker.peer_id, "", target))
+        self._targets.append((now, target))
         return None
 
     def refuse_dial_data(self, now: Instant) -> str | None:
@@ -125,8 +124,9 @@ class Budget:
 
     def _forget(self, now: Instant) -> None:
         since = now - RATE_WINDOW
-        for grants in (self._granted, self._targets):
-            while grants and grants[0].at <= since:
-                grants.popleft()
+        while self._granted and self._granted[0].at <= since:
+            self._granted.popleft()
+        while self._targets and self._targets[0][0] <= since:
+            self._targets.popleft()
         while self._dial_data and self._dial_data[0] <= since:
             self._dial_data.popleft()

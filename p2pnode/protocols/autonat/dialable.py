@@ -21,6 +21,7 @@ from p2pnode.wire.multiaddr import (
     Component,
     Multiaddr,
     components,
+    is_relayed,
     join_components,
 )
 
@@ -85,10 +86,9 @@ def split_ip(address: Multiaddr) -> tuple[str, list[Component]] | None:
 
 def refusal(address: Multiaddr, asker: Asker, ability: DialAbility) -> Refusal | None:
     """Returns why an address is never dialled for this asker, or None where it may be."""
-    split = split_ip(address)
-    parts = components(address)
-    if any(part.code == Code.P2P_CIRCUIT for part in parts):
+    if is_relayed(address):
         return Refusal.RELAYED
+    split = split_ip(address)
     if split is None:
         return Refusal.NO_IP
     ip, rest = split

@@ -16,7 +16,6 @@ from p2pnode.wire.protobuf import parse_untrusted
 MAX_MESSAGE_SIZE_V2 = 8192  # bytes on the dial-request stream; go-libp2p
 MAX_DIAL_BACK_SIZE = 1024  # bytes a message on the dial-back stream; go-libp2p
 MAX_ADDRS_INSPECTED = 50  # of a request; go-libp2p
-NONCE_SIZE_V2 = 8  # bytes; fixed64
 
 
 class ResponseStatus(enum.IntEnum):

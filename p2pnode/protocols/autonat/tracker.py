@@ -47,8 +47,7 @@ class _Tracked:
 class AddressTracker:
     """The fold over all candidates.  Pure: `now` is an argument everywhere."""
 
-    def __init__(self, *, acquaintances_suffice: bool = False) -> None:
-        self._acquaintances_suffice = acquaintances_suffice
+    def __init__(self) -> None:
         self._addresses: dict[Multiaddr, _Tracked] = {}
         self._history: dict[Multiaddr, list[Evidence]] = {}
 
@@ -203,7 +202,7 @@ class AddressTracker:
         return Deadline(*min(moments)) if moments else None
 
     def _new(self, address: Multiaddr, now: Instant) -> _Tracked:
-        evidence = AddressEvidence(acquaintances_suffice=self._acquaintances_suffice)
+        evidence = AddressEvidence(acquaintances_suffice=False)
         history = self._history.pop(address, [])
         for piece in history:
             evidence.add(piece)

@@ -8,7 +8,13 @@ The dialogues are machines for one stream each and decide nothing; the tables an
 and know no streams.  They meet in the swarm.
 """
 
-from p2pnode.protocols.relay.accounting import Ledger, MonthlyVolume, PeerUsage, Traffic
+from p2pnode.protocols.relay.accounting import (
+    Ledger,
+    MonthlyVolume,
+    PeerUsage,
+    Traffic,
+    add_shares,
+)
 from p2pnode.protocols.relay.admission import (
     Admitted,
     CircuitAdmission,
@@ -117,6 +123,7 @@ __all__ = [
     "Traffic",
     "VolumeNearlySpent",
     "Voucher",
+    "add_shares",
     "circuit_addrs",
     "relay_network",
     "seal_voucher",

@@ -55,6 +55,12 @@ class PeerUsage:
         return PeerUsage(self.sent.plus(other.sent), self.received.plus(other.received))
 
 
+def add_shares(usage: dict[PeerId, PeerUsage], shares: Iterable[tuple[PeerId, PeerUsage]]) -> None:
+    """Adds what peers had relayed to the sums that are there."""
+    for peer, share in shares:
+        usage[peer] = usage.get(peer, PeerUsage()).plus(share)
+
+
 class Ledger:
     """The sums of circuits that have ended, by peer."""
 

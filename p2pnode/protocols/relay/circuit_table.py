@@ -20,7 +20,13 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
-from p2pnode.protocols.relay.accounting import Ledger, MonthlyVolume, PeerUsage, Traffic
+from p2pnode.protocols.relay.accounting import (
+    Ledger,
+    MonthlyVolume,
+    PeerUsage,
+    Traffic,
+    add_shares,
+)
 from p2pnode.protocols.relay.admission import ConnectionKey
 from p2pnode.protocols.relay.circuit import (
     Circuit,
@@ -248,8 +254,7 @@ class CircuitTable:
         """Returns what each peer had relayed, over circuits that are open and that have ended."""
         usage = self._ledger.usage()
         for circuit in self._circuits.values():
-            for peer, share in circuit.shares():
-                usage[peer] = usage.get(peer, PeerUsage()).plus(share)
+            add_shares(usage, circuit.shares())
         return usage
 
     def _take_segments(self, received: Received, now: Instant) -> None:
