@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     )
     from p2pnode.identity.keys import PrivateKey
     from p2pnode.identity.peer_id import PeerId
-    from p2pnode.io.connection_info import ConnectionInfo
-    from p2pnode.io.node import Node
-    from p2pnode.io.node_config import NodeConfig
-    from p2pnode.io.node_events import (
+    from p2pnode.io.node.config import NodeConfig
+    from p2pnode.io.node.connection_info import ConnectionInfo
+    from p2pnode.io.node.events import (
         AddressObserved,
         BootstrapFailed,
         EventsDropped,
@@ -46,11 +45,12 @@ if TYPE_CHECKING:
         ReachabilityChanged,
         ReservationsChanged,
     )
-    from p2pnode.io.node_lifetime import open_node
-    from p2pnode.io.pings import PingLost, Pong
-    from p2pnode.io.stream import Stream
+    from p2pnode.io.node.lifetime import open_node
+    from p2pnode.io.node.node import Node
+    from p2pnode.io.node.pings import PingLost, Pong
+    from p2pnode.io.node.stream import Stream
     from p2pnode.protocols.identify import IdentifyInfo
-    from p2pnode.swarm.relay_server import RelayMode
+    from p2pnode.swarm.services.relay.server import RelayMode
     from p2pnode.wire.multiaddr import Multiaddr
 
 __all__ = [
@@ -94,13 +94,13 @@ __all__ = [
     "open_node",
 ]
 
-_NODE_EVENTS = "p2pnode.io.node_events"
+_NODE_EVENTS = "p2pnode.io.node.events"
 _ERRORS = "p2pnode.errors"
 _MODULES = {
     "AddressError": _ERRORS,
     "AddressObserved": _NODE_EVENTS,
     "BootstrapFailed": _NODE_EVENTS,
-    "ConnectionInfo": "p2pnode.io.connection_info",
+    "ConnectionInfo": "p2pnode.io.node.connection_info",
     "ConnectionLost": _ERRORS,
     "DataFolderError": _ERRORS,
     "DataFolderInUse": _ERRORS,
@@ -113,8 +113,8 @@ _MODULES = {
     "ListenError": _ERRORS,
     "Multiaddr": "p2pnode.wire.multiaddr",
     "NoAnswer": _ERRORS,
-    "Node": "p2pnode.io.node",
-    "NodeConfig": "p2pnode.io.node_config",
+    "Node": "p2pnode.io.node.node",
+    "NodeConfig": "p2pnode.io.node.config",
     "NodeEvent": _NODE_EVENTS,
     "P2PNodeError": _ERRORS,
     "PathChanged": _NODE_EVENTS,
@@ -123,18 +123,18 @@ _MODULES = {
     "PeerId": "p2pnode.identity.peer_id",
     "PeerIdMismatch": _ERRORS,
     "PeerIdentified": _NODE_EVENTS,
-    "PingLost": "p2pnode.io.pings",
-    "Pong": "p2pnode.io.pings",
+    "PingLost": "p2pnode.io.node.pings",
+    "Pong": "p2pnode.io.node.pings",
     "PrivateKey": "p2pnode.identity.keys",
     "ProtocolNotSupported": _ERRORS,
     "PunchEnded": _NODE_EVENTS,
     "ReachabilityChanged": _NODE_EVENTS,
-    "RelayMode": "p2pnode.swarm.relay_server",
+    "RelayMode": "p2pnode.swarm.services.relay.server",
     "ReservationsChanged": _NODE_EVENTS,
-    "Stream": "p2pnode.io.stream",
+    "Stream": "p2pnode.io.node.stream",
     "StreamReset": _ERRORS,
     "StreamStopped": _ERRORS,
-    "open_node": "p2pnode.io.node_lifetime",
+    "open_node": "p2pnode.io.node.lifetime",
 }
 
 

@@ -28,6 +28,9 @@ from p2pnode.clock import Deadline, Instant
 SocketId = NewType("SocketId", int)
 """Names one of the driver's sockets.  A node may own several."""
 
+ConnectionHandle = NewType("ConnectionHandle", int)
+"""Names one of a node's connections, for those who may only know of it.  Never used twice."""
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 

@@ -29,7 +29,7 @@ from p2pnode.netsim.nat_behaviour import Dependence, FilterScope
 from p2pnode.netsim.nat_presets import NINE_KINDS, box
 from p2pnode.netsim.topology import ACCESS, nat_pair
 from p2pnode.swarm import SwarmConfig, events
-from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.swarm.services.relay.server import RelayMode
 from simulations.nat_matrix_picture import Cell, picture
 from simulations.study_node import StudyNode
 

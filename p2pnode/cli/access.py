@@ -16,22 +16,22 @@ from p2pnode.cli.output import Output
 from p2pnode.errors import AddressError, DialError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.applications.peer_stream import PeerStream
-from p2pnode.io.control_client import ControlClient
-from p2pnode.io.control_messages import (
+from p2pnode.io.control.client import ControlClient
+from p2pnode.io.control.messages import (
     IdentifyReport,
     InfoReport,
     PingReport,
     PingRequest,
     RouteReport,
 )
-from p2pnode.io.control_operations import (
+from p2pnode.io.control.operations import (
     ControlledNode,
     identify_report,
     ping_reports,
     route_report,
     why_report,
 )
-from p2pnode.io.control_status import WhyReport
+from p2pnode.io.control.status import WhyReport
 
 
 class OpenedStream(NamedTuple):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from p2pnode.cli.node_report import NodeReport
     from p2pnode.io.applications.peer_stream import NodeStream
-    from p2pnode.io.control_operations import ControlledNode
-    from p2pnode.io.metrics_server import MetricsAddress
+    from p2pnode.io.control.operations import ControlledNode
+    from p2pnode.io.metrics.server import MetricsAddress
     from p2pnode.protocols.relay import AccessList, RelayLimits
 
 

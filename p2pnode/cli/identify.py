@@ -19,7 +19,7 @@ from p2pnode.cli.options import (
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
-    from p2pnode.io.control_messages import IdentifyReport
+    from p2pnode.io.control.messages import IdentifyReport
 
 MAX_LINES_SHOWN = 50  # of a list; chosen: more is for --json
 

@@ -9,7 +9,7 @@ from p2pnode.cli.options import BootstrapOption, DataOption, JsonOption, Verbose
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
-    from p2pnode.swarm.nat_report import NetcheckReport
+    from p2pnode.netcheck.report import NetcheckReport
 
 _LABELS = {
     "mapping": "mapping",

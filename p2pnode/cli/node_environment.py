@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from p2pnode.cli.node_report import NodeReport
     from p2pnode.io.applications.peer_stream import NodeStream
-    from p2pnode.io.control_operations import ControlledNode
-    from p2pnode.io.metrics_server import MetricsAddress
-    from p2pnode.io.node import Node
-    from p2pnode.io.node_events import EventSubscription
+    from p2pnode.io.control.operations import ControlledNode
+    from p2pnode.io.metrics.server import MetricsAddress
+    from p2pnode.io.node.events import EventSubscription
+    from p2pnode.io.node.node import Node
 
 
 class NodeEnvironment:
@@ -27,9 +27,9 @@ class NodeEnvironment:
     async def open_node(self, request: NodeRequest) -> AsyncGenerator[CommandNode, None]:
         """Yields a node.  Raises P2PNodeError; DataFolderInUse where another node is on it."""
         gc.disable()  # see `main`
-        from p2pnode.io.node_lifetime import open_node
+        from p2pnode.io.node.lifetime import open_node
         from p2pnode.protocols.relay.limits import MODEST, AccessList
-        from p2pnode.swarm.relay_server import RelayMode
+        from p2pnode.swarm.services.relay.server import RelayMode
 
         gc.enable()
         async with open_node(
@@ -49,13 +49,13 @@ class NodeEnvironment:
         """Returns the chosen data folder, or the platform's."""
         if chosen is not None:
             return chosen
-        from p2pnode.io.data_folder import default_data_folder
+        from p2pnode.io.folder.data_folder import default_data_folder
 
         return default_data_folder()
 
     def control_socket(self, folder: Path) -> Path | None:
         """Returns where the folder's node listens for commands, or None where it cannot."""
-        from p2pnode.io.control_path import control_socket_path
+        from p2pnode.io.control.path import control_socket_path
 
         return control_socket_path(folder)
 
@@ -65,7 +65,7 @@ class NodeEnvironment:
         Raises P2PNodeError.
         """
         from p2pnode.identity.peer_id import PeerId
-        from p2pnode.io.data_folder import DataFolder
+        from p2pnode.io.folder.data_folder import DataFolder
         from p2pnode.io.os_entropy import os_entropy
 
         key = DataFolder(folder).load_or_create_key(os_entropy)
@@ -108,9 +108,9 @@ class _OpenNode:
     async def serve_metrics(
         self, address: "MetricsAddress", *, task_status: "TaskStatus[MetricsAddress]"
     ) -> None:
-        from p2pnode.io.metrics import NodeMetrics
-        from p2pnode.io.metrics_server import serve_metrics
-        from p2pnode.io.node_metrics import NodeFactsSource
+        from p2pnode.io.metrics.exposition import NodeMetrics
+        from p2pnode.io.metrics.node_metrics import NodeFactsSource
+        from p2pnode.io.metrics.server import serve_metrics
 
         engine = self._node.engine
         source = NodeFactsSource(engine.swarm, lambda: engine.now)

@@ -11,7 +11,7 @@ from p2pnode.cli.escape import shorten
 from p2pnode.cli.node_report import NodeReport
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr, udp_noise_multiaddr
-from p2pnode.io.node_events import (
+from p2pnode.io.node.events import (
     AddressObserved,
     BootstrapFailed,
     EventsDropped,

@@ -20,7 +20,7 @@ from p2pnode.cli.output import Output
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
-    from p2pnode.io.control_messages import PingReport
+    from p2pnode.io.control.messages import PingReport
 
 
 def ping(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from p2pnode.cli.node_report import NodeReport
     from p2pnode.cli.session import Session
-    from p2pnode.io.metrics_server import MetricsAddress
+    from p2pnode.io.metrics.server import MetricsAddress
 
 DRAIN_GRACE = 5.0
 """seconds for circuits to move to other relays; chosen: a reservation and a dial at 1 s of delay"""
@@ -28,7 +28,7 @@ def metrics_address(text: str | None) -> "MetricsAddress | None":
     """Returns what --metrics means; what means nothing is wrong usage."""
     if text is None:
         return None
-    from p2pnode.io.metrics_server import parse_metrics_address
+    from p2pnode.io.metrics.server import parse_metrics_address
 
     try:
         return parse_metrics_address(text)

@@ -11,7 +11,7 @@ from p2pnode.cli.units import size_text
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
-    from p2pnode.io.control_status import StatusReport
+    from p2pnode.io.control.status import StatusReport
 
 _REACHABLE = {
     "public": "public: strangers reach it",
@@ -36,7 +36,7 @@ def status(
 
     from p2pnode.cli.session import run_session
     from p2pnode.errors import P2PNodeError
-    from p2pnode.io.control_client import ControlClient
+    from p2pnode.io.control.client import ControlClient
 
     folder = environment.data_folder(data)
 

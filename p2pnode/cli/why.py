@@ -18,7 +18,7 @@ from p2pnode.cli.options import (
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
-    from p2pnode.io.control_status import WhyReport
+    from p2pnode.io.control.status import WhyReport
 
 
 def why(

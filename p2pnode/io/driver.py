@@ -34,7 +34,7 @@ EventT = TypeVar("EventT")
 
 
 class DatagramSocket(Protocol):
-    """What the driver needs of a socket: `p2pnode.io.udp`, or a made-up one in tests."""
+    """What the driver needs of a socket: `p2pnode.io.udp.plain`, or a made-up one in tests."""
 
     @property
     def socket_id(self) -> SocketId: ...

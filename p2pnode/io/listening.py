@@ -16,7 +16,7 @@ from p2pnode.errors import AddressError, ListenError
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
 from p2pnode.io.dial_target import zone_index
 from p2pnode.io.driver import DatagramSocket
-from p2pnode.io.udp_open import open_udp_socket
+from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 

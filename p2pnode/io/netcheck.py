@@ -16,23 +16,23 @@ import trio
 from p2pnode.clock import UnixTime
 from p2pnode.errors import AddressError, DataFolderError, ListenError, P2PNodeError
 from p2pnode.io.aead_preference import preferred_aeads
-from p2pnode.io.control_client import ControlClient
-from p2pnode.io.data_folder import RESET_SECRET_SIZE, DataFolder
+from p2pnode.io.control.client import ControlClient
 from p2pnode.io.dial_target import DialTarget, Target, dial_target, no_address_error
 from p2pnode.io.driver import Driver
+from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder
 from p2pnode.io.interfaces import read_interfaces, usable_ips
 from p2pnode.io.listening import WILDCARDS
 from p2pnode.io.os_entropy import os_entropy, os_rng
 from p2pnode.io.resolver import resolve
-from p2pnode.io.store import FILE_NAME, Store
-from p2pnode.io.udp import UdpSocket
-from p2pnode.io.udp_open import open_udp_socket
+from p2pnode.io.store.store import FILE_NAME, Store
+from p2pnode.io.udp.open import open_udp_socket
+from p2pnode.io.udp.plain import UdpSocket
 from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone
+from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.address_book import AddressSource
-from p2pnode.swarm.nat_netcheck import Bootstrap, Netcheck, NetcheckDone
-from p2pnode.swarm.nat_report import NetcheckReport
-from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.transport.config import TransportConfig
 
 MAX_BOOTSTRAP: Final = 12

@@ -10,7 +10,7 @@ like any other; it always follows the path that the relay's own connection has v
 from collections.abc import Callable
 from typing import Final
 
-from p2pnode.machine import Received, SocketId, Transmit
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE
 from p2pnode.transport.route import Route
 
@@ -24,7 +24,9 @@ class OwnCircuit:
 
     __slots__ = ("receive_id", "relay", "route", "send_header")
 
-    def __init__(self, route: Route, relay: int, send_id: bytes, receive_id: bytes) -> None:
+    def __init__(
+        self, route: Route, relay: ConnectionHandle, send_id: bytes, receive_id: bytes
+    ) -> None:
         self.route = route
         self.relay = relay
         """The connection to the relay."""
@@ -35,7 +37,7 @@ class OwnCircuit:
 class Circuits:
     """All of them.  `route_of` gives the path in use of a connection, or None where it is gone."""
 
-    def __init__(self, route_of: Callable[[int], Route | None]) -> None:
+    def __init__(self, route_of: Callable[[ConnectionHandle], Route | None]) -> None:
         self._route_of = route_of
         self._by_socket: dict[SocketId, OwnCircuit] = {}
         self._by_id: dict[bytes, OwnCircuit] = {}
@@ -44,7 +46,7 @@ class Circuits:
     def __len__(self) -> int:
         return len(self._by_socket)
 
-    def open(self, relay: int, send_id: bytes, receive_id: bytes) -> Route | None:
+    def open(self, relay: ConnectionHandle, send_id: bytes, receive_id: bytes) -> Route | None:
         """Returns the route of a circuit that stands; None where it cannot be had.
 
         `relay` is the direct connection with the relay, `receive_id` the id that we have named.
@@ -66,7 +68,7 @@ class Circuits:
         if circuit is not None:
             del self._by_id[circuit.receive_id]
 
-    def relay_of(self, route: Route) -> int | None:
+    def relay_of(self, route: Route) -> ConnectionHandle | None:
         """Returns the connection with the relay of a circuit."""
         circuit = self._by_socket.get(route.socket)
         return None if circuit is None else circuit.relay

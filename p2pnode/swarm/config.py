@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
-from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.transport.config import TransportConfig
 
 DEFAULT_MAX_STREAMS: Final = 256

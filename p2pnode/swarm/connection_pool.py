@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import ConnectionHandle
 
 CROSSING_WINDOW: Final = 10.0
 """seconds within which two connections count as dials that crossed: the handshake timeout"""
@@ -18,7 +19,7 @@ requests under way"""
 
 
 class PooledConnection(NamedTuple):
-    handle: int
+    handle: ConnectionHandle
     is_initiator: bool
     made_at: Instant
 
@@ -29,9 +30,11 @@ class ConnectionPool:
     def __init__(self, local: PeerId) -> None:
         self._local = local
         self._peers: dict[PeerId, list[PooledConnection]] = {}
-        self._draining: dict[int, Instant] = {}
+        self._draining: dict[ConnectionHandle, Instant] = {}
 
-    def add(self, peer_id: PeerId, handle: int, is_initiator: bool, now: Instant) -> int | None:
+    def add(
+        self, peer_id: PeerId, handle: ConnectionHandle, is_initiator: bool, now: Instant
+    ) -> ConnectionHandle | None:
         """Takes a new connection; returns the handle of one that it makes superfluous."""
         connections = self._peers.setdefault(peer_id, [])
         made = PooledConnection(handle, is_initiator, now)
@@ -49,7 +52,7 @@ class ConnectionPool:
         self._draining[loser] = now + DRAIN_TIME
         return loser
 
-    def remove(self, peer_id: PeerId, handle: int) -> bool:
+    def remove(self, peer_id: PeerId, handle: ConnectionHandle) -> bool:
         """Forgets a connection; returns whether it was the peer's last."""
         self._draining.pop(handle, None)
         connections = [c for c in self._peers.get(peer_id, []) if c.handle != handle]
@@ -60,7 +63,7 @@ class ConnectionPool:
             return False
         return self._peers.pop(peer_id, None) is not None
 
-    def best(self, peer_id: PeerId) -> int | None:
+    def best(self, peer_id: PeerId) -> ConnectionHandle | None:
         """Returns the connection to use for a peer."""
         connections = self._peers.get(peer_id)
         return connections[0].handle if connections else None
@@ -70,15 +73,15 @@ class ConnectionPool:
         return self._peers
 
     @property
-    def draining(self) -> tuple[int, ...]:
+    def draining(self) -> tuple[ConnectionHandle, ...]:
         """Connections that are to be closed once they carry no streams."""
         return tuple(self._draining)
 
-    def drained(self, now: Instant) -> tuple[int, ...]:
+    def drained(self, now: Instant) -> tuple[ConnectionHandle, ...]:
         """Returns the supplanted connections whose time is up."""
         return tuple(handle for handle, until in self._draining.items() if now >= until)
 
-    def spare(self, handle: int, now: Instant) -> None:
+    def spare(self, handle: ConnectionHandle, now: Instant) -> None:
         """A supplanted connection is still in use: it gets as much time again."""
         if handle in self._draining:
             self._draining[handle] = now + DRAIN_TIME

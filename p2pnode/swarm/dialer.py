@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -28,7 +28,7 @@ MAX_RELAYS: Final = 4
 """relays asked for a circuit in one dial; chosen: twice as many as a peer has"""
 
 
-class Candidate(NamedTuple):
+class DialCandidate(NamedTuple):
     """An address to try directly."""
 
     address: Multiaddr
@@ -50,7 +50,7 @@ class PeerDial:
         self,
         dial_id: int,
         peer_id: PeerId | None,
-        candidates: Iterable[Candidate | RelayedCandidate],
+        candidates: Iterable[DialCandidate | RelayedCandidate],
         now: Instant,
         *,
         follows: "PeerDial | None" = None,
@@ -66,10 +66,10 @@ class PeerDial:
         """No relay is asked, and relays that others ask are not waited for."""
         self.follows = follows
         self._known: dict[UdpAddr | PeerId, None] = {} if follows is None else dict(follows._known)
-        self._waiting: list[Candidate] = []
+        self._waiting: list[DialCandidate] = []
         self._relays: list[RelayedCandidate] = []
         self._asked: dict[PeerId, RelayedCandidate] = {}
-        self._under_way: dict[int, Candidate | RelayedCandidate] = {}
+        self._under_way: dict[ConnectionHandle, DialCandidate | RelayedCandidate] = {}
         self.began_at = now
         self.tried = 0
         """Addresses, and relays that were asked."""
@@ -78,7 +78,7 @@ class PeerDial:
         self.attempts: list[tuple[Multiaddr, P2PNodeError]] = []
         self.add(candidates, now)
 
-    def add(self, candidates: Iterable[Candidate | RelayedCandidate], now: Instant) -> None:
+    def add(self, candidates: Iterable[DialCandidate | RelayedCandidate], now: Instant) -> None:
         """Learns of more addresses; those that are known already change nothing."""
         for candidate in candidates:
             if len(self._known) >= MAX_ADDRESSES:
@@ -86,7 +86,7 @@ class PeerDial:
             match candidate:
                 case RelayedCandidate() if self.is_direct_only or candidate.relay == self.peer_id:
                     continue  # who relays to itself would be waited for by its own dial
-                case Candidate(_, remote):
+                case DialCandidate(_, remote):
                     if remote not in self._known:
                         self._known[remote] = None
                         self._waiting.append(candidate)
@@ -98,7 +98,7 @@ class PeerDial:
         if self._waiting and not self._under_way:
             self._relays_at = max(self._relays_at, now + HEAD_START)
 
-    def poll_start(self, now: Instant) -> Iterator[Candidate | RelayedCandidate]:
+    def poll_start(self, now: Instant) -> Iterator[DialCandidate | RelayedCandidate]:
         """Yields what to start now; each must be answered by `started`, `asked` or `failed`."""
         while self._waiting and now >= self._next_at and len(self._under_way) < MAX_CONCURRENT:
             self._next_at = now + HEAD_START
@@ -108,9 +108,11 @@ class PeerDial:
         while self._relays and now >= self._relays_at and len(self._asked) < MAX_RELAYS:
             yield self._relays.pop(0)
 
-    def started(self, handle: int, candidate: Candidate | RelayedCandidate) -> None:
+    def started(
+        self, handle: ConnectionHandle, candidate: DialCandidate | RelayedCandidate
+    ) -> None:
         """A handshake has begun."""
-        if isinstance(candidate, Candidate):
+        if isinstance(candidate, DialCandidate):
             self.tried += 1
         self._under_way[handle] = candidate
 
@@ -130,27 +132,27 @@ class PeerDial:
             self.attempts.append((candidate.address, reason))
 
     def failed(
-        self, candidate: Candidate | RelayedCandidate, reason: P2PNodeError, now: Instant
+        self, candidate: DialCandidate | RelayedCandidate, reason: P2PNodeError, now: Instant
     ) -> None:
         """An address did not even start, or gave up: the next one need not wait."""
         self.attempts.append((candidate.address, reason))
         self._next_at = now
 
-    def skipped(self, candidate: Candidate, reason: P2PNodeError, now: Instant) -> None:
+    def skipped(self, candidate: DialCandidate, reason: P2PNodeError, now: Instant) -> None:
         """An address is not tried by this dial; others that follow it may."""
         del self._known[candidate.remote]
         self.failed(candidate, reason, now)
 
-    def on_failure(self, handle: int, reason: P2PNodeError, now: Instant) -> None:
+    def on_failure(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
         """A handshake of this dial has failed."""
         self.failed(self._under_way.pop(handle), reason, now)
 
-    def take(self, handle: int) -> Candidate | RelayedCandidate | None:
+    def take(self, handle: ConnectionHandle) -> DialCandidate | RelayedCandidate | None:
         """Returns the candidate that a handshake was for, and forgets it."""
         return self._under_way.pop(handle, None)
 
     @property
-    def handles(self) -> tuple[int, ...]:
+    def handles(self) -> tuple[ConnectionHandle, ...]:
         """Handshakes under way."""
         return tuple(self._under_way)
 
@@ -175,7 +177,7 @@ class PeerDial:
 
     @property
     def _has_direct_left(self) -> bool:
-        started = (isinstance(candidate, Candidate) for candidate in self._under_way.values())
+        started = (isinstance(candidate, DialCandidate) for candidate in self._under_way.values())
         return bool(self._waiting) or any(started)
 
     @property
@@ -199,7 +201,7 @@ class PeerDial:
         return earliest(direct, relayed)
 
 
-def _rank(candidate: Candidate) -> tuple[int, bool]:
+def _rank(candidate: DialCandidate) -> tuple[int, bool]:
     """Loopback before private before public (it is nearer), IPv6 before IPv4 (fewer NATs)."""
     order = (IpScope.LOOPBACK, IpScope.PRIVATE, IpScope.PUBLIC, IpScope.UNROUTABLE)
     return order.index(ip_scope(candidate.remote.ip)), not candidate.remote.is_ipv6

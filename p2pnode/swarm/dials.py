@@ -17,15 +17,15 @@ from p2pnode.identity.peer_multiaddr import (
     udp_noise_multiaddr,
     with_peer_id,
 )
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
-from p2pnode.swarm.dialer import Candidate, PeerDial, RelayedCandidate
+from p2pnode.swarm.dialer import DialCandidate, PeerDial, RelayedCandidate
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.service import Peer
+from p2pnode.swarm.services.service import Peer
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
@@ -84,7 +84,7 @@ class Dials:
         self._neighbours = neighbours
         self._quarantined_ips = quarantined_ips
         self._dials: dict[int, PeerDial] = {}
-        self._dial_of: dict[int, int] = {}
+        self._dial_of: dict[ConnectionHandle, int] = {}
         """handshake handle -> dial id"""
         self._hearsay = KeyedRateLimit[str](HEARSAY_DIALS, HEARSAY_WINDOW)
         self._silent: dict[int, None] = {}
@@ -102,7 +102,7 @@ class Dials:
         self,
         peer_id: PeerId | None,
         addresses: Sequence[Multiaddr],
-        connected: int | None,
+        connected: ConnectionHandle | None,
         now: Instant,
         *,
         is_direct_only: bool = False,
@@ -129,7 +129,7 @@ class Dials:
             known = self._book.addresses(peer_id, now)
             candidates += [c for a in known if (c := _candidate_or_none(a)) is not None]
         if is_direct_only:
-            candidates = [c for c in candidates if isinstance(c, Candidate)]
+            candidates = [c for c in candidates if isinstance(c, DialCandidate)]
         others = [d for d in self._dials.values() if peer_id is not None and d.peer_id == peer_id]
         other = others[-1] if others else None
         dial = PeerDial(
@@ -186,7 +186,7 @@ class Dials:
                 other.add([_through(peer, other.peer_id)], now)
         self.poll(now)
 
-    def on_dial_failed(self, handle: int, reason: P2PNodeError, now: Instant) -> None:
+    def on_dial_failed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
         dial = self._dials.get(self._dial_of.pop(handle, -1))
         if dial is not None:
             dial.on_failure(handle, reason, now)
@@ -266,7 +266,9 @@ class Dials:
         for candidate in dial.poll_start(now):
             self._start(dial, candidate, now)
 
-    def _start(self, dial: PeerDial, candidate: Candidate | RelayedCandidate, now: Instant) -> None:
+    def _start(
+        self, dial: PeerDial, candidate: DialCandidate | RelayedCandidate, now: Instant
+    ) -> None:
         match candidate:
             case RelayedCandidate(_, relay, relay_address):
                 if dial.peer_id is None:
@@ -275,7 +277,7 @@ class Dials:
                     return
                 dial.asked(candidate)
                 self._request_circuit(dial.peer_id, relay, (relay_address,), now)
-            case Candidate(_, remote):
+            case DialCandidate(_, remote):
                 socket = self._addresses.socket_for(remote)
                 if socket is None:
                     error = DialError("no socket of this node reaches that address")
@@ -290,7 +292,7 @@ class Dials:
                     return
                 self._handshake(dial, candidate, Route(socket, None, remote), now)
 
-    def _may_try(self, dial: PeerDial, candidate: Candidate, now: Instant) -> bool:
+    def _may_try(self, dial: PeerDial, candidate: DialCandidate, now: Instant) -> bool:
         """What others say of a peer's address may be aimed at somebody who is no peer at all."""
         ip = candidate.remote.ip
         if dial.peer_id is None or ip_scope(ip) is IpScope.LOOPBACK:
@@ -302,7 +304,11 @@ class Dials:
         return self._hearsay.take(owner_group(ip), now)
 
     def _handshake(
-        self, dial: PeerDial, candidate: Candidate | RelayedCandidate, route: Route, now: Instant
+        self,
+        dial: PeerDial,
+        candidate: DialCandidate | RelayedCandidate,
+        route: Route,
+        now: Instant,
     ) -> bool:
         token = b"" if route.is_relayed else self.tokens.get(route.remote, b"")
         try:
@@ -348,7 +354,7 @@ def without_peer(addresses: Sequence[Multiaddr]) -> tuple[Multiaddr, ...]:
     return tuple(split_peer_id(address)[0] for address in addresses)
 
 
-def _candidate(address: Multiaddr) -> Candidate | RelayedCandidate:
+def _candidate(address: Multiaddr) -> DialCandidate | RelayedCandidate:
     if is_relayed(address):
         relayed = circuit_addr(address)
         if relayed is None:
@@ -363,10 +369,10 @@ def _candidate(address: Multiaddr) -> Candidate | RelayedCandidate:
     if parts.kind not in ("ip4", "ip6"):
         raise LocalProtocolError("names are resolved by the shell before a swarm dials")
     scope = int(parts.zone) if parts.zone.isdigit() else 0
-    return Candidate(address, UdpAddr(parts.host, parts.port, scope))
+    return DialCandidate(address, UdpAddr(parts.host, parts.port, scope))
 
 
-def _candidate_or_none(address: Multiaddr) -> Candidate | RelayedCandidate | None:
+def _candidate_or_none(address: Multiaddr) -> DialCandidate | RelayedCandidate | None:
     """Returns what others told as something to try, or None where it is nothing for us."""
     try:
         return _candidate(address)

@@ -4,7 +4,7 @@ from typing import NamedTuple, TypeAlias
 
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, IdentifyInfo, SocketReport
 from p2pnode.swarm.swarm_stream import SwarmStream
@@ -15,7 +15,7 @@ from p2pnode.wire.multiaddr import Multiaddr
 class ConnectionEstablished(NamedTuple):
     """A peer is connected that was not, or once more."""
 
-    connection: int
+    connection: ConnectionHandle
     peer_id: PeerId
     is_initiator: bool
     route: Route
@@ -24,7 +24,7 @@ class ConnectionEstablished(NamedTuple):
 
 
 class ConnectionClosed(NamedTuple):
-    connection: int
+    connection: ConnectionHandle
     peer_id: PeerId
     reason: P2PNodeError
     is_last: bool
@@ -33,7 +33,7 @@ class ConnectionClosed(NamedTuple):
 
 class DialSucceeded(NamedTuple):
     dial_id: int
-    connection: int
+    connection: ConnectionHandle
     peer_id: PeerId
 
 
@@ -74,29 +74,29 @@ class StreamWritable(NamedTuple):
 class StreamsAvailable(NamedTuple):
     """`open_stream` found no room before; now the peer allows more streams."""
 
-    connection: int
+    connection: ConnectionHandle
 
 
 class PeerIdentified(NamedTuple):
     """What a peer says of itself, or says anew."""
 
-    connection: int
+    connection: ConnectionHandle
     info: IdentifyInfo
 
 
 class IdentifyFailed(NamedTuple):
-    connection: int
+    connection: ConnectionHandle
     reason: str
 
 
 class PongReceived(NamedTuple):
-    connection: int
+    connection: ConnectionHandle
     rtt: float
     """seconds"""
 
 
 class PingFailed(NamedTuple):
-    connection: int
+    connection: ConnectionHandle
     reason: str
 
 
@@ -112,14 +112,14 @@ class AddressObserved(NamedTuple):
 class PathChanged(NamedTuple):
     """The data of a connection goes another way from now on."""
 
-    connection: int
+    connection: ConnectionHandle
     peer_id: PeerId
     route: Route
     reason: str
 
 
 class DatagramReceived(NamedTuple):
-    connection: int
+    connection: ConnectionHandle
     data: bytes
 
 
@@ -161,14 +161,14 @@ class PeerNotFound(NamedTuple):
 class ReversalEnded(NamedTuple):
     """A peer that is public was dialled directly, beside the circuit that it came through."""
 
-    connection: int
+    connection: ConnectionHandle
     is_direct: bool
 
 
 class PunchEnded(NamedTuple):
     """A round of hole punching is over."""
 
-    connection: int
+    connection: ConnectionHandle
     peer_id: PeerId
     round: int
     strategy: str

@@ -2,12 +2,12 @@
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.swarm.address_book import AddressBook
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.service import Peer
+from p2pnode.swarm.services.service import Peer
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -28,31 +28,31 @@ class Facts:
         self._book = book
         self._addresses = addresses
         self._observed = observed
-        self.peers: dict[int, Peer] = {}
+        self.peers: dict[ConnectionHandle, Peer] = {}
         """connections that are open"""
-        self.visitors: dict[int, Peer] = {}
+        self.visitors: dict[ConnectionHandle, Peer] = {}
         """connections of those who came for something of their own: dial-backs"""
-        self.infos: dict[int, IdentifyInfo] = {}
+        self.infos: dict[ConnectionHandle, IdentifyInfo] = {}
         """what the peer of each connection has said of itself"""
 
-    def peer(self, connection: int) -> Peer | None:
+    def peer(self, connection: ConnectionHandle) -> Peer | None:
         return self.peers.get(connection) or self.visitors.get(connection)
 
-    def best(self, peer_id: PeerId) -> int | None:
+    def best(self, peer_id: PeerId) -> ConnectionHandle | None:
         return self._pool.best(peer_id)
 
-    def direct(self, peer_id: PeerId) -> int | None:
+    def direct(self, peer_id: PeerId) -> ConnectionHandle | None:
         for pooled in self._pool.peers().get(peer_id, ()):
             peer = self.peers.get(pooled.handle)
             if peer is not None and not peer.route.is_relayed:
                 return pooled.handle
         return None
 
-    def rtt(self, connection: int) -> float | None:
+    def rtt(self, connection: ConnectionHandle) -> float | None:
         found = self._endpoint.connections.get(connection)
         return None if found is None else found.rtt
 
-    def last_received(self, connection: int) -> Instant | None:
+    def last_received(self, connection: ConnectionHandle) -> Instant | None:
         found = self._endpoint.connections.get(connection)
         return None if found is None else found.last_received
 

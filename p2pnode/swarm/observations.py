@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.protocols.identify import (
     Disposition,
     Observation,
@@ -16,7 +16,7 @@ from p2pnode.protocols.identify import (
     SocketReport,
 )
 from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
-from p2pnode.swarm.service import Peer
+from p2pnode.swarm.services.service import Peer
 from p2pnode.transport.route import Route
 
 OBSERVATION_REFRESH: Final = OBSERVATION_LIFETIME / 3
@@ -35,7 +35,7 @@ class Observations:
 
     def __init__(self, book: ObservedAddressBook, now: Instant) -> None:
         self._book = book
-        self._last: dict[int, Observation] = {}
+        self._last: dict[ConnectionHandle, Observation] = {}
         """connection -> what its peer saw last"""
         self.refresh_at = now + OBSERVATION_REFRESH
 
@@ -48,7 +48,7 @@ class Observations:
         disposition = self._book.update(observation, now)
         return Observed(disposition, self._book.report(route.socket, now))
 
-    def on_confirmed(self, connection: int, route: Route, now: Instant) -> bool:
+    def on_confirmed(self, connection: ConnectionHandle, route: Route, now: Instant) -> bool:
         """A path answers after a change of the network; returns whether its peer's word counts."""
         observation = self._last.get(connection)
         if observation is None or observation.socket != route.socket:
@@ -56,7 +56,7 @@ class Observations:
         self._book.update(observation, now)
         return True
 
-    def on_closed(self, connection: int, peer_id: PeerId, *, is_last: bool) -> None:
+    def on_closed(self, connection: ConnectionHandle, peer_id: PeerId, *, is_last: bool) -> None:
         """A connection is gone."""
         self._last.pop(connection, None)
         if is_last:

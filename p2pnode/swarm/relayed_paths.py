@@ -13,12 +13,12 @@ from p2pnode.clock import Instant
 from p2pnode.errors import LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.swarm.address_book import AddressBook
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.relay_client import RelayClient
+from p2pnode.swarm.services.relay.client import RelayClient
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.punch import Punch
@@ -106,7 +106,7 @@ class RelayedPaths:
             if not any(_runs_over(connection, route) for connection in connections):
                 self._relay_client.release(route, now)
 
-    def rescue(self, handle: int, now: Instant) -> None:
+    def rescue(self, handle: ConnectionHandle, now: Instant) -> None:
         """The only path of a connection has stopped answering: perhaps a relay still reaches it."""
         connection = self._open(handle)
         if connection is None or not connection.is_initiator:
@@ -117,7 +117,7 @@ class RelayedPaths:
             for relay in self._near(peer_id):
                 self._relay_client.request(peer_id, relay, (), now)
 
-    def ask_standby_relay(self, handle: int, peer_id: PeerId, now: Instant) -> None:
+    def ask_standby_relay(self, handle: ConnectionHandle, peer_id: PeerId, now: Instant) -> None:
         """Gets a second relay for a connection that stays relayed."""
         connection = self._open(handle)
         if connection is None or not connection.route.is_relayed:
@@ -146,7 +146,9 @@ class RelayedPaths:
         for relay, address in list(relays.items())[:MAX_STANDBY_RELAYS]:
             self._relay_client.request(peer_id, relay, (address,), now)
 
-    def punch(self, handle: int, remotes: Sequence[UdpAddr], punch: Punch, now: Instant) -> None:
+    def punch(
+        self, handle: ConnectionHandle, remotes: Sequence[UdpAddr], punch: Punch, now: Instant
+    ) -> None:
         """Probes addresses as new routes of a relayed connection, from the listening sockets."""
         connection = self._open(handle)
         if connection is None:
@@ -170,7 +172,7 @@ class RelayedPaths:
         )
         return list(islice(found, MAX_SPECULATIVE_RELAYS))
 
-    def _open(self, handle: int) -> Connection | None:
+    def _open(self, handle: ConnectionHandle) -> Connection | None:
         connection = self._endpoint.connection(handle)
         return None if connection is None or connection.is_closed else connection
 

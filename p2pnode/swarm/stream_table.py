@@ -10,11 +10,11 @@ from typing import Final, TypeAlias, TypeVar
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import ClosedLocally, LocalProtocolError, P2PNodeError
-from p2pnode.machine import StreamMachine
+from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.multistream import Responder
 from p2pnode.swarm import events
 from p2pnode.swarm.events import SwarmEvent
-from p2pnode.swarm.service import OpenStream, Peer, Service
+from p2pnode.swarm.services.service import OpenStream, Peer, Service
 from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
 from p2pnode.transport.endpoint import Endpoint
@@ -24,7 +24,7 @@ MAX_NEGOTIATING: Final = 64
 """Inbound streams of one connection whose protocol is not known yet; chosen: a burst of requests"""
 
 T = TypeVar("T", bound=Hashable)
-StreamKey: TypeAlias = tuple[int, int]
+StreamKey: TypeAlias = tuple[ConnectionHandle, int]
 """(connection handle, stream id)"""
 
 
@@ -45,12 +45,12 @@ class StreamTable:
         """(connection, protocol) -> streams that the peer has opened"""
         self._events: list[SwarmEvent] = []
 
-    def has_streams(self, connection: int) -> bool:
+    def has_streams(self, connection: ConnectionHandle) -> bool:
         """True also while what was written to a released stream is on its way."""
         found = self._endpoint.connection(connection)
         return found is not None and len(found.streams) > 0
 
-    def has_application_streams(self, connection: int) -> bool:
+    def has_application_streams(self, connection: ConnectionHandle) -> bool:
         """True while an application holds a stream of the connection."""
         return any(
             key[0] == connection and key not in self._pumps and key not in self._negotiating
@@ -65,7 +65,9 @@ class StreamTable:
             if stream.protocol is not None
         )
 
-    def open(self, connection: int, protocols: Sequence[str], now: Instant) -> SwarmStream | None:
+    def open(
+        self, connection: ConnectionHandle, protocols: Sequence[str], now: Instant
+    ) -> SwarmStream | None:
         """Opens a stream and proposes protocols.  Raises ConnectionLost.
 
         Returns None where the peer allows no more streams now; StreamsAvailable tells when it does.
@@ -99,7 +101,9 @@ class StreamTable:
         self._pumps[key] = StreamPump(stream, command.machine), service
         self._pump(key, now)
 
-    def pump_machine(self, connection: int, machine: StreamMachine, now: Instant) -> None:
+    def pump_machine(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
         """A machine of a service was given a command: moves what it has to say."""
         for key, (pump, _) in list(self._pumps.items()):
             if key[0] == connection and pump.machine is machine:
@@ -136,7 +140,7 @@ class StreamTable:
             return
         self._add(key, stream)
 
-    def on_readable(self, connection: int, stream_id: int, now: Instant) -> None:
+    def on_readable(self, connection: ConnectionHandle, stream_id: int, now: Instant) -> None:
         key = (connection, stream_id)
         stream = self._streams.get(key)
         if stream is None:
@@ -151,14 +155,14 @@ class StreamTable:
         else:
             self._events.append(events.StreamReadable(stream))
 
-    def on_writable(self, connection: int, stream_id: int, now: Instant) -> None:
+    def on_writable(self, connection: ConnectionHandle, stream_id: int, now: Instant) -> None:
         key = (connection, stream_id)
         if key in self._pumps:
             self._pump(key, now)
         elif key in self._streams:
             self._events.append(events.StreamWritable(self._streams[key]))
 
-    def on_connection_closed(self, connection: int, now: Instant) -> None:
+    def on_connection_closed(self, connection: ConnectionHandle, now: Instant) -> None:
         """Everybody with a stream on it finds out why at the next read or write."""
         for key in [k for k in self._streams if k[0] == connection]:
             stream = self._streams[key]

@@ -15,35 +15,35 @@ from p2pnode.errors import DialError, P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.autonat import ContactLog, Reachability
 from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
+from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt, PunchAttempts, explain
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.byte_counts import ByteCounts
 from p2pnode.swarm.circuits import Circuits
+from p2pnode.swarm.command_runner import ServiceCommands
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS, SwarmConfig
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.demultiplexer import demultiplex
+from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
 from p2pnode.swarm.dials import Dials, without_peer
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import Facts
 from p2pnode.swarm.neighbourhood import Neighbourhood
 from p2pnode.swarm.observations import Observations
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.prober import Prober
-from p2pnode.swarm.relay_server import RelayMode
 from p2pnode.swarm.relayed_paths import RelayedPaths
 from p2pnode.swarm.self_description import SelfDescription
-from p2pnode.swarm.service import (
+from p2pnode.swarm.services.registry import Services
+from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.services.service import (
     Peer,
 )
-from p2pnode.swarm.service_commands import ServiceCommands
-from p2pnode.swarm.services import Services
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
-from p2pnode.swarm.why import Explanation, PunchAttempt, PunchAttempts, explain
 from p2pnode.transport import events as transport
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
@@ -92,7 +92,7 @@ class Swarm:
             now=now,
             unix_now=unix_now,
         )
-        self._prober = Prober(
+        self._prober = DialBackEndpoint(
             config.transport, secret=secret, entropy=entropy, rng=rng, now=now, unix_now=unix_now
         )
         self.addresses = OwnAddresses()
@@ -182,7 +182,7 @@ class Swarm:
     # facts
 
     @property
-    def connections(self) -> dict[int, Connection]:
+    def connections(self) -> dict[ConnectionHandle, Connection]:
         """Handles and connections, for reading only."""
         return self._endpoint.connections
 
@@ -280,7 +280,7 @@ class Swarm:
         self._dials.cancel(dial_id)
 
     def open_stream(
-        self, connection: int, protocols: Sequence[str], now: Instant
+        self, connection: ConnectionHandle, protocols: Sequence[str], now: Instant
     ) -> SwarmStream | None:
         """Opens a stream for the first of the protocols that the peer speaks.
 
@@ -290,7 +290,7 @@ class Swarm:
         """
         return self.streams.open(connection, protocols, now)
 
-    def ping(self, connection: int, now: Instant) -> None:
+    def ping(self, connection: ConnectionHandle, now: Instant) -> None:
         """Sends a ping; the answer is PongReceived or PingFailed."""
         requester = self.services.ping.ping(connection, now)
         if requester is None:
@@ -299,17 +299,19 @@ class Swarm:
         self.streams.pump_machine(connection, requester, now)
         self._run_services(now)
 
-    def identify(self, connection: int, now: Instant) -> None:
+    def identify(self, connection: ConnectionHandle, now: Instant) -> None:
         """Asks who the peer is, now; the answer is PeerIdentified or IdentifyFailed."""
         self.services.identify.identify(connection, now)
         self._run_services(now)
 
-    def send_datagram(self, connection: int, data: bytes) -> bool:
+    def send_datagram(self, connection: ConnectionHandle, data: bytes) -> bool:
         """Queues unreliable data; False where it cannot be queued now.  Raises as Connection's."""
         found = self._endpoint.connection(connection)
         return found is not None and found.send_datagram(data)
 
-    def disconnect(self, connection: int, now: Instant, code: int = 0, reason: str = "") -> None:
+    def disconnect(
+        self, connection: ConnectionHandle, now: Instant, code: int = 0, reason: str = ""
+    ) -> None:
         """Closes a connection and tells the peer why."""
         found = self._endpoint.connection(connection)
         if found is not None:
@@ -432,7 +434,7 @@ class Swarm:
 
     def _on_endpoint_event(
         self,
-        handle: int,
+        handle: ConnectionHandle,
         event: transport.Connected | transport.DialFailed | transport.ConnectionEvent,
         now: Instant,
     ) -> None:
@@ -459,7 +461,7 @@ class Swarm:
 
     def _on_connection_event(
         self,
-        handle: int,
+        handle: ConnectionHandle,
         event: transport.Connected | transport.DialFailed | transport.ConnectionEvent,
         now: Instant,
     ) -> None:
@@ -492,7 +494,9 @@ class Swarm:
             case _:
                 pass
 
-    def _on_connected(self, handle: int, event: transport.Connected, now: Instant) -> None:
+    def _on_connected(
+        self, handle: ConnectionHandle, event: transport.Connected, now: Instant
+    ) -> None:
         peer = Peer(handle, event.peer_id, event.route, event.is_initiator)
         if not event.allows_streams:
             if event.is_initiator:
@@ -525,7 +529,7 @@ class Swarm:
         if len(visitors) > MAX_VISITORS:
             self.disconnect(next(iter(visitors)), now, reason="too many visitors")
 
-    def _on_closed(self, handle: int, reason: P2PNodeError, now: Instant) -> None:
+    def _on_closed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
         peer = self._peers.pop(handle, None)
         if peer is None:
             if self.facts.visitors.pop(handle, None) is not None:
@@ -539,12 +543,14 @@ class Swarm:
         self._observations.on_closed(handle, peer.peer_id, is_last=is_last)
         self._events.append(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))
 
-    def _release_idle(self, handle: int, now: Instant) -> None:
+    def _release_idle(self, handle: ConnectionHandle, now: Instant) -> None:
         peer = self._peers.get(handle)
         if peer is not None:
             self._relayed_paths.release_idle(peer.peer_id, now)
 
-    def _on_observed(self, handle: int, route: Route, address: UdpAddr, now: Instant) -> None:
+    def _on_observed(
+        self, handle: ConnectionHandle, route: Route, address: UdpAddr, now: Instant
+    ) -> None:
         peer = self._peers.get(handle)
         if peer is None:
             return
@@ -553,7 +559,7 @@ class Swarm:
         for service in self.services:
             service.on_observed(peer, now)
 
-    def _observe_again(self, handle: int, route: Route, now: Instant) -> None:
+    def _observe_again(self, handle: ConnectionHandle, route: Route, now: Instant) -> None:
         """After a change of the network a path answers: what its peer saw holds, or it says so."""
         peer = self._peers.get(handle)
         if peer is None or not self._observations.on_confirmed(handle, route, now):
@@ -561,7 +567,9 @@ class Swarm:
         for service in self.services:
             service.on_observed(peer, now)
 
-    def _on_path_changed(self, handle: int, route: Route, reason: str, now: Instant) -> None:
+    def _on_path_changed(
+        self, handle: ConnectionHandle, route: Route, reason: str, now: Instant
+    ) -> None:
         peer = self._peers.get(handle)
         if peer is None:
             return
@@ -646,7 +654,7 @@ class Swarm:
             self.services.touch()
         return bool(ended)
 
-    def _route_of(self, connection: int) -> Route | None:
+    def _route_of(self, connection: ConnectionHandle) -> Route | None:
         peer = self._peers.get(connection)
         return None if peer is None else peer.route
 
@@ -677,11 +685,11 @@ class Swarm:
 
     # connections that are superfluous
 
-    def _close_if_drained(self, handle: int, now: Instant) -> None:
+    def _close_if_drained(self, handle: ConnectionHandle, now: Instant) -> None:
         if handle in self.pool.draining and not self.streams.has_streams(handle):
             self._supplant(handle, now)
 
-    def _supplant(self, handle: int, now: Instant) -> None:
+    def _supplant(self, handle: ConnectionHandle, now: Instant) -> None:
         connection = self._endpoint.connection(handle)
         if connection is not None:
             connection.close(

@@ -14,8 +14,8 @@ from p2pnode.errors import (
     ProtocolNotSupported,
     StreamReset,
 )
-from p2pnode.machine import Buffer
-from p2pnode.protocols.multistream import Agreed, Failed, Initiator, Refused, Responder
+from p2pnode.machine import Buffer, ConnectionHandle
+from p2pnode.protocols.multistream import Agreed, Failed, Initiator, ProposalRefused, Responder
 from p2pnode.transport.connection import Connection
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -25,7 +25,7 @@ stranger holds a stream all that time"""
 MAX_NEGOTIATION_READ: Final = 64 * 1024
 """bytes taken at once while negotiating: what is behind the negotiation is kept"""
 
-Touch: TypeAlias = Callable[[int], object]
+Touch: TypeAlias = Callable[[ConnectionHandle], object]
 """Makes the endpoint notice that a connection has something to send."""
 
 
@@ -49,7 +49,7 @@ class SwarmStream:
 
     def __init__(
         self,
-        handle: int,
+        handle: ConnectionHandle,
         connection: Connection,
         stream_id: int,
         negotiation: Initiator | Responder,
@@ -116,7 +116,7 @@ class SwarmStream:
                 self._negotiation = self._deadline = None
                 if self._is_released:
                     self._stop()
-            case Refused(protocols):
+            case ProposalRefused(protocols):
                 self.fail(ProtocolNotSupported(protocols), StreamResetCode.NEGOTIATION_FAILED)
             case Failed(reason):
                 self.fail(

@@ -9,7 +9,7 @@ Internet, which is a process of its own: access, packets, core, forwarder, inter
         site.host.popen("p2pnode", "run")
 """
 
-from p2pnode.testbed.access import Access, Traffic
+from p2pnode.testbed.access import AccessLink, Traffic
 from p2pnode.testbed.namespaces import BedError, Namespace
 from p2pnode.testbed.nat_kinds import KINDS, NatKind
 from p2pnode.testbed.rights import gain_rights, missing_rights, shell_prefix
@@ -18,7 +18,7 @@ from p2pnode.testbed.testbed import TestBed
 
 __all__ = [
     "KINDS",
-    "Access",
+    "AccessLink",
     "BedError",
     "Namespace",
     "NatKind",

@@ -15,7 +15,7 @@ DEFAULT_QUEUE = 256 * 1024
 """bytes; chosen: about 170 full packets, 52 ms at 40 Mbit/s"""
 
 
-class Access(NamedTuple):
+class AccessLink(NamedTuple):
     """An access line; each direction has these properties on its own."""
 
     delay: float = ACCESS_DELAY

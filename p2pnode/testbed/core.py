@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from p2pnode.clock import Instant
-from p2pnode.testbed.access import Access
+from p2pnode.testbed.access import AccessLink
 from p2pnode.testbed.packets import (
     destination_key,
     prefix_key,
@@ -40,7 +40,7 @@ class _Line:
     def __init__(self) -> None:
         self.empty_at: Instant = 0.0
 
-    def pass_through(self, size: int, access: Access, now: Instant) -> Instant | None:
+    def pass_through(self, size: int, access: AccessLink, now: Instant) -> Instant | None:
         """Returns when a packet is through, or None where the queue is full."""
         if access.megabits is None:
             return now
@@ -53,7 +53,7 @@ class _Line:
 
 
 class _Site:
-    def __init__(self, name: str, file: int, access: Access, rng: Random) -> None:
+    def __init__(self, name: str, file: int, access: AccessLink, rng: Random) -> None:
         self.name = name
         self.file = file
         self.access = access
@@ -84,7 +84,7 @@ class Core:
         # (when, order of arrival, destination, packet, whether it is still before the last line)
         self._flying: list[tuple[Instant, int, _Site, bytes | bytearray, bool]] = []
 
-    def add(self, *, site: str, file: int, prefixes: list[str], access: Access) -> None:
+    def add(self, *, site: str, file: int, prefixes: list[str], access: AccessLink) -> None:
         added = _Site(site, file, access, Random(f"{self._seed}/{site}"))
         self._sites[site] = self._by_file[file] = added
         self.set_prefixes(site=site, prefixes=prefixes)
@@ -98,7 +98,7 @@ class Core:
         self._by_key.update(dict.fromkeys(changed.keys, changed))
 
     def set_access(self, *, site: str, access: list[Any]) -> None:
-        self._sites[site].access = Access(*access)
+        self._sites[site].access = AccessLink(*access)
 
     def set_up(self, *, site: str, up: bool) -> None:
         self._sites[site].is_up = up

@@ -17,8 +17,8 @@ from typing import Any, Final, TypeAlias
 import trio
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.io.control_client import ControlClient
-from p2pnode.io.control_path import control_socket_path
+from p2pnode.io.control.client import ControlClient
+from p2pnode.io.control.path import control_socket_path
 from p2pnode.testbed.fleet import FleetPlan, Member, Pair
 from p2pnode.testbed.fleet_board import Board
 from p2pnode.testbed.fleet_process import NodeProcess

@@ -13,8 +13,8 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
-from p2pnode.io.connection_info import path_kind, via
-from p2pnode.machine import UdpAddr
+from p2pnode.io.node.connection_info import path_kind, via
+from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.netsim import nat_presets
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.host import Host
@@ -35,7 +35,7 @@ from p2pnode.swarm.events import (
     ReservationsChanged,
     SwarmEvent,
 )
-from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.testbed.fleet import FleetPlan, Member, Pair
 from p2pnode.testbed.fleet_board import Board
 from p2pnode.wire.multiaddr import Multiaddr
@@ -114,7 +114,7 @@ class _SimNode:
         self._swarm: Swarm | None = None
         self._pairs: dict[PeerId, Pair] = {}
         self._dials: dict[int, PeerId] = {}
-        self._connections: dict[int, PeerId] = {}
+        self._connections: dict[ConnectionHandle, PeerId] = {}
         """On which pings are on their way."""
 
     def address(self) -> Multiaddr:
@@ -210,7 +210,7 @@ class _SimNode:
             case _:
                 pass
 
-    def _on_pong(self, connection: int, rtt: float) -> None:
+    def _on_pong(self, connection: ConnectionHandle, rtt: float) -> None:
         peer_id = self._connections.get(connection)
         pair = None if peer_id is None else self._pairs.get(peer_id)
         found = self._running.connections.get(connection)

@@ -19,7 +19,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from p2pnode.testbed.access import Access
+from p2pnode.testbed.access import AccessLink
 from p2pnode.testbed.core import Core
 from p2pnode.testbed.namespaces import kill_inside
 
@@ -74,7 +74,7 @@ class Forwarder:
         name = command.pop("command")
         if name == "add":
             self._inodes.update(command.pop("inodes"))
-            access = Access(*command.pop("access"))
+            access = AccessLink(*command.pop("access"))
             os.set_blocking(files[0], False)
             self._core.add(file=files[0], access=access, **command)
             self._epoll.register(files[0], select.EPOLLIN)

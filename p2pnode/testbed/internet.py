@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from p2pnode.testbed.access import CORE_HOPS, Access, Traffic
+from p2pnode.testbed.access import CORE_HOPS, AccessLink, Traffic
 from p2pnode.testbed.namespaces import BedError
 
 ANSWER_TIMEOUT = 10.0
@@ -36,7 +36,12 @@ class Internet:
             )
 
     def add(
-        self, site: str, tun: int, prefixes: Sequence[str], access: Access, inodes: Sequence[int]
+        self,
+        site: str,
+        tun: int,
+        prefixes: Sequence[str],
+        access: AccessLink,
+        inodes: Sequence[int],
     ) -> None:
         """Joins a site: its device, which then is the forwarder's, and its namespaces' inodes.
 
@@ -53,7 +58,7 @@ class Internet:
         """Routes these prefixes to the site, and no others."""
         self._ask("set_prefixes", site=site, prefixes=list(prefixes))
 
-    def set_access(self, site: str, access: Access) -> None:
+    def set_access(self, site: str, access: AccessLink) -> None:
         self._ask("set_access", site=site, access=access)
 
     def set_up(self, site: str, *, up: bool) -> None:

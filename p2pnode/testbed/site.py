@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from p2pnode.testbed.access import Access, Traffic
+from p2pnode.testbed.access import AccessLink, Traffic
 from p2pnode.testbed.addresses import HOST_INTERFACE, AddressPlan, SiteAddresses
 from p2pnode.testbed.internet import Internet
 from p2pnode.testbed.namespaces import BedError, Namespace
@@ -33,7 +33,7 @@ class SiteParams(NamedTuple):
     name: str
     kind: NatKind
     hosts: int
-    access: Access
+    access: AccessLink
     ipv6: bool
     lifetime: int | None
 
@@ -116,7 +116,7 @@ class Site:
     def mend(self) -> None:
         self._internet.set_up(self.name, up=True)
 
-    def set_access(self, access: Access) -> None:
+    def set_access(self, access: AccessLink) -> None:
         """Changes the access line, for packets that are sent from now on."""
         self._internet.set_access(self.name, access)
         self.access = access

@@ -14,7 +14,7 @@ Rule: what was made is gone afterwards, with the processes in it, also after a f
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from p2pnode.testbed.access import CORE_HOPS, Access
+from p2pnode.testbed.access import CORE_HOPS, AccessLink
 from p2pnode.testbed.addresses import AddressPlan
 from p2pnode.testbed.internet import Internet
 from p2pnode.testbed.namespaces import BedError, Namespace, close_all
@@ -51,7 +51,7 @@ class TestBed:
         kind: NatKind = NONE,
         *,
         hosts: int = 1,
-        access: Access | None = None,
+        access: AccessLink | None = None,
         ipv6: bool = False,
         lifetime: int | None = None,
     ) -> Site:
@@ -63,7 +63,7 @@ class TestBed:
         if name in self._sites:
             raise BedError(f"there is a site {name} already")
         params = SiteParams(
-            name, kind, hosts, Access() if access is None else access, ipv6, lifetime
+            name, kind, hosts, AccessLink() if access is None else access, ipv6, lifetime
         )
         site = Site(params, self._plan, self._internet, self._new_namespace)
         self._sites[name] = site

@@ -3,6 +3,7 @@
 from heapq import heappop, heappush
 
 from p2pnode.clock import Deadline, Instant
+from p2pnode.machine import ConnectionHandle
 
 
 class Deadlines:
@@ -11,10 +12,10 @@ class Deadlines:
     __slots__ = ("_current", "_heap")
 
     def __init__(self) -> None:
-        self._current: dict[int, Deadline] = {}
-        self._heap: list[tuple[Instant, int]] = []
+        self._current: dict[ConnectionHandle, Deadline] = {}
+        self._heap: list[tuple[Instant, ConnectionHandle]] = []
 
-    def set(self, number: int, deadline: Deadline | None) -> None:
+    def set(self, number: ConnectionHandle, deadline: Deadline | None) -> None:
         """Replaces the deadline of `number`."""
         if deadline is None:
             self._current.pop(number, None)
@@ -36,9 +37,9 @@ class Deadlines:
             heappop(heap)
         return None
 
-    def take_due(self, now: Instant) -> list[int]:
+    def take_due(self, now: Instant) -> list[ConnectionHandle]:
         """Removes and returns the numbers whose deadline is `now` or earlier."""
-        due: list[int] = []
+        due: list[ConnectionHandle] = []
         while (first := self.first()) is not None and first.at <= now:
             _, number = heappop(self._heap)
             del self._current[number]

@@ -12,7 +12,7 @@ from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, DialError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Received, Transmit
+from p2pnode.machine import ConnectionHandle, Received, Transmit
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection, Opening
 from p2pnode.transport.deadlines import Deadlines
@@ -52,6 +52,7 @@ from p2pnode.transport.token import TokenIssuer
 
 MAX_CONNECTIONS: Final = 4096
 """connections and dials; strangers are refused beyond; chosen: some 200 MB of state"""
+FIRST_HANDLE: Final = ConnectionHandle(1)
 
 
 class Endpoint:
@@ -68,7 +69,7 @@ class Endpoint:
         now: Instant,
         unix_now: UnixTime,
         max_connections: int = MAX_CONNECTIONS,
-        first_handle: int = 1,
+        first_handle: ConnectionHandle = FIRST_HANDLE,
     ) -> None:
         """`secret` (32 bytes) makes tokens and stateless resets; kept on disk it outlives us.
 
@@ -84,21 +85,21 @@ class Endpoint:
         self._incoming = Incoming(
             credentials=credentials, config=config, tokens=self._tokens, entropy=entropy
         )
-        self._dials: dict[int, Dialing] = {}
-        self._dial_by_source: dict[int, int] = {}
-        self._connections: dict[int, Connection] = {}
-        self._handle_of: dict[int, int] = {}
+        self._dials: dict[ConnectionHandle, Dialing] = {}
+        self._dial_by_source: dict[int, ConnectionHandle] = {}
+        self._connections: dict[ConnectionHandle, Connection] = {}
+        self._handle_of: dict[int, ConnectionHandle] = {}
         """our connection id -> handle"""
-        self._handle_of_token: dict[bytes, int] = {}
-        self._tokens_of: dict[int, list[bytes]] = {}
+        self._handle_of_token: dict[bytes, ConnectionHandle] = {}
+        self._tokens_of: dict[ConnectionHandle, list[bytes]] = {}
         self._next_handle = first_handle
-        self._dirty: dict[int, None] = {}
+        self._dirty: dict[ConnectionHandle, None] = {}
         self._deadlines = Deadlines()
         self._reset_budget = ResetBudget(now)
         self._retired_ids = RetiredIds()
         self._transmits: list[Transmit] = []
         self._key_log: list[str] = []
-        self._qlogs: dict[int, Qlog] = {}
+        self._qlogs: dict[ConnectionHandle, Qlog] = {}
         self._events: list[EndpointEvent] = []
 
     # commands
@@ -111,7 +112,7 @@ class Endpoint:
         *,
         token: bytes = b"",
         timeout: float | None = None,
-    ) -> int:
+    ) -> ConnectionHandle:
         """Begins a handshake and returns its handle, which becomes the connection's.
 
         Raises DialError where there are too many connections.
@@ -134,7 +135,7 @@ class Endpoint:
         self._dirty[handle] = None
         return handle
 
-    def cancel_dial(self, handle: int) -> None:
+    def cancel_dial(self, handle: ConnectionHandle) -> None:
         """Forgets a dial; does nothing where it is over."""
         dialing = self._dials.pop(handle, None)
         if dialing is not None:
@@ -142,7 +143,7 @@ class Endpoint:
             self._deadlines.set(handle, None)
             self._dirty.pop(handle, None)
 
-    def connection(self, handle: int) -> Connection | None:
+    def connection(self, handle: ConnectionHandle) -> Connection | None:
         """Returns a connection for the caller to look at and to command."""
         connection = self._connections.get(handle)
         if connection is not None:
@@ -150,7 +151,7 @@ class Endpoint:
         return connection
 
     @property
-    def connections(self) -> dict[int, Connection]:
+    def connections(self) -> dict[ConnectionHandle, Connection]:
         """Handles and connections, for reading only."""
         return self._connections
 
@@ -346,7 +347,7 @@ class Endpoint:
 
     # connections
 
-    def _open(self, handle: int, opening: Opening, now: Instant) -> None:
+    def _open(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
         connection = Connection(
             opening,
             config=self._config,
@@ -386,12 +387,12 @@ class Endpoint:
                     self.cancel_dial(handle)
                     self._events.append(EndpointEvent(handle, DialFailed(route, failure)))
 
-    def _collect(self, handle: int, connection: Connection) -> None:
+    def _collect(self, handle: ConnectionHandle, connection: Connection) -> None:
         events: list[ConnectionEvent] = connection.poll_events()
         for event in events:
             self._events.append(EndpointEvent(handle, event))
 
-    def _sync(self, handle: int, connection: Connection, now: Instant) -> None:
+    def _sync(self, handle: ConnectionHandle, connection: Connection, now: Instant) -> None:
         """Brings the routing tables and the timer of a connection up to date."""
         local, remote = connection.local_ids, connection.remote_ids
         if local.added or local.removed:
@@ -413,7 +414,7 @@ class Endpoint:
         else:
             self._deadlines.set(handle, connection.poll_timeout())
 
-    def _forget(self, handle: int, connection: Connection) -> None:
+    def _forget(self, handle: ConnectionHandle, connection: Connection) -> None:
         for connection_id in connection.local_ids.path_of:
             self._handle_of.pop(connection_id, None)
         self._forget_tokens(handle)
@@ -421,21 +422,21 @@ class Endpoint:
         self._deadlines.set(handle, None)
         del self._connections[handle]
 
-    def _forget_tokens(self, handle: int) -> None:
+    def _forget_tokens(self, handle: ConnectionHandle) -> None:
         for token in self._tokens_of.pop(handle, []):
             if self._handle_of_token.get(token) == handle:
                 del self._handle_of_token[token]
 
     # details
 
-    def _poll_dial(self, handle: int, transmits: list[Transmit], now: Instant) -> None:
+    def _poll_dial(self, handle: ConnectionHandle, transmits: list[Transmit], now: Instant) -> None:
         dialing = self._dials[handle]
         packet = dialing.poll_packet(now)
         if packet is not None:
             transmits.append(_datagram(dialing.route, packet))
         self._deadlines.set(handle, dialing.poll_timeout())
 
-    def _is_direct(self, handle: int) -> bool:
+    def _is_direct(self, handle: ConnectionHandle) -> bool:
         return not self._connections[handle].route.is_relayed
 
     def _find_dial(self, source: int) -> Dialing | None:
@@ -462,9 +463,9 @@ class Endpoint:
             initial_max_path_id=config.max_path_id,
         )
 
-    def _take_handle(self) -> int:
+    def _take_handle(self) -> ConnectionHandle:
         handle = self._next_handle
-        self._next_handle += 1
+        self._next_handle = ConnectionHandle(handle + 1)
         return handle
 
     def _unix(self, now: Instant) -> UnixTime:

@@ -4,7 +4,7 @@ from typing import NamedTuple, TypeAlias
 
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_events import StreamEvent
 
@@ -120,5 +120,5 @@ class DialFailed(NamedTuple):
 class EndpointEvent(NamedTuple):
     """A fact about the connection, or the dial, with this handle."""
 
-    handle: int
+    handle: ConnectionHandle
     event: Connected | DialFailed | ConnectionEvent

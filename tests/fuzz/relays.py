@@ -30,8 +30,8 @@ from p2pnode.protocols.relay.messages import (
 )
 from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.demultiplexer import demultiplex
-from p2pnode.swarm.relay_server import RelayMode, RelayServer
-from p2pnode.swarm.service import OpenStream, Peer
+from p2pnode.swarm.services.relay.server import RelayMode, RelayServer
+from p2pnode.swarm.services.service import OpenStream, Peer
 from p2pnode.transport.route import Route
 from p2pnode.wire.framing import encode_frame
 from tests.fuzz.choices import Choices

@@ -17,7 +17,7 @@ from p2pnode.protocols.file_transfer.messages import (
     Digest,
     Offer,
     Reply,
-    Status,
+    TransferStatus,
     encode_digest,
     encode_offer,
     encode_reply,
@@ -88,7 +88,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         encode_frame(encode_message_v2(DialDataRequest(0, 300)))
         + encode_frame(encode_message_v2(DialResponse(200, 0, 200))),
         dial_back.encode_delegated_message(dial_back.Ask(ADDRESS)),
-        dial_back.encode_delegated_message(dial_back.Offer(("192.0.2.1", "2001:db8::1"))),
+        dial_back.encode_delegated_message(dial_back.DialBackOffer(("192.0.2.1", "2001:db8::1"))),
         dial_back.encode_delegated_message(dial_back.Choice((bytes(16), None))),
         dial_back.encode_order(dial_back.Order(ADDRESS, bytes(16), bytes(32), "192.0.2.1")),
     ],
@@ -105,7 +105,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "endpoint": [bytes(range(256)), bytes(range(255, 0, -1))],
     "file_transfer": [
         encode_offer(Offer("name", 5)),
-        encode_reply(Reply(Status.OK, "")),
+        encode_reply(Reply(TransferStatus.OK, "")),
         encode_digest(Digest(bytes(32))),
     ],
     "frames": FRAMES,

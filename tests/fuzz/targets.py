@@ -15,7 +15,7 @@ from p2pnode.identity.peer_multiaddr import split_peer_id, udp_noise_addr
 from p2pnode.identity.peer_record import decode_peer_record_untrusted
 from p2pnode.identity.public_key import decode_public_key_untrusted
 from p2pnode.identity.signed_envelope import decode_envelope_untrusted
-from p2pnode.io.control_messages import decode_request_untrusted
+from p2pnode.io.control.messages import decode_request_untrusted
 from p2pnode.noise import IK, XX, CipherState
 from p2pnode.noise.payload import decode_payload_untrusted
 from p2pnode.noise.primitives import CHACHAPOLY

@@ -27,7 +27,7 @@ from p2pnode.protocols.identify.messages import (
     decode_identify_message_untrusted,
     encode_identify_frames,
 )
-from p2pnode.protocols.multistream import Agreed, Initiator, Refused, Responder
+from p2pnode.protocols.multistream import Agreed, Initiator, ProposalRefused, Responder
 from p2pnode.wire.framing import FrameReader
 from p2pnode.wire.multiaddr import decode_multiaddr_untrusted, parse_multiaddr
 
@@ -157,7 +157,9 @@ def test_both_sides_of_a_negotiation_say_what_go_says(entry: dict) -> None:
         side: entry[side] for side in said
     }
     agreed = entry["agreed"]
-    assert ours.outcome == (Agreed(agreed, b"") if agreed else Refused(tuple(entry["proposed"])))
+    assert ours.outcome == (
+        Agreed(agreed, b"") if agreed else ProposalRefused(tuple(entry["proposed"]))
+    )
 
 
 @pytest.mark.slow

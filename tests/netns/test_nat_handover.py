@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from p2pnode.testbed import Access, NatKind, Site, TestBed, missing_rights
+from p2pnode.testbed import AccessLink, NatKind, Site, TestBed, missing_rights
 from p2pnode.testbed.nat_kinds import PORT_RESTRICTED, SYMMETRIC
 from tests.netns.program import ANSWER_TIMEOUT, Line, finished
 from tests.netns.traversal import RunningNode, Watched, command_at, running_node
@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 MIB = 2**20
 FILE_SIZE = 20 * MIB
-LINE = Access(megabits=40)
+LINE = AccessLink(megabits=40)
 """so that the file takes four seconds, and there is a middle of it"""
-SLOW_LINE = Access(megabits=20)
+SLOW_LINE = AccessLink(megabits=20)
 """so that the file takes longer than a relay that is told to end waits for its circuits"""
 
 NEXT_PORTS = range(30000, 30100)
@@ -48,7 +48,7 @@ async def pair_of(
     homes: Path,
     kinds: tuple[NatKind, NatKind],
     *arguments: str,
-    access: Access = LINE,
+    access: AccessLink = LINE,
 ) -> AsyncGenerator[tuple[RunningNode, RunningNode], None]:
     """Yields a node that sends and one that waits for files, both reserved with a relay."""
     folder = str(homes / "in")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from p2pnode.netsim.nat_behaviour import Dependence
-from p2pnode.testbed import KINDS, Access, BedError, NatKind, TestBed, missing_rights
+from p2pnode.testbed import KINDS, AccessLink, BedError, NatKind, TestBed, missing_rights
 from p2pnode.testbed.nat_kinds import (
     DOUBLE,
     FIREWALL,
@@ -43,7 +43,7 @@ from tests.support.testbed_probes import (
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
-FAST = Access(delay=0.001)
+FAST = AccessLink(delay=0.001)
 """so that waiting for what does not come is short"""
 
 END_TIMEOUT = 10.0

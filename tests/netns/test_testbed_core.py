@@ -13,7 +13,7 @@ import pytest
 
 import p2pnode.testbed
 from p2pnode.netsim.nat_behaviour import Dependence
-from p2pnode.testbed.access import Access
+from p2pnode.testbed.access import AccessLink
 from p2pnode.testbed.core import MAX_IN_FLIGHT, Core
 from p2pnode.testbed.nat_kinds import KINDS
 from p2pnode.testbed.packets import internet_checksum, spend_hops, time_exceeded
@@ -39,14 +39,14 @@ class Device(NamedTuple):
             return found
 
 
-AddSite = Callable[[Core, str, Access], Device]
+AddSite = Callable[[Core, str, AccessLink], Device]
 
 
 @pytest.fixture
 def add_site() -> Generator[AddSite, None, None]:
     devices: list[Device] = []
 
-    def add(core: Core, ip: str, access: Access) -> Device:
+    def add(core: Core, ip: str, access: AccessLink) -> Device:
         pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in pair:
             end.setblocking(False)
@@ -81,7 +81,7 @@ def send(core: Core, source: Device, *packets: bytes, now: float = 0.0) -> None:
 @pytest.mark.spec("BED-4")
 def test_a_packet_arrives_when_both_lines_are_behind_it(add_site: AddSite) -> None:
     core = Core(hops=HOPS, time_exceeded=False, seed=1)
-    a, b = add_site(core, A, Access(delay=0.01)), add_site(core, B, Access(delay=0.02))
+    a, b = add_site(core, A, AccessLink(delay=0.01)), add_site(core, B, AccessLink(delay=0.02))
     send(core, a, packet(A, B), now=5.0)
 
     assert core.next_due() == pytest.approx(5.03)
@@ -108,8 +108,8 @@ def test_hops_are_spent_and_the_checksum_still_holds(ttl: int, number: int) -> N
 @pytest.mark.spec("BED-5")
 def test_a_notice_of_death_quotes_the_packet(add_site: AddSite) -> None:
     core = Core(hops=HOPS, time_exceeded=True, seed=1)
-    a = add_site(core, A, Access(delay=0.01))
-    add_site(core, B, Access())
+    a = add_site(core, A, AccessLink(delay=0.01))
+    add_site(core, B, AccessLink())
     dead = packet(A, B, ttl=3)
     send(core, a, dead)
     core.deliver(0.021)
@@ -139,7 +139,7 @@ def test_an_ipv6_packet_dies_too_and_nobody_is_told_of_a_dead_notice() -> None:
 @pytest.mark.spec("BED-14")
 def test_what_has_no_route_or_a_foreign_source_is_dropped(add_site: AddSite) -> None:
     core = Core(hops=HOPS, time_exceeded=False, seed=1)
-    a, b = add_site(core, A, Access()), add_site(core, B, Access())
+    a, b = add_site(core, A, AccessLink()), add_site(core, B, AccessLink())
     send(core, a, packet(A, C), packet("192.168.1.10", B), b"", b"\x00", packet(A, B)[:17])
     core.deliver(1.0)
 
@@ -151,7 +151,7 @@ def test_what_has_no_route_or_a_foreign_source_is_dropped(add_site: AddSite) -> 
 def test_losses_are_those_of_the_seed(add_site: AddSite) -> None:
     def arrived(seed: int) -> list[int]:
         core = Core(hops=HOPS, time_exceeded=False, seed=seed)
-        a, b = add_site(core, A, Access(loss=0.1)), add_site(core, B, Access(loss=0.1))
+        a, b = add_site(core, A, AccessLink(loss=0.1)), add_site(core, B, AccessLink(loss=0.1))
         send(core, a, *(packet(A, B, number=i) for i in range(200)))
         core.deliver(1.0)
         return [number_of(data) for data in b.packets()]
@@ -166,8 +166,8 @@ def test_losses_are_those_of_the_seed(add_site: AddSite) -> None:
 def test_a_line_with_a_rate_queues_and_drops_what_its_queue_cannot_hold(
     add_site: AddSite, slow: str
 ) -> None:
-    line = Access(delay=0.0, megabits=8.0, queue=10_500)
-    fast = Access(delay=0.0)
+    line = AccessLink(delay=0.0, megabits=8.0, queue=10_500)
+    fast = AccessLink(delay=0.0)
     core = Core(hops=HOPS, time_exceeded=False, seed=1)
     a = add_site(core, A, line if slow == "sender" else fast)
     b = add_site(core, B, line if slow == "receiver" else fast)
@@ -183,7 +183,7 @@ def test_a_line_with_a_rate_queues_and_drops_what_its_queue_cannot_hold(
 @pytest.mark.spec("BED-10")
 def test_what_is_on_its_way_to_a_site_that_is_cut_off_is_lost(add_site: AddSite) -> None:
     core = Core(hops=HOPS, time_exceeded=False, seed=1)
-    a, b = add_site(core, A, Access()), add_site(core, B, Access())
+    a, b = add_site(core, A, AccessLink()), add_site(core, B, AccessLink())
     send(core, a, packet(A, B))
     core.set_up(site=B, up=False)
     core.deliver(1.0)
@@ -197,7 +197,7 @@ def test_what_is_on_its_way_to_a_site_that_is_cut_off_is_lost(add_site: AddSite)
 @pytest.mark.spec("BED-9")
 def test_a_prefix_that_was_given_up_goes_nowhere(add_site: AddSite) -> None:
     core = Core(hops=HOPS, time_exceeded=False, seed=1)
-    a, b = add_site(core, A, Access()), add_site(core, B, Access())
+    a, b = add_site(core, A, AccessLink()), add_site(core, B, AccessLink())
     core.set_prefixes(site=B, prefixes=["22.0.0.0/24"])
     send(core, a, packet(A, B, number=1), packet(A, C, number=2))
     core.deliver(1.0)
@@ -208,8 +208,8 @@ def test_a_prefix_that_was_given_up_goes_nowhere(add_site: AddSite) -> None:
 @pytest.mark.spec("BED-15")
 def test_packets_in_flight_are_bounded(add_site: AddSite) -> None:
     core = Core(hops=HOPS, time_exceeded=False, seed=1)
-    a = add_site(core, A, Access())
-    add_site(core, B, Access())
+    a = add_site(core, A, AccessLink())
+    add_site(core, B, AccessLink())
     data = packet(A, B, size=20)
     for _ in range(MAX_IN_FLIGHT + 1):
         send(core, a, data)

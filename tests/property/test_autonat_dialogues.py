@@ -33,8 +33,8 @@ from p2pnode.protocols.autonat.budget import Permit
 from p2pnode.protocols.autonat.delegated_messages import (
     Ask,
     Choice,
+    DialBackOffer,
     HelperStatus,
-    Offer,
     Order,
     Report,
     asker_commitment,
@@ -83,7 +83,7 @@ v2_messages = st.one_of(
 )
 delegated_messages = st.one_of(
     st.just(Ask(SAME_IP)),
-    st.builds(Offer, st.lists(st.sampled_from(IPS), max_size=4).map(tuple)),
+    st.builds(DialBackOffer, st.lists(st.sampled_from(IPS), max_size=4).map(tuple)),
     st.builds(Choice, st.lists(st.none() | st.just(NONCE), max_size=4).map(tuple)),
     st.builds(Report, small, small),
 )

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from p2pnode.clock import UnixTime
 from p2pnode.errors import DecodeError
-from p2pnode.machine import Received, SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, Received, SocketId, StreamMachine, UdpAddr
 from p2pnode.protocols.dcutr.dialogue import DcutrInitiator, DcutrResponder
 from p2pnode.protocols.dcutr.messages import Connect, Sync, encode_hole_punch
 from p2pnode.protocols.relay.accounting import MonthlyVolume
-from p2pnode.protocols.relay.admission import ConnectionKey
 from p2pnode.protocols.relay.circuit import CircuitKey, Leg
 from p2pnode.protocols.relay.circuit_dialogue import CircuitRequester, CircuitResponder
 from p2pnode.protocols.relay.circuit_messages import (
@@ -144,7 +143,7 @@ class Model:
         return UdpAddr(f"1.1.1.{peer}", 4000 + self.ports[peer])
 
     def leg(self, peer: int) -> Leg:
-        return Leg(peer_id(peer), ConnectionKey(peer), SocketId(0), None, self.remote(peer))
+        return Leg(peer_id(peer), ConnectionHandle(peer), SocketId(0), None, self.remote(peer))
 
     def close(self, index: int) -> None:
         for circuit_id in self.circuits.pop(index)[3:]:
@@ -183,9 +182,9 @@ def step(table: CircuitTable, model: Model, name: str, first: int, second: int) 
             model.close(first)
         case "move":
             model.ports[first] = second
-            table.handle_moved(ConnectionKey(first), SocketId(0), None, model.remote(first))
+            table.handle_moved(ConnectionHandle(first), SocketId(0), None, model.remote(first))
         case "lose":
-            table.handle_disconnected(ConnectionKey(first))
+            table.handle_disconnected(ConnectionHandle(first))
             for index in reversed(range(len(model.circuits))):
                 if first in model.circuits[index][1:3]:
                     model.close(index)

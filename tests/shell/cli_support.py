@@ -13,10 +13,10 @@ import trio
 
 from p2pnode.cli.main import main
 from p2pnode.io.applications.file_receiver import FileReceiver
-from p2pnode.io.control import serve_control
-from p2pnode.io.node_status import NodeStatus
+from p2pnode.io.control.server import serve_control
+from p2pnode.io.node.status import NodeStatus
 from p2pnode.protocols.file_transfer import PROTOCOL_ID as FILE_PROTOCOL
-from p2pnode.swarm.why import Explanation
+from p2pnode.protocols.nat_behaviour.why import Explanation
 from tests.shell.fake_node import ADDRESS, EMPTY_STATUS, FakeEnvironment, FakeNode
 from tests.shell.test_file_transfer import Observer
 

@@ -10,14 +10,14 @@ from p2pnode.cli.environment import NodeRequest
 from p2pnode.cli.node_report import NodeReport
 from p2pnode.errors import AddressError, DialError, P2PNodeError, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.io.connection_info import ConnectionInfo
-from p2pnode.io.control_path import control_socket_path
-from p2pnode.io.metrics_server import MetricsAddress
-from p2pnode.io.node_status import AddressStatus, NodeStatus, RelayStatus
+from p2pnode.io.control.path import control_socket_path
+from p2pnode.io.metrics.server import MetricsAddress
+from p2pnode.io.node.connection_info import ConnectionInfo
+from p2pnode.io.node.status import AddressStatus, NodeStatus, RelayStatus
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.identify.info import IdentifyInfo
-from p2pnode.swarm.relay_server import Relaying
-from p2pnode.swarm.why import Explanation
+from p2pnode.protocols.nat_behaviour.why import Explanation
+from p2pnode.swarm.services.relay.server import Relaying
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.shell.fake_streams import FakeRoute, FakeStream, fake_peer_id, fake_stream_pair
 

@@ -17,9 +17,9 @@ from p2pnode.cli.output import Output
 from p2pnode.clock import UnixTime
 from p2pnode.errors import AddressError, P2PNodeError
 from p2pnode.io.netcheck import known_peers, run_netcheck
-from p2pnode.io.node_lifetime import open_node
-from p2pnode.io.store import Store
-from p2pnode.io.store_records import AddressRecord
+from p2pnode.io.node.lifetime import open_node
+from p2pnode.io.store.records import AddressRecord
+from p2pnode.io.store.store import Store
 from p2pnode.swarm.address_book import AddressSource
 from tests.shell.fake_node import FakeEnvironment
 from tests.support.identities import peer_id

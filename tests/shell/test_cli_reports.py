@@ -7,7 +7,7 @@ import pytest
 from p2pnode.cli.node_report import NodeReport
 from p2pnode.cli.node_reports import Reporter
 from p2pnode.errors import IdleTimeout
-from p2pnode.io.node_events import (
+from p2pnode.io.node.events import (
     AddressObserved,
     BootstrapFailed,
     EventsDropped,

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from p2pnode.cli.main import main
-from p2pnode.swarm.why import Explanation, PunchAttempt
+from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt
 from tests.shell.cli_support import RunningNode, run_json
 from tests.shell.fake_node import (
     ADDRESS,

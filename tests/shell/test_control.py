@@ -20,10 +20,9 @@ from p2pnode.errors import (
     P2PNodeError,
     ProtocolNotSupported,
 )
-from p2pnode.io import control_socket
-from p2pnode.io.control import REQUEST_TIMEOUT, serve_control
-from p2pnode.io.control_client import ControlClient
-from p2pnode.io.control_messages import (
+from p2pnode.io.control import local_socket
+from p2pnode.io.control.client import ControlClient
+from p2pnode.io.control.messages import (
     MAX_REQUEST_SIZE,
     ControlRequest,
     IdentifyRequest,
@@ -38,13 +37,14 @@ from p2pnode.io.control_messages import (
     decode_request_untrusted,
     encode_request,
 )
-from p2pnode.io.control_operations import MAX_LISTED, status_report, why_report
-from p2pnode.io.control_status import (
+from p2pnode.io.control.operations import MAX_LISTED, status_report, why_report
+from p2pnode.io.control.server import REQUEST_TIMEOUT, serve_control
+from p2pnode.io.control.status import (
     CauseReport,
     decode_status_untrusted,
     decode_why_untrusted,
 )
-from p2pnode.swarm.why import Explanation, PunchAttempt, Side
+from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt, Side
 from tests.shell.fake_node import (
     ADDRESS,
     FULL_STATUS,
@@ -82,7 +82,7 @@ class Served:
 
     async def say(self, data: bytes) -> list[object]:
         """Returns what the node answers to raw bytes."""
-        stream = await control_socket.connect(self.path)
+        stream = await local_socket.connect(self.path)
         assert stream is not None
         async with stream:
             await stream.send_all(data)
@@ -115,7 +115,7 @@ async def test_where_no_node_runs_there_is_no_info(tmp_path: Path) -> None:
 async def test_the_socket_of_a_killed_node_is_as_good_as_none_and_is_replaced(
     tmp_path: Path,
 ) -> None:
-    listener = await control_socket.listen(tmp_path / "control.sock")
+    listener = await local_socket.listen(tmp_path / "control.sock")
     await listener.aclose()
     assert (tmp_path / "control.sock").exists()
     assert await ControlClient(tmp_path / "control.sock").try_info() is None
@@ -386,7 +386,7 @@ async def test_a_client_that_says_nothing_is_given_up(
 async def test_a_client_that_closes_at_once_does_no_harm(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         for data in (b"", b'{"op', b'{"op": "info"}\n'):
-            stream = await control_socket.connect(served.path)
+            stream = await local_socket.connect(served.path)
             assert stream is not None
             await stream.send_all(data)
             await stream.aclose()

@@ -16,9 +16,9 @@ import pytest
 
 from p2pnode.errors import DataFolderError, DataFolderInUse, KeyFileError
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.io.atomic_file import create_file, replace_file
-from p2pnode.io.control_path import MAX_SOCKET_PATH, control_socket_path
-from p2pnode.io.data_folder import (
+from p2pnode.io.control.path import MAX_SOCKET_PATH, control_socket_path
+from p2pnode.io.folder.atomic_file import create_file, replace_file
+from p2pnode.io.folder.data_folder import (
     FIRST_PORT,
     LAST_PORT,
     DataFolder,
@@ -127,7 +127,8 @@ def test_a_folder_is_locked_until_it_is_released(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_node_leaves_no_lock_behind(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from p2pnode.io.data_folder import DataFolder\n"
+        "import sys; from pathlib import Path\n"
+        "from p2pnode.io.folder.data_folder import DataFolder\n"
         "with DataFolder(Path(sys.argv[1])).locked():\n"
         "    print('locked', flush=True); sys.stdin.read()"
     )

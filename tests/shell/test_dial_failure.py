@@ -1,8 +1,8 @@
-"""How a dial that failed reads: p2pnode/io/dial_failure.py."""
+"""How a dial that failed reads: p2pnode/io/node/dial_failure.py."""
 
 import pytest
 
-from p2pnode.io.dial_failure import NOBODY_ASKED, dial_failure_text
+from p2pnode.io.node.dial_failure import NOBODY_ASKED, dial_failure_text
 from p2pnode.protocols.kad import Lookup
 from p2pnode.transport.dialing import NO_ANSWER
 from tests.shell.fake_streams import fake_peer_id

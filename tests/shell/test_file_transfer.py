@@ -18,7 +18,7 @@ from p2pnode.protocols.file_transfer.messages import (
     Digest,
     Offer,
     Reply,
-    Status,
+    TransferStatus,
     decode_reply_untrusted,
     encode_digest,
     encode_offer,
@@ -176,7 +176,7 @@ async def test_a_name_cannot_leave_the_folder(bench: Bench) -> None:
         b"abc",
         encode_frame(encode_digest(Digest(hashlib.sha256(b"abc").digest()))),
     )
-    assert [reply.status for reply in replies] == [Status.OK, Status.OK]
+    assert [reply.status for reply in replies] == [TransferStatus.OK, TransferStatus.OK]
     assert os.listdir(bench.folder) == ["authorized_keys"]
 
 
@@ -188,7 +188,10 @@ async def test_a_wrong_digest_leaves_nothing(bench: Bench) -> None:
         b"abc",
         encode_frame(encode_digest(Digest(bytes(32)))),
     )
-    assert [reply.status for reply in replies] == [Status.OK, Status.DIGEST_MISMATCH]
+    assert [reply.status for reply in replies] == [
+        TransferStatus.OK,
+        TransferStatus.DIGEST_MISMATCH,
+    ]
     assert os.listdir(bench.folder) == []
     assert len(bench.observer.failures) == 1
 
@@ -196,7 +199,7 @@ async def test_a_wrong_digest_leaves_nothing(bench: Bench) -> None:
 @pytest.mark.spec("FILE-7")
 async def test_a_file_that_ends_early_leaves_nothing(bench: Bench) -> None:
     replies = await converse_with(bench, encode_frame(encode_offer(Offer("x", 300))), b"abc")
-    assert [reply.status for reply in replies] == [Status.OK, Status.BAD_MESSAGE]
+    assert [reply.status for reply in replies] == [TransferStatus.OK, TransferStatus.BAD_MESSAGE]
     assert os.listdir(bench.folder) == []
 
 
@@ -208,7 +211,7 @@ async def test_what_is_no_offer_gets_a_reply_and_leaves_nothing(
     bench: Bench, message: bytes
 ) -> None:
     replies = await converse_with(bench, message)
-    assert [reply.status for reply in replies] == [Status.BAD_MESSAGE]
+    assert [reply.status for reply in replies] == [TransferStatus.BAD_MESSAGE]
     assert os.listdir(bench.folder) == []
     assert bench.observer.started == []
 
@@ -311,7 +314,9 @@ async def test_the_sender_sends_nothing_of_the_file_before_consent(tmp_path: Pat
         async def refuse() -> None:
             offer = await theirs.receive_some()
             assert offer == encode_frame(encode_offer(Offer("x", 3)))
-            await theirs.send_all(encode_frame(encode_reply(Reply(Status.REFUSED, "no thanks"))))
+            await theirs.send_all(
+                encode_frame(encode_reply(Reply(TransferStatus.REFUSED, "no thanks")))
+            )
             with pytest.raises(trio.BrokenResourceError):
                 await theirs.receive_some()
 
@@ -345,9 +350,11 @@ async def test_a_verdict_before_the_end_stops_the_sender(tmp_path: Path) -> None
 
     async def refuse_later() -> None:
         await theirs.receive_some()
-        await theirs.send_all(encode_frame(encode_reply(Reply(Status.OK))))
+        await theirs.send_all(encode_frame(encode_reply(Reply(TransferStatus.OK))))
         await theirs.receive_some(10)
-        await theirs.send_all(encode_frame(encode_reply(Reply(Status.NO_SPACE, "disk full"))))
+        await theirs.send_all(
+            encode_frame(encode_reply(Reply(TransferStatus.NO_SPACE, "disk full")))
+        )
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(refuse_later)
@@ -361,7 +368,7 @@ async def test_a_verdict_before_the_end_stops_the_sender(tmp_path: Path) -> None
 @pytest.mark.spec("FILE-10")
 async def test_a_receiver_that_accepts_too_early_is_not_believed(tmp_path: Path) -> None:
     ours, theirs = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
-    ok = encode_frame(encode_reply(Reply(Status.OK)))
+    ok = encode_frame(encode_reply(Reply(TransferStatus.OK)))
     await theirs.send_all(ok + ok)
     with (
         make_file(tmp_path / "x", bytes(40 * BLOCK_SIZE)) as file,
@@ -375,7 +382,7 @@ async def test_a_receiver_that_says_nothing_at_the_end_is_given_up(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     ours, theirs = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
-    await theirs.send_all(encode_frame(encode_reply(Reply(Status.OK))))
+    await theirs.send_all(encode_frame(encode_reply(Reply(TransferStatus.OK))))
     with make_file(tmp_path / "x", b"abc") as file, pytest.raises(TransferError, match="too long"):
         await send_file(ours, file, ignore)
 

@@ -7,8 +7,8 @@ import trio
 
 from p2pnode import RelayMode, ReservationsChanged, open_node
 from p2pnode.clock import UnixTime
-from p2pnode.io.store import Store
-from p2pnode.io.store_records import network_fingerprint
+from p2pnode.io.store.records import network_fingerprint
+from p2pnode.io.store.store import Store
 
 LISTEN = ["/ip4/127.0.0.1/udp/0/noise"]
 

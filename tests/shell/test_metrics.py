@@ -9,10 +9,10 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from p2pnode.errors import AddressError, ListenError
-from p2pnode.io import metrics as metrics_module
-from p2pnode.io import metrics_server
-from p2pnode.io.metrics import MAX_SERIES, NodeMetrics
-from p2pnode.io.metrics_facts import (
+from p2pnode.io.metrics import exposition as metrics_module
+from p2pnode.io.metrics import server as metrics_server
+from p2pnode.io.metrics.exposition import MAX_SERIES, NodeMetrics
+from p2pnode.io.metrics.facts import (
     DIAL_BOUNDS,
     DURATION_BOUNDS,
     HANDSHAKE_BOUNDS,
@@ -24,7 +24,7 @@ from p2pnode.io.metrics_facts import (
     PunchFacts,
     RelayFacts,
 )
-from p2pnode.io.metrics_server import (
+from p2pnode.io.metrics.server import (
     MAX_REQUEST_SIZE,
     MAX_SCRAPES,
     SCRAPE_TIMEOUT,
@@ -32,7 +32,7 @@ from p2pnode.io.metrics_server import (
     parse_metrics_address,
     serve_metrics,
 )
-from p2pnode.io.metrics_table import METRICS, Metric
+from p2pnode.io.metrics.table import METRICS, Metric
 from tests.support.spec_tables import tables
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"

@@ -15,9 +15,9 @@ from p2pnode.errors import (
 )
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.io.node_events import EventsDropped, PeerConnected, PeerDisconnected, PeerIdentified
-from p2pnode.io.pings import PingLost, PingOutcome, Pong
-from p2pnode.io.stream import Stream
+from p2pnode.io.node.events import EventsDropped, PeerConnected, PeerDisconnected, PeerIdentified
+from p2pnode.io.node.pings import PingLost, PingOutcome, Pong
+from p2pnode.io.node.stream import Stream
 from p2pnode.machine import UdpAddr
 from tests.support.node_pair import PROTOCOL, SimNetwork, node_pair, sim_node
 

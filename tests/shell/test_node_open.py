@@ -14,12 +14,12 @@ from p2pnode.errors import AddressError, DataFolderError, DialError, ListenError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
 from p2pnode.io.aead_preference import has_aes, preferred_aeads
-from p2pnode.io.control_client import ControlClient
-from p2pnode.io.data_folder import DataFolder
-from p2pnode.io.node_config import NodeConfig, NodeSettings
-from p2pnode.io.node_events import PeerConnected
-from p2pnode.io.node_lifetime import open_node
-from p2pnode.io.stream import Stream
+from p2pnode.io.control.client import ControlClient
+from p2pnode.io.folder.data_folder import DataFolder
+from p2pnode.io.node.config import NodeConfig, NodeSettings
+from p2pnode.io.node.events import PeerConnected
+from p2pnode.io.node.lifetime import open_node
+from p2pnode.io.node.stream import Stream
 from p2pnode.transport.aead import Aead
 from p2pnode.wire.multiaddr import Multiaddr
 

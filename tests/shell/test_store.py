@@ -14,10 +14,10 @@ from random import Random
 import pytest
 
 from p2pnode.clock import UnixTime
-from p2pnode.io import store_file, store_records
-from p2pnode.io.store import FILE_NAME, Store
-from p2pnode.io.store_file import APPLICATION_ID, MIGRATIONS, move_aside, open_file
-from p2pnode.io.store_records import (
+from p2pnode.io.store import file as store_file
+from p2pnode.io.store import records as store_records
+from p2pnode.io.store.file import APPLICATION_ID, MIGRATIONS, move_aside, open_file
+from p2pnode.io.store.records import (
     CLOCK_SLACK,
     MAX_TEXT_SIZE,
     MAX_TOKEN_ROWS,
@@ -35,6 +35,7 @@ from p2pnode.io.store_records import (
     VolumeRecord,
     network_fingerprint,
 )
+from p2pnode.io.store.store import FILE_NAME, Store
 from p2pnode.protocols.autonat.reachability import EVIDENCE_LIFETIME
 from p2pnode.swarm.address_book import AddressSource
 from tests.support.spec_tables import tables
@@ -115,8 +116,8 @@ def test_a_kill_loses_nothing_that_was_printed(tmp_path: Path, kill_after: int) 
     """The child writes as fast as it can, so the kill falls anywhere, checkpoints included."""
     program = (
         "import sys; from pathlib import Path\n"
-        "from p2pnode.io.store import Store\n"
-        "from p2pnode.io.store_records import AddressRecord, VolumeRecord\n"
+        "from p2pnode.io.store.store import Store\n"
+        "from p2pnode.io.store.records import AddressRecord, VolumeRecord\n"
         "store = Store(Path(sys.argv[1]))\n"
         "for number in range(1_000_000):\n"
         "    assert store.write([\n"
@@ -225,8 +226,8 @@ def test_a_table_keeps_its_newest_rows(tmp_path: Path) -> None:
 def test_hearsay_does_not_crowd_out_what_worked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pnode.io.store.TABLES", small_tables := limited(8))
-    monkeypatch.setattr("p2pnode.io.store.TABLE_OF", {t.record: t for t in small_tables})
+    monkeypatch.setattr("p2pnode.io.store.store.TABLES", small_tables := limited(8))
+    monkeypatch.setattr("p2pnode.io.store.store.TABLE_OF", {t.record: t for t in small_tables})
     friend = ADDRESS._replace(source=int(AddressSource.CONNECTED), expires_unix=NOW + 24 * 3600)
     crowd = [ADDRESS._replace(peer=f"{n}", source=1) for n in range(100)]
 

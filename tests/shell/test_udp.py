@@ -12,11 +12,11 @@ import pytest
 import trio
 
 from p2pnode.errors import ListenError
-from p2pnode.io import udp
-from p2pnode.io.udp import UdpSocket
-from p2pnode.io.udp_buffers import WANTED_BUFFER, raise_buffers, warn_if_small
-from p2pnode.io.udp_linux import MAX_GSO_SEGMENTS, LinuxUdpSocket
-from p2pnode.io.udp_open import open_dial_sockets, open_udp_socket
+from p2pnode.io.udp import plain as udp
+from p2pnode.io.udp.buffers import WANTED_BUFFER, raise_buffers, warn_if_small
+from p2pnode.io.udp.linux import MAX_GSO_SEGMENTS, LinuxUdpSocket
+from p2pnode.io.udp.open import open_dial_sockets, open_udp_socket
+from p2pnode.io.udp.plain import UdpSocket
 from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the fast path is Linux's")

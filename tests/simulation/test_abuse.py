@@ -23,10 +23,10 @@ from p2pnode.protocols.autonat.v2_server import MIN_DIAL_DATA
 from p2pnode.protocols.dcutr import budget, plan
 from p2pnode.protocols.dcutr.messages import Connect, Sync, encode_hole_punch
 from p2pnode.protocols.kad.messages import MAX_ADDRS_PER_PEER, CloserPeer, encode_answer
-from p2pnode.swarm.acquaintances import MAX_REMEMBERED
 from p2pnode.swarm.address_book import MAX_ADDRESSES_PER_PEER, MAX_PEERS
 from p2pnode.swarm.dialer import MAX_ADDRESSES
 from p2pnode.swarm.events import DialFailed
+from p2pnode.swarm.services.acquaintances import MAX_REMEMBERED
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.path_validation import FULL_SIZE
 from p2pnode.wire.framing import FrameReader, encode_frame
@@ -283,7 +283,7 @@ def delegate(asking: Asking, address: Multiaddr) -> None:
     asking.town.world.run_for(0.3)
     for answer in asking.messages(stream):
         offer = dial_back.decode_delegated_message_untrusted(answer)
-        assert isinstance(offer, dial_back.Offer)
+        assert isinstance(offer, dial_back.DialBackOffer)
         rng = asking.town.world.rng(str(asking.town.world.now))
         count = len(offer.helper_ips)
         nonces = tuple(rng.randbytes(16) if n < MAX_HELPERS_CHOSEN else None for n in range(count))

@@ -163,7 +163,7 @@ def lying_server(town: Town, name: str, helper_ips: tuple[str, ...] = ()) -> Hos
         if not data:
             return
         key = stream.connection, stream.stream_id
-        messages: list[dial_back.DelegatedMessage] = [dial_back.Offer(helper_ips)]
+        messages: list[dial_back.DelegatedMessage] = [dial_back.DialBackOffer(helper_ips)]
         if bytes(mallory.received[key]) != data:
             sent = dial_back.HelperStatus.SENT
             messages = [dial_back.Report(n, sent) for n in range(len(helper_ips))]
@@ -257,7 +257,7 @@ def accomplice(
         frame = reader.next_frame_untrusted() if data else None
         if frame is None:
             return
-        messages: list[dial_back.DelegatedMessage] = [dial_back.Offer(helper_ips)]
+        messages: list[dial_back.DelegatedMessage] = [dial_back.DialBackOffer(helper_ips)]
         match dial_back.decode_delegated_message_untrusted(frame):
             case dial_back.Choice(nonces):
                 messages = []

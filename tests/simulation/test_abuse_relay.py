@@ -24,9 +24,9 @@ from p2pnode.protocols.relay.messages import (
 )
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import ConnectionEstablished, DialFailed, DialSucceeded, PongReceived
-from p2pnode.swarm.relay_client import MAX_OFFERED
-from p2pnode.swarm.relay_server import RelayMode
 from p2pnode.swarm.relayed_paths import MAX_REPLACEMENTS, MAX_RESCUES
+from p2pnode.swarm.services.relay.client import MAX_OFFERED
+from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.incoming import MAX_HALF_OPEN_PER_PREFIX
 from p2pnode.wire.framing import FrameReader, encode_frame

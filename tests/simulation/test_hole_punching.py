@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from p2pnode.io.dial_failure import dial_failure_text
+from p2pnode.io.node.dial_failure import dial_failure_text
 from p2pnode.netsim import nat_presets as nats
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.link import LinkParams

@@ -6,6 +6,8 @@ import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import UdpAddr
+from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone
+from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.netsim import nat_presets, topology
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.host import Host
@@ -14,11 +16,9 @@ from p2pnode.netsim.nat_behaviour import Dependence, FilterScope, Hairpin, NatBe
 from p2pnode.netsim.topology import ACCESS, SiteParams
 from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.netsim.world import World
+from p2pnode.protocols.nat_behaviour.why import explain
 from p2pnode.swarm import SwarmConfig
-from p2pnode.swarm.nat_netcheck import Bootstrap, Netcheck, NetcheckDone
-from p2pnode.swarm.nat_report import NetcheckReport
-from p2pnode.swarm.relay_server import RelayMode
-from p2pnode.swarm.why import explain
+from p2pnode.swarm.services.relay.server import RelayMode
 from tests.support.sim_node import SimNode
 
 INDEPENDENT = "endpoint-independent"

@@ -1,10 +1,10 @@
 """What the metrics of whole nodes say after they have met through a relay, and then directly."""
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.io.metrics import NodeMetrics
-from p2pnode.io.metrics_facts import Histogram, NodeFacts
-from p2pnode.io.metrics_table import METRICS
-from p2pnode.io.node_metrics import NodeFactsSource
+from p2pnode.io.metrics.exposition import NodeMetrics
+from p2pnode.io.metrics.facts import Histogram, NodeFacts
+from p2pnode.io.metrics.node_metrics import NodeFactsSource
+from p2pnode.io.metrics.table import METRICS
 from p2pnode.machine import UdpAddr
 from p2pnode.netsim.nat_presets import corporate, home
 from p2pnode.netsim.topology import PairParams, SiteParams, nat_pair, pair

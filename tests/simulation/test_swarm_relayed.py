@@ -20,8 +20,8 @@ from p2pnode.swarm.events import (
     PongReceived,
     PunchEnded,
 )
-from p2pnode.swarm.relay_server import RelayMode
-from p2pnode.swarm.service import DialBack
+from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.services.service import DialBack
 from p2pnode.transport.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.sim_node import PORT, SimNode, echo

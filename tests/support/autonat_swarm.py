@@ -15,9 +15,9 @@ from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_table import NatTable
 from p2pnode.protocols.autonat import ContactLog
 from p2pnode.protocols.identify import IdentifyInfo
-from p2pnode.swarm.autonat_client import AutonatClient
-from p2pnode.swarm.autonat_server import AutonatServer
-from p2pnode.swarm.service import (
+from p2pnode.swarm.services.autonat.client import AutonatClient
+from p2pnode.swarm.services.autonat.server import AutonatServer
+from p2pnode.swarm.services.service import (
     DialBack,
     Disconnect,
     OpenStream,

@@ -31,7 +31,7 @@ from p2pnode.netsim.topology import ACCESS, PairParams, Site, SiteParams
 from p2pnode.netsim.trace import Drop
 from p2pnode.netsim.world import World
 from p2pnode.swarm import SwarmConfig, events
-from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.error_code import ErrorCode

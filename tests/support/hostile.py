@@ -26,8 +26,8 @@ from p2pnode.netsim.world import World
 from p2pnode.protocols.identify import IdentifyMessage
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE
 from p2pnode.swarm import SwarmConfig
-from p2pnode.swarm.relay_server import RelayMode
-from p2pnode.swarm.service import Peer
+from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.services.service import Peer
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.frame import ObservedAddress
 from p2pnode.transport.packet import HandshakeType

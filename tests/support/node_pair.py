@@ -10,9 +10,9 @@ import trio
 from p2pnode.clock import UnixTime
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.io.listening import NodeSocket
-from p2pnode.io.node import Node
-from p2pnode.io.node_lifetime import NodeParts, run_node
-from p2pnode.io.stream import Stream
+from p2pnode.io.node.lifetime import NodeParts, run_node
+from p2pnode.io.node.node import Node
+from p2pnode.io.node.stream import Stream
 from p2pnode.machine import Transmit, UdpAddr
 from p2pnode.swarm import SwarmConfig
 from p2pnode.transport.config import TransportConfig

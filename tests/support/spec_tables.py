@@ -1,5 +1,6 @@
 """Reads the tables and diagrams of the specs, so that tests can hold the code against them."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -27,6 +28,23 @@ def tables(spec: str, heading: str) -> list[list[list[str]]]:
             found.append(rows[2:])
             rows = []
     return found
+
+
+HOMES = ("p2pnode.swarm", "p2pnode.protocols", "p2pnode")
+"""What the modules that a spec names are counted from, behind the spec's own package."""
+
+
+def constant(name: str, package: str = "p2pnode.swarm") -> object:
+    """Returns the value of `module.CONSTANT`, as a spec of that package names it."""
+    module, _, variable = name.strip("`").rpartition(".")
+    for home in (package, *HOMES):
+        try:
+            found = importlib.import_module(f"{home}.{module}")
+        except ModuleNotFoundError:
+            continue
+        value: object = getattr(found, variable)
+        return value
+    raise AssertionError(f"no module of {package} has {name}")
 
 
 def block(spec: str, marker: str) -> str:

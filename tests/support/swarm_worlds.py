@@ -16,7 +16,7 @@ from p2pnode.netsim.topology import Neighbours, Pair, Site
 from p2pnode.netsim.trace import Drop, Trace
 from p2pnode.netsim.world import World
 from p2pnode.swarm import SwarmConfig, events
-from p2pnode.swarm.relay_server import RelayMode
+from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from tests.support.sim_node import SimNode
 

@@ -34,7 +34,7 @@ from p2pnode.io.applications.peer_stream import (
 )
 from p2pnode.protocols.file_transfer.messages import (
     Reply,
-    Status,
+    TransferStatus,
     decode_digest_untrusted,
     decode_offer_untrusted,
     encode_reply,
@@ -77,10 +77,10 @@ class TransferObserver(Protocol):
 class _Refusal(TransferError):
     """A transfer that ends with this reply to the sender; the text is for our own user."""
 
-    def __init__(self, status: Status, reason: str, text: str | None = None) -> None:
+    def __init__(self, status: TransferStatus, reason: str, text: str | None = None) -> None:
         super().__init__(text or reason)
         self.reply = Reply(status, reason)
-        self.is_ours = status in (Status.NO_SPACE, Status.WRITE_FAILED)
+        self.is_ours = status in (TransferStatus.NO_SPACE, TransferStatus.WRITE_FAILED)
 
 
 class FileReceiver:
@@ -136,11 +136,11 @@ class FileReceiver:
             with trio.fail_after(OFFER_TIMEOUT):
                 offer = decode_offer_untrusted(await messages.next_message())
         except DecodeError as exc:
-            raise _Refusal(Status.BAD_MESSAGE, str(exc)) from exc
+            raise _Refusal(TransferStatus.BAD_MESSAGE, str(exc)) from exc
         except trio.TooSlowError as exc:
-            raise _Refusal(Status.TIMED_OUT, "no offer came in time") from exc
+            raise _Refusal(TransferStatus.TIMED_OUT, "no offer came in time") from exc
         if len(self._running) >= self._max_transfers:
-            raise _Refusal(Status.BUSY, "it is busy with other files; try again later")
+            raise _Refusal(TransferStatus.BUSY, "it is busy with other files; try again later")
         transfer = IncomingTransfer(safe_file_name(offer.name), offer.size, stream)
         promised = sum(receiving.remaining for receiving in self._running)
         file = _create(self._folder, transfer, promised)
@@ -157,13 +157,13 @@ class FileReceiver:
             return exc.reply, functools.partial(self._observer.handle_failed, transfer, exc)
         except STREAM_ERRORS as exc:
             gone = TransferError(f"the sender is gone: {stream_failure(exc)}")
-            reply = Reply(Status.BAD_MESSAGE, str(gone))
+            reply = Reply(TransferStatus.BAD_MESSAGE, str(gone))
             return reply, functools.partial(self._observer.handle_failed, transfer, gone)
         finally:
             self._running.remove(receiving)
             receiving.file.discard()
         done = functools.partial(self._observer.handle_received, transfer, path, transferred)
-        return Reply(Status.OK), done
+        return Reply(TransferStatus.OK), done
 
 
 class _Receiving:
@@ -186,16 +186,18 @@ class _Receiving:
 
     async def run(self) -> tuple[Path, Transferred]:
         """Raises _Refusal, and whatever the stream raises."""
-        await self._stream.send_all(encode_frame(encode_reply(Reply(Status.OK))))
+        await self._stream.send_all(encode_frame(encode_reply(Reply(TransferStatus.OK))))
         started = trio.current_time()
         try:
             await self._receive_content()
             await self._check_digest()
             path = await trio.to_thread.run_sync(self.file.publish, self.transfer.name)
         except DecodeError as exc:
-            raise _Refusal(Status.BAD_MESSAGE, str(exc)) from exc
+            raise _Refusal(TransferStatus.BAD_MESSAGE, str(exc)) from exc
         except trio.TooSlowError as exc:
-            raise _Refusal(Status.TIMED_OUT, "nothing came from the sender for too long") from exc
+            raise _Refusal(
+                TransferStatus.TIMED_OUT, "nothing came from the sender for too long"
+            ) from exc
         except OSError as exc:
             raise _disk_refusal(exc, self.transfer) from exc
         seconds = trio.current_time() - started
@@ -220,7 +222,7 @@ class _Receiving:
         with trio.fail_after(STALL_TIMEOUT):
             digest = decode_digest_untrusted(await self._messages.next_message())
         if digest.sha256 != self.file.digest():
-            raise _Refusal(Status.DIGEST_MISMATCH, "the file's SHA-256 is not the sender's")
+            raise _Refusal(TransferStatus.DIGEST_MISMATCH, "the file's SHA-256 is not the sender's")
 
 
 def _create(folder: Path, transfer: IncomingTransfer, promised: int) -> IncomingFile:
@@ -238,9 +240,9 @@ def _disk_refusal(exc: OSError, transfer: IncomingTransfer) -> _Refusal:
     """The sender is told what kind of failure it is; our user, the operating system's own words."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         text = f"the disk is full: {transfer.name!r} ({transfer.size} bytes) was not received"
-        return _Refusal(Status.NO_SPACE, "there is not enough space on its disk", text)
+        return _Refusal(TransferStatus.NO_SPACE, "there is not enough space on its disk", text)
     text = f"{transfer.name!r} could not be written: {exc.strerror}"
-    return _Refusal(Status.WRITE_FAILED, "it could not write the file to its disk", text)
+    return _Refusal(TransferStatus.WRITE_FAILED, "it could not write the file to its disk", text)
 
 
 async def _conclude(stream: PeerStream, reply: Reply) -> None:

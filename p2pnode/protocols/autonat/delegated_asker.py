@@ -1,6 +1,6 @@
 """Delegated dial-back, the asker's side (specs/autonat.md, Delegated dial-back).
 
-    ASKING --Offer--> CHOOSING --on_chosen--> AWAITING --each probe settled--> results
+    ASKING --DialBackOffer--> CHOOSING --on_chosen--> AWAITING --each probe settled--> results
        |                 `--nobody--> ended       `--10 s--> results so far
        `--end | reset | malformed | 10 s--> ended
 
@@ -26,8 +26,8 @@ from p2pnode.protocols.autonat.delegated_messages import (
     NONCE_SIZE,
     Ask,
     Choice,
+    DialBackOffer,
     HelperStatus,
-    Offer,
     Order,
     Report,
     asker_commitment,
@@ -161,7 +161,7 @@ class DelegatedAsker(FramedDialogue):
 
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         match decode_delegated_message_untrusted(frame):
-            case Offer(helper_ips) if self._offered is None:
+            case DialBackOffer(helper_ips) if self._offered is None:
                 self._offered = helper_ips
                 if helper_ips:
                     self.offer = helper_ips

@@ -56,7 +56,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class DialBackOffer:
     """Server to asker: these could do it.  Empty where nobody can."""
 
     helper_ips: tuple[str, ...]
@@ -77,7 +77,7 @@ class Report:
     status: int
 
 
-DelegatedMessage: TypeAlias = Ask | Offer | Choice | Report
+DelegatedMessage: TypeAlias = Ask | DialBackOffer | Choice | Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def encode_delegated_message(message: DelegatedMessage) -> bytes:
         case Ask(address):
             ask = pb.DialBackAsk(address=address.to_bytes(), padding=bytes(MIN_ASK_SIZE))
             talk = pb.DialBackTalk(ask=ask.SerializeToString())
-        case Offer(helper_ips):
+        case DialBackOffer(helper_ips):
             packed = [ipaddress.ip_address(ip).packed for ip in helper_ips]
             talk = pb.DialBackTalk(offer=pb.DialBackOffer(helperIps=packed).SerializeToString())
         case Choice(nonces):
@@ -149,7 +149,7 @@ def decode_delegated_message_untrusted(data: bytes) -> DelegatedMessage:
             offer = parse_untrusted(pb.DialBackOffer(), talk.offer, "the dial-back offer")
             if len(offer.helperIps) > MAX_HELPERS_OFFERED:
                 raise DecodeError("a dial-back offer of too many helpers")
-            return Offer(tuple(map(_ip_untrusted, offer.helperIps)))
+            return DialBackOffer(tuple(map(_ip_untrusted, offer.helperIps)))
         case "choice":
             choice = parse_untrusted(pb.DialBackChoice(), talk.choice, "the dial-back choice")
             return Choice(tuple(map(_nonce_untrusted, choice.nonces)))

@@ -26,8 +26,8 @@ from p2pnode.protocols.autonat.delegated_messages import (
     MAX_MESSAGE_SIZE_DELEGATED,
     Ask,
     Choice,
+    DialBackOffer,
     HelperStatus,
-    Offer,
     Order,
     Report,
     asker_commitment,
@@ -131,7 +131,7 @@ class DelegatedServer(ServedDialogue):
             self._offer_nobody()
             return
         self._enter(DelegatedServerState.OFFERED)
-        offer = Offer(tuple(helper.ip for helper in self._helpers))
+        offer = DialBackOffer(tuple(helper.ip for helper in self._helpers))
         self._send(encode_delegated_message(offer))
 
     def on_report(self, index: int, status: HelperStatus, now: Instant) -> None:
@@ -202,7 +202,7 @@ class DelegatedServer(ServedDialogue):
             super()._on_eof(now)
 
     def _offer_nobody(self) -> None:
-        self._send(encode_delegated_message(Offer(())))
+        self._send(encode_delegated_message(DialBackOffer(())))
         self._close()
 
     def _withdraw(self) -> None:

@@ -16,8 +16,8 @@ from p2pnode.protocols.dcutr.dialogue import (
     PunchNotAgreed,
 )
 from p2pnode.protocols.dcutr.plan import (
-    Probe,
     PunchPlan,
+    PunchProbe,
     Role,
     Strategy,
     make_plan,
@@ -35,12 +35,12 @@ __all__ = [
     "PROTOCOL_ID",
     "DcutrInitiator",
     "DcutrResponder",
-    "Probe",
     "PunchAgreed",
     "PunchBudget",
     "PunchNotAgreed",
     "PunchPlan",
     "PunchPolicy",
+    "PunchProbe",
     "ResponderRounds",
     "Role",
     "StartRound",

@@ -62,7 +62,7 @@ STRATEGIES: Final = (Strategy.PLAIN, Strategy.INITIATOR_OPENS, Strategy.RESPONDE
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class PunchProbe:
     """One packet to each address."""
 
     offset: float
@@ -71,13 +71,13 @@ class Probe:
     """Hops, or None for the usual number.  Low ones open a NAT and die on the way."""
 
 
-BURST: Final = (Probe(0.0), Probe(0.2), Probe(0.5), Probe(1.0))
+BURST: Final = (PunchProbe(0.0), PunchProbe(0.2), PunchProbe(0.5), PunchProbe(1.0))
 """Early ones open NATs, later ones outlive a loss."""
 OPENING_BURST: Final = (
-    Probe(0.0, OPENER_TTL),
-    Probe(0.1, OPENER_TTL),
-    Probe(0.5),
-    Probe(1.0),
+    PunchProbe(0.0, OPENER_TTL),
+    PunchProbe(0.1, OPENER_TTL),
+    PunchProbe(0.5),
+    PunchProbe(1.0),
 )
 """The full packets wait until the other side's have had time to arrive."""
 
@@ -91,7 +91,7 @@ class PunchPlan:
     strategy: Strategy
     addrs: tuple[Multiaddr, ...]
     start_at: Instant
-    probes: tuple[Probe, ...]
+    probes: tuple[PunchProbe, ...]
     is_client: bool
     """Whether we are the client where the upper layers have one (QUIC, TCP); noise-udp has not."""
     probe_size: int = PROBE_SIZE

@@ -18,7 +18,7 @@ from p2pnode.wire.pb.file_transfer_pb2 import FileDigest, FileOffer, FileReply
 from p2pnode.wire.protobuf import parse_untrusted
 
 
-class Status(enum.IntEnum):
+class TransferStatus(enum.IntEnum):
     """What a receiver may say; everything but OK ends the transfer."""
 
     OK = 100
@@ -47,12 +47,12 @@ class Reply:
     """The receiver's answer to the offer, and later its verdict on the file."""
 
     status: int
-    """A `Status`, or a number that this revision does not know: a failure like the others."""
+    """A `TransferStatus`, or a number unknown to this revision: a failure like the others."""
     reason: str = ""
 
     @property
     def is_ok(self) -> bool:
-        return self.status == Status.OK
+        return self.status == TransferStatus.OK
 
 
 @dataclass(frozen=True, slots=True)

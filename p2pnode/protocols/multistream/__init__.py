@@ -5,8 +5,8 @@ from p2pnode.protocols.multistream.negotiation import (
     Failed,
     Initiator,
     Outcome,
-    Refused,
+    ProposalRefused,
     Responder,
 )
 
-__all__ = ["Agreed", "Failed", "Initiator", "Outcome", "Refused", "Responder"]
+__all__ = ["Agreed", "Failed", "Initiator", "Outcome", "ProposalRefused", "Responder"]

@@ -2,7 +2,7 @@
 
     Initiator   HEADER --their header--> REPLY --echo--> Agreed
                                          REPLY --na, another proposal--> REPLY
-                                         REPLY --na, none left--> Refused
+                                         REPLY --na, none left--> ProposalRefused
     Responder   HEADER --their header--> PROPOSAL --supported--> Agreed
                                          PROPOSAL --not supported--> PROPOSAL, answers na
     both        anything else, or the end of the stream--> Failed
@@ -39,7 +39,7 @@ class Agreed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ProposalRefused:
     """The peer speaks none of what we proposed; the stream is good for nothing else."""
 
     protocols: tuple[str, ...]
@@ -52,7 +52,7 @@ class Failed:
     reason: str
 
 
-Outcome: TypeAlias = Agreed | Refused | Failed
+Outcome: TypeAlias = Agreed | ProposalRefused | Failed
 
 
 class _Negotiation:
@@ -148,7 +148,7 @@ class Initiator(_Negotiation):
             return
         self._proposed += 1
         if self._proposed == len(self._protocols):
-            self.outcome = Refused(self._protocols)
+            self.outcome = ProposalRefused(self._protocols)
             return
         self._send(self._protocols[self._proposed])
 

@@ -10,10 +10,11 @@ refusal has the status that goes on the wire and the reason for the log.
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import NamedTuple, NewType, TypeVar
+from typing import NamedTuple, TypeVar
 
 from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.limits import IPV6_PREFIX, AccessList, RelayLimits
 from p2pnode.protocols.relay.messages import Status
@@ -23,7 +24,6 @@ from p2pnode.wire.ip_ranges import owner_group
 RATE_WINDOW = 120.0  # seconds that the request rates count over; rust-libp2p
 
 KeyT = TypeVar("KeyT")
-ConnectionKey = NewType("ConnectionKey", int)
 """Names a connection of the node; the caller's numbers, never used twice."""
 
 
@@ -31,7 +31,7 @@ class Client(NamedTuple):
     """Who asks, as the connection has authenticated it."""
 
     peer: PeerId
-    connection: ConnectionKey
+    connection: ConnectionHandle
     ip: str
     """The remote address of the connection; of the relay, where it is relayed."""
     is_relayed: bool = False
@@ -64,7 +64,7 @@ class ReservationEnded:
 
 
 class _Entry(NamedTuple):
-    connection: ConnectionKey
+    connection: ConnectionHandle
     group: str
     expires_at: Instant
 
@@ -114,7 +114,7 @@ class ReservationTable:
             self._next_expiry = expires_at
         return Granted(expires_at, int(expires_at + self._unix_offset), old is not None)
 
-    def connection_of(self, peer: PeerId, now: Instant) -> ConnectionKey | None:
+    def connection_of(self, peer: PeerId, now: Instant) -> ConnectionHandle | None:
         """Returns the connection to reach the peer by, or None where it has no reservation."""
         entry = self._entries.get(peer)
         return entry.connection if entry is not None and now < entry.expires_at else None
@@ -123,7 +123,7 @@ class ReservationTable:
         """Returns who has a reservation, and until when unless it is refreshed."""
         return {peer: entry.expires_at for peer, entry in self._entries.items()}
 
-    def handle_disconnected(self, connection: ConnectionKey) -> None:
+    def handle_disconnected(self, connection: ConnectionHandle) -> None:
         """A connection is gone, and with it the reservation that was made on it."""
         lost = [peer for peer, entry in self._entries.items() if entry.connection == connection]
         for peer in lost:
@@ -187,7 +187,7 @@ class Admitted:
     source: PeerId
     target: PeerId
     group: str
-    target_connection: ConnectionKey
+    target_connection: ConnectionHandle
 
 
 class CircuitAdmission:

@@ -1,7 +1,7 @@
 """Which relays we keep a reservation with (specs/relay.md, Auto-relay).
 
     facts in     reachability, candidates, answers, losses, signs of life
-    commands out Reserve, Release, Probe, FindCandidates, Advertise
+    commands out Reserve, Release, ProbeRelay, FindCandidates, Advertise
 
 The states of a relay are the table below: what is not in it does not happen.
 
@@ -112,7 +112,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbeRelay:
     """Ask this relay for a sign of life; answer with `handle_alive`."""
 
     relay: PeerId
@@ -130,7 +130,7 @@ class Advertise:
     relays: tuple[PeerId, ...]
 
 
-Command: TypeAlias = Reserve | Release | Probe | FindCandidates | Advertise
+Command: TypeAlias = Reserve | Release | ProbeRelay | FindCandidates | Advertise
 
 
 @dataclass(slots=True)
@@ -273,7 +273,7 @@ class AutoRelay:
                 self._rest(slot, SlotStep.LOST, now)
                 return
             slot.probes += 1
-            self._commands.append(Probe(slot.relay))
+            self._commands.append(ProbeRelay(slot.relay))
         if slot.state is SlotState.CANDIDATE or now < slot.until:
             return
         match slot.state:

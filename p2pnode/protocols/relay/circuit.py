@@ -8,9 +8,8 @@ from typing import Final, NamedTuple, NewType, TypeAlias
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.protocols.relay.accounting import PeerUsage, Traffic
-from p2pnode.protocols.relay.admission import ConnectionKey
 from p2pnode.protocols.relay.circuit_messages import DatagramLimit
 from p2pnode.protocols.relay.fair_queue import Bucket, Flow
 from p2pnode.protocols.relay.messages import Status
@@ -25,7 +24,7 @@ class Leg(NamedTuple):
     """One end of a circuit: a peer, and the validated path of its connection to us."""
 
     peer: PeerId
-    connection: ConnectionKey
+    connection: ConnectionHandle
     socket: SocketId
     local_ip: str | None
     remote: UdpAddr

@@ -19,7 +19,7 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.relay.accounting import (
     Ledger,
     MonthlyVolume,
@@ -27,7 +27,6 @@ from p2pnode.protocols.relay.accounting import (
     Traffic,
     add_shares,
 )
-from p2pnode.protocols.relay.admission import ConnectionKey
 from p2pnode.protocols.relay.circuit import (
     Circuit,
     CircuitClosed,
@@ -148,7 +147,7 @@ class CircuitTable:
         self._events.append(CircuitClosed(key, reason))
 
     def handle_moved(
-        self, connection: ConnectionKey, socket: SocketId, local_ip: str | None, remote: UdpAddr
+        self, connection: ConnectionHandle, socket: SocketId, local_ip: str | None, remote: UdpAddr
     ) -> None:
         """A hop connection has validated another path: its circuits follow."""
         for circuit in self._circuits.values():
@@ -162,7 +161,7 @@ class CircuitTable:
                 )
             circuit.follow()
 
-    def handle_disconnected(self, connection: ConnectionKey) -> None:
+    def handle_disconnected(self, connection: ConnectionHandle) -> None:
         """A hop connection is gone, and its circuits with it."""
         for circuit in list(self._circuits.values()):
             if connection in (circuit.source.connection, circuit.target.connection):

@@ -5,15 +5,15 @@ import pytest
 from p2pnode.errors import DialError
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import UdpAddr
-from p2pnode.swarm.dialer import HEAD_START, MAX_ADDRESSES, MAX_CONCURRENT, Candidate, PeerDial
+from p2pnode.swarm.dialer import HEAD_START, MAX_ADDRESSES, MAX_CONCURRENT, DialCandidate, PeerDial
 
 
-def candidate(ip: str, port: int = 1) -> Candidate:
+def candidate(ip: str, port: int = 1) -> DialCandidate:
     addr = UdpAddr(ip, port)
-    return Candidate(udp_noise_multiaddr(addr), addr)
+    return DialCandidate(udp_noise_multiaddr(addr), addr)
 
 
-def dial(*candidates: Candidate) -> PeerDial:
+def dial(*candidates: DialCandidate) -> PeerDial:
     return PeerDial(1, None, list(candidates), now=10.0)
 
 

@@ -13,7 +13,7 @@ from p2pnode.swarm.dialer import HEAD_START, MAX_RELAYS
 from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, MAX_TOKENS, Dials
 from p2pnode.swarm.events import DialFailed, DialSucceeded
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.service import Peer
+from p2pnode.swarm.services.service import Peer
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr

@@ -26,7 +26,7 @@ from tests.support.pair import Pair
 
 if TYPE_CHECKING:
     from p2pnode.swarm.dials import Dials
-    from p2pnode.swarm.relay_client import RelayClient
+    from p2pnode.swarm.services.relay.client import RelayClient
 
 RELAYS = [peer_id(f"relay {n}") for n in range(4)]
 HOST = parse_multiaddr("/ip4/9.0.0.1/udp/4001/noise")

@@ -9,9 +9,18 @@ from p2pnode.swarm.address_book import LIFETIMES
 from tests.support import spec_tables
 
 UNITS = {"min": 60.0, "h": 3600.0}
-OTHER_SPECS = ("autonat_", "nat_", "relay_server", "routing_service", "splice", "why", "netcheck")
+OTHER_SPECS = (
+    "services.autonat",
+    "services.nat_behaviour",
+    "services.relay.datagrams",
+    "services.relay.gate",
+    "services.relay.server",
+    "services.relay.splice",
+    "services.relay.streams",
+    "services.routing",
+)
 """modules, by their beginnings, whose limits other specs list"""
-NO_LIMITS = {"prober.FIRST_HANDLE", "stream_pump.READ_SIZE", "stream_pump.MAX_UNSENT"}
+NO_LIMITS = {"dial_back_endpoint.FIRST_HANDLE", "stream_pump.READ_SIZE", "stream_pump.MAX_UNSENT"}
 
 
 def number(text: str) -> float:
@@ -28,24 +37,22 @@ def stated() -> dict[str, float]:
 
 def test_the_limits_are_the_constants() -> None:
     for name, value in stated().items():
-        module, _, constant = name.rpartition(".")
-        package = "p2pnode" if "." in module else "p2pnode.swarm"
-        found = importlib.import_module(f"{package}.{module}")
-        assert getattr(found, constant) == value, name
+        assert spec_tables.constant(name) == value, name
 
 
 def test_every_limit_of_the_swarm_is_stated() -> None:
     names = []
-    for info in pkgutil.iter_modules(p2pnode.swarm.__path__):
-        if info.name.startswith(OTHER_SPECS):
+    for info in pkgutil.walk_packages(p2pnode.swarm.__path__, "p2pnode.swarm."):
+        short = info.name.removeprefix("p2pnode.swarm.")
+        if info.ispkg or short.startswith(OTHER_SPECS):
             continue
-        module = importlib.import_module(f"p2pnode.swarm.{info.name}")
+        module = importlib.import_module(info.name)
         assert module.__file__ is not None
         with open(module.__file__, encoding="utf-8") as source:
             found = re.findall(
                 r"^([A-Z][A-Z_]+): Final = (?=[0-9A-Z])", source.read(), re.MULTILINE
             )
-        names += [f"{info.name}.{name}" for name in found]
+        names += [f"{short}.{name}" for name in found]
     assert set(names) - NO_LIMITS - set(stated()) == set()
 
 

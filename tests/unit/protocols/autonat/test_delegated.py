@@ -11,8 +11,8 @@ from p2pnode.protocols.autonat.delegated_helper import OrderReceiver, OrderSende
 from p2pnode.protocols.autonat.delegated_messages import (
     Ask,
     Choice,
+    DialBackOffer,
     HelperStatus,
-    Offer,
     Order,
     Report,
     asker_commitment,
@@ -210,7 +210,7 @@ def test_acquaintances_and_the_servers_neighbours_are_vetoed() -> None:
     )
     asking.poll_output()
     offered = (SERVER_IP, "7.0.0.1", "7.0.0.2", "7.0.0.2", "10.0.0.1", "7.0.0.3")
-    asking.handle_data(frame(encode_delegated_message(Offer(offered))), 0.1)
+    asking.handle_data(frame(encode_delegated_message(DialBackOffer(offered))), 0.1)
     assert asking.offer == offered
     asking.on_chosen([ip for ip in offered if ip != "7.0.0.1"], 0.1)
 
@@ -315,13 +315,13 @@ def test_a_choice_that_does_not_fit_the_offer_resets_the_stream(nonces) -> None:
 
 
 @pytest.mark.spec("AUTONAT-24")
-@pytest.mark.parametrize("message", [Ask(SAME_IP), Report(0, 1), Offer(("7.7.7.7",))])
+@pytest.mark.parametrize("message", [Ask(SAME_IP), Report(0, 1), DialBackOffer(("7.7.7.7",))])
 def test_messages_out_of_place_reset_the_stream(message) -> None:
     asking = DelegatedAsker(
         ALICE, SAME_IP, server_ip=SERVER_IP, entropy=random.Random(1).randbytes, now=0.0
     )
     asking.poll_output()
-    asking.handle_data(frame(encode_delegated_message(Offer(("7.7.7.6",)))), 0.0)
+    asking.handle_data(frame(encode_delegated_message(DialBackOffer(("7.7.7.6",)))), 0.0)
     asking.handle_data(frame(encode_delegated_message(message)), 0.0)
 
     assert outputs(asking) == (b"", ["reset 0x1004"])

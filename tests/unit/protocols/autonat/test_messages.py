@@ -29,8 +29,8 @@ V2 = [
 NONCE = bytes(range(16))
 DELEGATED = [
     delegated.Ask(SAME_IP),
-    delegated.Offer(("1.1.1.1", "2a00::1")),
-    delegated.Offer(()),
+    delegated.DialBackOffer(("1.1.1.1", "2a00::1")),
+    delegated.DialBackOffer(()),
     delegated.Choice((NONCE, None)),
     delegated.Report(1, delegated.HelperStatus.SENT),
     delegated.Report(0, 0),

@@ -14,7 +14,7 @@ from p2pnode.protocols.file_transfer.messages import (
     Digest,
     Offer,
     Reply,
-    Status,
+    TransferStatus,
     decode_digest_untrusted,
     decode_offer_untrusted,
     decode_reply_untrusted,
@@ -49,9 +49,9 @@ def test_a_digest_comes_back_as_it_was() -> None:
 def test_the_messages_are_those_of_the_spec() -> None:
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert encode_offer(Offer("a.txt", 3)).hex() == "0a05612e7478741003"
-    assert encode_reply(Reply(Status.OK)).hex() == "0864"
+    assert encode_reply(Reply(TransferStatus.OK)).hex() == "0864"
     assert encode_digest(Digest(bytes.fromhex(digest))).hex() == "0a20" + digest
-    assert encode_reply(Reply(Status.NO_SPACE, "disk full")).hex() == (
+    assert encode_reply(Reply(TransferStatus.NO_SPACE, "disk full")).hex() == (
         "08ca0112096469736b2066756c6c"
     )
 
@@ -90,7 +90,7 @@ def test_incomplete_and_oversized_messages_are_refused(
 
 def test_an_unknown_status_is_a_failure() -> None:
     assert not decode_reply_untrusted(encode_reply(Reply(777))).is_ok
-    assert decode_reply_untrusted(encode_reply(Reply(Status.OK))).is_ok
+    assert decode_reply_untrusted(encode_reply(Reply(TransferStatus.OK))).is_ok
 
 
 @pytest.mark.parametrize("decode", DECODERS)

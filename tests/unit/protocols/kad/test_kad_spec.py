@@ -1,15 +1,13 @@
 """The limits of specs/kad.md are those of the code, and its threats have tests."""
 
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 
 from p2pnode.protocols import kad
-from tests.support.spec_tables import section, tables
+from tests.support.spec_tables import constant, section, tables
 
-MODULES = {"routing_service": "p2pnode.swarm", "kad": "p2pnode.protocols"}
 TESTS = (
     Path(__file__).parent,
     Path(__file__).parents[2] / "swarm",
@@ -21,11 +19,7 @@ TESTS = (
     [(row[0].strip("`"), row[1]) for row in tables("kad.md", "Limits and timers")[0]],
 )
 def test_each_limit_has_the_value_of_the_spec(name: str, value: str) -> None:
-    module, constant = name.split(".")
-    package = MODULES.get(module, "p2pnode.protocols.kad")
-    found = getattr(importlib.import_module(f"{package}.{module}"), constant)
-
-    assert found == float(value.split()[0])
+    assert constant(name, "p2pnode.protocols.kad") == float(value.split()[0])
 
 
 def test_the_protocol_id_is_that_of_the_spec() -> None:
@@ -38,7 +32,7 @@ def test_each_threat_is_tried_by_a_test_that_exists() -> None:
         for row in tables("kad.md", "Security considerations")[0]
         for test in re.findall(r"`(test_\w+)`", row[2])
     ]
-    sources = "".join(p.read_text() for folder in TESTS for p in sorted(folder.glob("test_*.py")))
+    sources = "".join(p.read_text() for folder in TESTS for p in sorted(folder.rglob("test_*.py")))
 
     assert named
     assert [test for test in named if f"def {test}(" not in sources] == []

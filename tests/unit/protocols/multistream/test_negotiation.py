@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import pytest
 
 from p2pnode.errors import LocalProtocolError
-from p2pnode.protocols.multistream import Agreed, Failed, Initiator, Outcome, Refused, Responder
+from p2pnode.protocols.multistream import (
+    Agreed,
+    Failed,
+    Initiator,
+    Outcome,
+    ProposalRefused,
+    Responder,
+)
 from p2pnode.protocols.multistream.messages import MAX_MESSAGE_SIZE, encode_message
 from p2pnode.protocols.multistream.negotiation import MAX_PROPOSALS
 
@@ -49,7 +56,7 @@ def test_the_responder_echoes_what_it_speaks() -> None:
     [
         (["/a"], ["/a"], Agreed("/a", b""), Agreed("/a", b"")),
         (["/b", "/a"], ["/a"], Agreed("/a", b""), Agreed("/a", b"")),
-        (["/b", "/c"], ["/a"], Refused(("/b", "/c")), None),
+        (["/b", "/c"], ["/a"], ProposalRefused(("/b", "/c")), None),
     ],
 )
 def test_both_sides_come_to_the_same_end(

@@ -1,20 +1,14 @@
 """The limits of specs/nat_behaviour.md are those of the code, and its threats have tests."""
 
-import importlib
 import re
 from pathlib import Path
 
 import pytest
 
 from p2pnode.protocols import nat_behaviour
-from tests.support.spec_tables import section, tables
+from tests.support.spec_tables import constant, section, tables
 
 SPEC = "nat_behaviour.md"
-MODULES = {
-    "messages": "p2pnode.protocols.nat_behaviour",
-    "dialogue": "p2pnode.protocols.nat_behaviour",
-    "nat_behaviour": "p2pnode.protocols",
-}
 TESTS = (Path(__file__).parent, Path(__file__).parents[2] / "swarm")
 
 
@@ -23,11 +17,7 @@ TESTS = (Path(__file__).parent, Path(__file__).parents[2] / "swarm")
     [(row[0].strip("`"), row[1]) for row in tables(SPEC, "Limits and timers")[0]],
 )
 def test_each_limit_has_the_value_of_the_spec(name: str, value: str) -> None:
-    module, constant = name.split(".")
-    package = MODULES.get(module, "p2pnode.swarm")
-    found = getattr(importlib.import_module(f"{package}.{module}"), constant)
-
-    assert found == float(value.split()[0])
+    assert constant(name, "p2pnode.protocols.nat_behaviour") == float(value.split()[0])
 
 
 def test_the_protocol_id_is_that_of_the_spec() -> None:
@@ -40,7 +30,7 @@ def test_each_threat_is_tried_by_a_test_that_exists() -> None:
         for row in tables(SPEC, "Security considerations")[0]
         for test in re.findall(r"`(test_\w+)`", row[2])
     ]
-    sources = "".join(p.read_text() for folder in TESTS for p in sorted(folder.glob("test_*.py")))
+    sources = "".join(p.read_text() for folder in TESTS for p in sorted(folder.rglob("test_*.py")))
 
     assert named
     assert [test for test in named if f"def {test}(" not in sources] == []

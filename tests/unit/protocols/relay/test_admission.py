@@ -3,12 +3,12 @@
 import pytest
 
 from p2pnode.clock import UnixTime
+from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.admission import (
     Admitted,
     CircuitAdmission,
     Client,
-    ConnectionKey,
     Granted,
     Refused,
     ReservationEnded,
@@ -30,7 +30,7 @@ def table(limits: RelayLimits | None = None, access: AccessList | None = None) -
 def client(
     index: int, ip: str = "", *, connection: int | None = None, is_relayed: bool = False
 ) -> Client:
-    key = ConnectionKey(index if connection is None else connection)
+    key = ConnectionHandle(index if connection is None else connection)
     return Client(peer_id(index), key, ip or f"1.2.3.{index}", is_relayed)
 
 
@@ -77,10 +77,10 @@ def test_a_reservation_goes_with_its_newest_connection() -> None:
     reservations.reserve(client(1, connection=10), 0.0)
     reservations.reserve(client(1, connection=11), 1.0)
 
-    reservations.handle_disconnected(ConnectionKey(10))
+    reservations.handle_disconnected(ConnectionHandle(10))
     assert reservations.connection_of(PEERS[1], 2.0) == 11
 
-    reservations.handle_disconnected(ConnectionKey(11))
+    reservations.handle_disconnected(ConnectionHandle(11))
     assert reservations.connection_of(PEERS[1], 2.0) is None
     assert reservations.poll_events() == [ReservationEnded(PEERS[1], "the connection was lost")]
 
@@ -111,7 +111,7 @@ def test_reservations_are_bounded_in_all_and_by_network() -> None:
     # A refresh, also from another address, needs no further place.
     assert status(reservations.reserve(client(0, ips[0]), 1.0)) is None
     assert status(reservations.reserve(client(0, "7.7.7.7"), 2.0)) is None
-    reservations.handle_disconnected(ConnectionKey(3))
+    reservations.handle_disconnected(ConnectionHandle(3))
     assert status(reservations.reserve(client(2, ips[2]), 3.0)) is None
 
 
@@ -149,7 +149,7 @@ def test_circuits_are_bounded_in_all_by_peer_and_by_network() -> None:
 def test_a_circuit_needs_a_reservation_of_its_target() -> None:
     circuits, reservations = admission()
     assert status(circuits.admit(client(0), peer_id("stranger"), 0.0)) == 204
-    reservations.handle_disconnected(ConnectionKey(1))
+    reservations.handle_disconnected(ConnectionHandle(1))
     assert status(circuits.admit(client(0), PEERS[1], 0.0)) == 204
     assert status(circuits.admit(client(0), PEERS[2], 3600.0)) == 204
 

@@ -18,7 +18,7 @@ from p2pnode.protocols.relay.auto_relay import (
     AutoRelay,
     Command,
     FindCandidates,
-    Probe,
+    ProbeRelay,
     Release,
     Reserve,
     relay_network,
@@ -55,7 +55,7 @@ def run_to(auto: AutoRelay, end: float, alive: tuple[object, ...] = ()) -> list[
         auto.handle_timeout(deadline.at)
         for command in auto.poll_commands():
             commands.append(command)
-            if isinstance(command, Probe) and command.relay in alive:
+            if isinstance(command, ProbeRelay) and command.relay in alive:
                 auto.handle_alive(command.relay, deadline.at)
     return commands
 
@@ -121,7 +121,7 @@ def test_reservations_are_refreshed_early_and_not_at_the_same_moment() -> None:
         auto.handle_timeout(deadline.at)
         for command in auto.poll_commands():
             match command:
-                case Probe(relay):
+                case ProbeRelay(relay):
                     auto.handle_alive(relay, deadline.at)
                 case Reserve(relay):
                     moments[relay] = deadline.at
@@ -147,7 +147,7 @@ def test_a_refresh_that_fails_is_tried_again_while_the_reservation_lasts() -> No
         assert deadline is not None
         auto.handle_timeout(deadline.at)
         for command in auto.poll_commands():
-            if isinstance(command, Probe):
+            if isinstance(command, ProbeRelay):
                 auto.handle_alive(A, deadline.at)
             elif isinstance(command, Reserve):
                 moments.append(deadline.at)
@@ -164,7 +164,7 @@ def test_a_silent_relay_is_given_up_in_15_seconds_and_the_other_one_is_there() -
     auto = settled()
     commands = run_to(auto, 14.5, alive=(B,))
 
-    assert commands.count(Probe(A)) == 3
+    assert commands.count(ProbeRelay(A)) == 3
     assert commands[-2:] == [Reserve(C), Advertise((B,))]
     assert auto.relays == (B,)
     auto.handle_granted(C, 3600.0, 14.6)
@@ -175,7 +175,7 @@ def test_a_silent_relay_is_given_up_in_15_seconds_and_the_other_one_is_there() -
 def test_a_relay_that_answers_stays() -> None:
     auto = settled()
     commands = run_to(auto, 300.0, alive=(A, B))
-    assert set(map(type, commands)) == {Probe}
+    assert set(map(type, commands)) == {ProbeRelay}
     assert auto.relays == (A, B)
 
 

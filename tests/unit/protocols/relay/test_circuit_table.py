@@ -7,9 +7,8 @@ from random import Random
 import pytest
 
 from p2pnode.clock import UnixTime
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import ConnectionHandle, Ecn, Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.relay.accounting import MonthlyVolume, PeerUsage, Traffic
-from p2pnode.protocols.relay.admission import ConnectionKey
 from p2pnode.protocols.relay.circuit import (
     PENDING_TIMEOUT,
     CircuitClosed,
@@ -44,7 +43,7 @@ def new_table(limits: RelayLimits = UNLIMITED, *, used: int = 0) -> CircuitTable
 
 def leg(index: int) -> Leg:
     ip = f"1.0.{index // 250}.{index % 250 + 1}"
-    return Leg(peer_id(index), ConnectionKey(index), SOCKET, "10.0.0.1", UdpAddr(ip, 4001))
+    return Leg(peer_id(index), ConnectionHandle(index), SOCKET, "10.0.0.1", UdpAddr(ip, 4001))
 
 
 def receive_id(index: int) -> bytes:
@@ -153,7 +152,7 @@ def test_a_circuit_follows_the_hop_connections_path_only() -> None:
     forged = received(1, packet(offer.source_id, b"x"))._replace(remote=moved)
     assert send(table, 0.0, forged) == []
 
-    table.handle_moved(ConnectionKey(1), SocketId(3), None, moved)
+    table.handle_moved(ConnectionHandle(1), SocketId(3), None, moved)
     (there,) = send(table, 0.0, forged._replace(socket=SocketId(3)))
     (back,) = send(table, 0.0, received(2, packet(offer.target_id, b"y")))
 
@@ -167,7 +166,7 @@ def test_circuits_end_with_the_connection_of_either_end() -> None:
     first, second = connect(table, 1, 2), connect(table, 3, 1)
     kept = connect(table, 2, 3)
     table.handle_received([received(1, packet(first.source_id, b"waits"))], 0.0)
-    table.handle_disconnected(ConnectionKey(1))
+    table.handle_disconnected(ConnectionHandle(1))
     table.close(first.key, "again")
 
     assert [event.key for event in table.poll_events()] == [first.key, second.key]

@@ -1,6 +1,5 @@
 """The tables of specs/relay.md that several modules share."""
 
-import importlib
 import re
 
 import pytest
@@ -12,9 +11,6 @@ from p2pnode.protocols.relay.messages import Limit, Status
 from tests.support import spec_tables
 
 UNITS = {"": 1.0, "s": 1.0, "h": 3600.0, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
-
-PACKAGES = {"splice": "p2pnode.swarm", "rate_limit": "p2pnode"}
-"""Where the modules are that are not the relay protocol's own."""
 
 
 def number(text: str) -> float:
@@ -34,10 +30,7 @@ def test_the_presets_are_the_specs() -> None:
 
 def test_the_constants_are_the_specs() -> None:
     for name, value, _source in spec_tables.tables("relay.md", "Limits and timers")[1]:
-        module, constant = name.strip("`").split(".")
-        package = PACKAGES.get(module, "p2pnode.protocols.relay")
-        found = getattr(importlib.import_module(f"{package}.{module}"), constant)
-        assert found == number(value), name
+        assert spec_tables.constant(name, "p2pnode.protocols.relay") == number(value), name
 
 
 def test_the_statuses_are_the_specs() -> None:

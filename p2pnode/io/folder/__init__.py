@@ -1,0 +1,1 @@
+"""The data folder: the key, the lock, files that are whole or not there."""

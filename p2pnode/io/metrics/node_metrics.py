@@ -1,0 +1,278 @@
+"""What the metrics say of a node: a `MetricsSource` that counts events and looks at the swarm.
+
+Rule: events are counted from the moment that metrics are served; the words of a label are this
+program's own, never a peer's.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import Final, Literal, TypeAlias, TypeVar
+
+from p2pnode.clock import Instant
+from p2pnode.errors import DialTimeout, HandshakeError, P2PNodeError, PeerIdMismatch
+from p2pnode.identity.peer_multiaddr import circuit_addr
+from p2pnode.io.metrics.facts import (
+    DIAL_BOUNDS,
+    DURATION_BOUNDS,
+    HANDSHAKE_BOUNDS,
+    AutonatFacts,
+    ConnectionLabels,
+    Direction,
+    Histogram,
+    IpVersion,
+    NodeFacts,
+    OwnRelayFacts,
+    PathKind,
+    PunchFacts,
+    RelayFacts,
+)
+from p2pnode.io.node.connection_info import path_kind
+from p2pnode.protocols.autonat import DialStatus, Method, ResponseStatus, StatusV1
+from p2pnode.protocols.relay import Status
+from p2pnode.protocols.relay.auto_relay import WANTED_RELAYS
+from p2pnode.swarm import Swarm, events
+from p2pnode.swarm.config import DEFAULT_AGENT_VERSION
+from p2pnode.swarm.events import SwarmEvent
+from p2pnode.wire.multiaddr import Code, Multiaddr, components
+
+_METHODS: Final[dict[Method, Literal["v1", "v2", "delegated"]]] = {
+    Method.V1: "v1",
+    Method.V2: "v2",
+    Method.DELEGATED: "delegated",
+}
+_FAMILIES: Final[dict[int | None, IpVersion]] = {Code.IP4: "ip4", Code.IP6: "ip6"}
+_ERRORS: Final = (
+    (PeerIdMismatch, "peer id mismatch"),
+    (HandshakeError, "handshake failed"),
+    (DialTimeout, "timeout"),
+)
+"""Go-libp2p's words where it has one."""
+_Number = TypeVar("_Number", bound=int)
+Outcome: TypeAlias = Literal["success", "failed"]
+Side: TypeAlias = Literal["initiator", "receiver"]
+
+
+class NodeFactsSource:
+    """A `MetricsSource`; `count` is to be told every event of the swarm."""
+
+    def __init__(self, swarm: Swarm, clock: Callable[[], Instant]) -> None:
+        self._swarm = swarm
+        self._clock = clock
+        self._opened: Counter[ConnectionLabels] = Counter()
+        self._closed: Counter[ConnectionLabels] = Counter()
+        self._durations: dict[ConnectionLabels, Histogram] = {}
+        self._since: dict[int, tuple[ConnectionLabels, float]] = {}
+        self._handshakes: dict[tuple[PathKind, IpVersion], Histogram] = {}
+        self._dials: dict[tuple[Outcome, int], Histogram] = {}
+        self._dial_errors: Counter[tuple[PathKind, str, IpVersion]] = Counter()
+        self._path_changes: Counter[tuple[PathKind, str]] = Counter()
+        self._observations: Counter[str] = Counter()
+        self._identified = 0
+        self._strategies: Counter[tuple[str, Outcome]] = Counter()
+        self._rounds: Counter[tuple[Side, int, str]] = Counter()
+        self._reversals: Counter[Outcome] = Counter()
+        self._relay_updates = 0
+        self._forwarded = self._received = 0
+
+    def metric_facts(self) -> NodeFacts:
+        """Returns the facts as they are now."""
+        swarm = self._swarm
+        identify, counted = swarm.services.identify, swarm.byte_counts
+        return NodeFacts(
+            version=DEFAULT_AGENT_VERSION.partition("/")[2],
+            connections=Counter(
+                (_direction(c.is_initiator), path_kind(c.route))
+                for c in swarm.connections.values()
+                if not c.is_closed
+            ),
+            connections_opened=self._opened,
+            connections_closed=self._closed,
+            connection_durations=self._durations,
+            handshake_times=self._handshakes,
+            dial_errors=self._dial_errors,
+            dial_times=self._dials,
+            streams={
+                (protocol, _direction(not is_inbound)): count
+                for (protocol, is_inbound), count in swarm.streams.open_streams().items()
+            },
+            sent_bytes={"direct": counted.sent_directly, "relayed": counted.sent_relayed},
+            received_bytes={
+                "direct": counted.received_directly,
+                "relayed": counted.received_relayed,
+            },
+            path_changes=self._path_changes,
+            identifies={"outbound": self._identified, "inbound": identify.answered},
+            identify_pushes={
+                "outbound": identify.pushes_sent,
+                "inbound": identify.pushes_received,
+            },
+            protocols=len(swarm.protocols),
+            advertised=len(swarm.advertised_addresses()),
+            observations=self._observations,
+            autonat=self._autonat_facts(),
+            own_relays=self._own_relay_facts(),
+            relay=self._relay_facts(),
+            punches=PunchFacts(
+                direct_dials=self._reversals, rounds=self._rounds, strategies=self._strategies
+            ),
+        )
+
+    # events
+
+    def count(self, event: SwarmEvent) -> None:
+        """Something has happened just now."""
+        now = self._clock()
+        match event:
+            case events.ConnectionEstablished(connection, _, is_initiator, route, seconds):
+                version: IpVersion = "ip6" if route.remote.is_ipv6 else "ip4"
+                labels = ConnectionLabels(_direction(is_initiator), path_kind(route), version)
+                self._opened[labels] += 1
+                self._since[connection] = labels, now
+                key = labels.path, version
+                self._handshakes.setdefault(key, Histogram(HANDSHAKE_BOUNDS)).observe(seconds)
+            case events.DialEnded(is_success, seconds, tried, attempts):
+                dial = _outcome(is_success), tried
+                self._dials.setdefault(dial, Histogram(DIAL_BOUNDS)).observe(seconds)
+                for address, error in attempts:
+                    kind: PathKind = "direct" if circuit_addr(address) is None else "relayed"
+                    version = _ip_version(address)
+                    if kind == "relayed" or version != "unknown":  # else it was a mere peer id
+                        self._dial_errors[kind, _error_word(error), version] += 1
+            case events.ConnectionClosed(connection):
+                known = self._since.pop(connection, None)
+                if known is not None:
+                    labels, since = known
+                    self._closed[labels] += 1
+                    histogram = self._durations.setdefault(labels, Histogram(DURATION_BOUNDS))
+                    histogram.observe(now - since)
+            case events.PathChanged(_, _, route):
+                kind = path_kind(route)
+                why = "a direct path works" if kind == "direct" else "no direct path works"
+                self._path_changes[kind, why] += 1
+            case events.AddressObserved(_, _, disposition):
+                self._observations[disposition.name] += 1
+            case events.PeerIdentified():
+                self._identified += 1
+            case events.ReservationsChanged():
+                self._relay_updates += 1
+            case events.ReversalEnded(_, is_direct):
+                self._reversals[_outcome(is_direct)] += 1
+            case events.PunchEnded(_, _, number, strategy, is_direct, _, is_initiator):
+                side: Side = "initiator" if is_initiator else "receiver"
+                self._rounds[side, number, _outcome(is_direct)] += 1
+                self._strategies[strategy, _outcome(is_direct)] += 1
+            case _:
+                pass
+
+    # facts of the swarm
+
+    def _autonat_facts(self) -> AutonatFacts:
+        now, client = self._clock(), self._swarm.autonat_client
+        overall, verdicts = client.overall(now), client.verdicts(now)
+        confidences = [v.confidence for _, v in verdicts if v.reachability is overall]
+        server = self._swarm.services.autonat_server
+        v1_sent: Counter[str] = Counter()
+        v1_refused: Counter[str] = Counter()
+        for (status, why), count in server.v1_answers.items():
+            v1_sent[_name(StatusV1, status)] += count
+            if status == StatusV1.E_DIAL_REFUSED:
+                v1_refused[why] += count
+        return AutonatFacts(
+            reachability=overall.value,
+            confidence=max(confidences, default=0),
+            addresses=Counter(
+                (verdict.reachability.value, _ip_version(address)) for address, verdict in verdicts
+            ),
+            v1_received=_by_name(StatusV1, client.v1_answers),
+            v1_sent=v1_sent,
+            v1_refused=v1_refused,
+            v2_requests={
+                "success": client.v2_dialogues[True],
+                "failure": client.v2_dialogues[False],
+            },
+            v2_served={
+                (
+                    _name(ResponseStatus, answer.status),
+                    _name(DialStatus, answer.dial_status),
+                    answer.needed_data,
+                    _FAMILIES.get(answer.family, "unknown"),
+                ): count
+                for answer, count in server.v2_answers.items()
+            },
+            probes={
+                (_METHODS[method], "reached" if is_heard else "not reached"): count
+                for (method, is_heard), count in client.evidence.items()
+            },
+        )
+
+    def _own_relay_facts(self) -> OwnRelayFacts:
+        client = self._swarm.relay_client
+        held = len(client.reservations())
+        return OwnRelayFacts(
+            is_active=held > 0,
+            held=held,
+            wanted=WANTED_RELAYS,
+            addresses=len(client.addresses()),
+            opened=client.granted,
+            closed=max(0, client.granted - held),
+            answers={
+                ("refresh" if is_renewal else "new", _name(Status, status)): count
+                for (is_renewal, status), count in client.answers.items()
+            },
+            address_updates=self._relay_updates,
+        )
+
+    def _relay_facts(self) -> RelayFacts:
+        server = self._swarm.relay_server
+        usage = server.usage().values()
+        # Peers of long ago are forgotten one by one: a total does not fall for that.
+        self._forwarded = max(self._forwarded, sum(u.sent.forwarded_bytes for u in usage))
+        self._received = max(self._received, sum(u.sent.received_bytes for u in usage))
+        held = len(server.reservations())
+        granted = server.reservation_answers.get(Status.OK, 0)
+        opened = server.circuit_answers.get(Status.OK, 0)
+        return RelayFacts(
+            is_active=server.is_serving,
+            reservations=held,
+            reservation_steps={
+                "opened": granted - server.renewals,
+                "renewed": server.renewals,
+                "closed": granted - server.renewals - held,
+            },
+            circuit_steps={"opened": opened, "closed": server.circuits_closed},
+            circuits=server.circuits,
+            reserve_answers=_by_name(Status, server.reservation_answers),
+            connect_answers=_by_name(Status, server.circuit_answers),
+            received_bytes=self._received,
+            forwarded_bytes=self._forwarded,
+            month_bytes=server.volume.used,
+        )
+
+
+def _direction(is_initiator: bool) -> Direction:
+    return "outbound" if is_initiator else "inbound"
+
+
+def _outcome(is_success: bool) -> Outcome:
+    return "success" if is_success else "failed"
+
+
+def _ip_version(address: Multiaddr) -> IpVersion:
+    return _FAMILIES.get(components(address)[0].code, "unknown")
+
+
+def _error_word(error: P2PNodeError) -> str:
+    return next((word for kind, word in _ERRORS if isinstance(error, kind)), "other")
+
+
+def _name(kind: type[IntEnum], number: int | None) -> str:
+    """Returns the name of a status; what this revision does not know has none."""
+    return next((each.name for each in kind if each == number), "")
+
+
+def _by_name(kind: type[IntEnum], answers: Mapping[_Number, int]) -> dict[str, int]:
+    sums: Counter[str] = Counter()
+    for number, count in answers.items():
+        sums[_name(kind, number)] += count
+    return sums

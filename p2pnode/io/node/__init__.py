@@ -1,0 +1,1 @@
+"""`Node`: the face of the library, and what it is made of."""

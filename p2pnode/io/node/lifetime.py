@@ -1,0 +1,227 @@
+"""Opens a node, keeps it running and ends it: `open_node`.
+
+Rule: whatever ends the block, peers are told before the sockets close, and that takes no time; what
+the block raised comes out as it is, not in a group.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Unpack, cast
+
+import trio
+
+from p2pnode.clock import UnixTime
+from p2pnode.entropy import Entropy
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.io.control.server import serve_control
+from p2pnode.io.dial_target import DialTarget
+from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder, choose_free_port
+from p2pnode.io.interfaces import (
+    InterfaceAddress,
+    read_interfaces,
+    usable_ips,
+    watch_interfaces,
+)
+from p2pnode.io.listening import (
+    NodeSocket,
+    open_all_interfaces,
+    open_probe_sockets,
+    open_sockets,
+)
+from p2pnode.io.node.bootstrap import bootstrap_targets, keep_all_connected
+from p2pnode.io.node.config import NodeConfig, NodeSettings
+from p2pnode.io.node.node import Node
+from p2pnode.io.os_entropy import os_entropy, os_rng
+from p2pnode.io.store.memory import VOLUME_INTERVAL, Memory
+from p2pnode.io.store.records import Loaded, network_fingerprint
+from p2pnode.io.store.store import Store
+from p2pnode.io.trace_files import TraceFiles
+from p2pnode.swarm import Swarm, SwarmConfig
+
+
+@asynccontextmanager
+async def open_node(
+    config: NodeConfig | None = None, **settings: Unpack[NodeSettings]
+) -> AsyncGenerator[Node, None]:
+    """Yields a running node.  The settings are the fields of NodeConfig, and count before it.
+
+    Raises ListenError, AddressError, DataFolderError or KeyFileError.
+    """
+    config = replace(config or NodeConfig(), **settings)
+    with ExitStack() as stack:
+        parts = _prepare(config, stack)
+        async with run_node(parts) as node:
+            yield node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """What a node is made of: all that it needs of the machine."""
+
+    identity: PrivateKey
+    secret: bytes
+    """For stateless resets."""
+    config: SwarmConfig
+    sockets: list[NodeSocket]
+    probe_sockets: Sequence[NodeSocket] = ()
+    """For dial-backs."""
+    bootstrap: Sequence[DialTarget] = ()
+    interfaces: tuple[InterfaceAddress, ...]
+    watches_interfaces: bool = True
+    control_path: Path | None = None
+    store: Store | None = None
+    """Where the node keeps what it learns; None for a node that forgets."""
+    entropy: Entropy = os_entropy
+    rng: Random
+    unix_now: UnixTime
+    key_log: Path | None = None
+    qlog_dir: Path | None = None
+
+
+@asynccontextmanager
+async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
+    """Yields a node made of these parts, until the block ends."""
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            node = _make_node(parts, nursery)
+            nursery.start_soon(node.engine.driver.run)
+            traces = TraceFiles(node.engine.swarm, parts.key_log, parts.qlog_dir)
+            if parts.key_log or parts.qlog_dir:
+                nursery.start_soon(traces.run)
+            if parts.watches_interfaces:
+                nursery.start_soon(_watch_interfaces, node, parts.interfaces)
+            if node.memory is not None:
+                nursery.start_soon(_note_volume, node, node.memory)
+            try:
+                if parts.control_path is not None:
+                    await nursery.start(serve_control, node, parts.control_path)
+                if parts.bootstrap:  # last: who subscribes to events at once shall miss none of it
+                    nursery.start_soon(keep_all_connected, node, parts.bootstrap)
+                yield node
+            finally:
+                nursery.cancel_scope.cancel()
+                node.close()
+                if node.memory is not None:
+                    node.memory.note_volume(node.engine.swarm)
+                traces.flush()
+    except BaseExceptionGroup as group:
+        failure = _unwrapped(group)
+    if failure is not None:
+        raise failure
+
+
+def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
+    """Takes what the node needs; `stack` gives it back."""
+    rng = os_rng()
+    bootstrap = bootstrap_targets(config.bootstrap)  # what is wrong with them is told first
+    identity, secret = config.identity, os_entropy(RESET_SECRET_SIZE)
+    folder: DataFolder | None = None
+    store: Store | None = None
+    if config.data_folder is not None:
+        folder = DataFolder(config.data_folder)
+        stack.enter_context(folder.locked())
+        identity = identity or folder.load_or_create_key(os_entropy)
+        secret = folder.load_or_create_reset_secret(os_entropy)
+        store = Store(folder.path)
+        stack.callback(store.close)
+    if config.listen is None:
+        port = choose_free_port(rng) if folder is None else folder.load_or_choose_port(rng)
+        sockets = open_all_interfaces(port, stack)
+    else:
+        sockets = open_sockets(config.listen, stack)
+    return NodeParts(
+        identity=identity or PrivateKey.generate(os_entropy),
+        secret=secret,
+        config=_swarm_config(config),
+        sockets=sockets,
+        probe_sockets=open_probe_sockets(sockets, stack),
+        bootstrap=bootstrap,
+        interfaces=read_interfaces(),
+        control_path=folder.control_socket if folder and config.control_socket else None,
+        store=store,
+        rng=rng,
+        unix_now=UnixTime(time.time()),
+        key_log=config.key_log,
+        qlog_dir=config.qlog_dir,
+    )
+
+
+def _swarm_config(config: NodeConfig) -> SwarmConfig:
+    transport = replace(
+        config.transport, key_log=config.key_log is not None, qlog=config.qlog_dir is not None
+    )
+    return SwarmConfig(
+        agent_version=config.agent_version,
+        transport=transport,
+        relay_mode=config.relay_mode,
+        relay_limits=config.relay_limits,
+        relay_access=config.relay_access,
+    )
+
+
+def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
+    now = trio.current_time()
+    memory, loaded, config = None, Loaded(), parts.config
+    if parts.store is not None:
+        fingerprint = network_fingerprint(usable_ips(parts.interfaces))
+        memory = Memory(parts.store, fingerprint, parts.unix_now - now)
+        loaded = memory.load(parts.unix_now)
+        for volume in loaded.volumes[-1:]:
+            config = replace(config, relayed_month=volume.month, relayed_bytes=volume.used)
+    swarm = Swarm(
+        parts.identity,
+        config=config,
+        secret=parts.secret,
+        entropy=parts.entropy,
+        rng=parts.rng,
+        now=now,
+        unix_now=parts.unix_now,
+    )
+    node = Node(swarm, nursery, memory)
+    swarm.handle_interfaces_changed(usable_ips(parts.interfaces), now)
+    for sock, local, is_listening in parts.sockets:
+        node.engine.driver.add_socket(sock)
+        swarm.add_socket(sock.socket_id, local, now, is_listening=is_listening)
+    for sock, local, _ in parts.probe_sockets:
+        node.engine.driver.add_socket(sock)
+        swarm.add_probe_socket(sock.socket_id, local)
+    if memory is not None:
+        memory.restore(loaded, swarm, now)
+    swarm.poll_events()  # nobody could have subscribed yet
+    return node
+
+
+async def _watch_interfaces(node: Node, known: tuple[InterfaceAddress, ...]) -> None:
+    engine = node.engine
+
+    def on_change(interfaces: tuple[InterfaceAddress, ...]) -> None:
+        if node.memory is not None:
+            node.memory.fingerprint = network_fingerprint(usable_ips(interfaces))
+        engine.swarm.handle_interfaces_changed(usable_ips(interfaces), engine.now)
+        engine.wake()
+
+    def on_resume(_slept: float) -> None:
+        engine.swarm.revalidate(engine.now)
+        engine.wake()
+
+    await watch_interfaces(on_change, on_resume, known=known)
+
+
+async def _note_volume(node: Node, memory: Memory) -> None:
+    while True:
+        await trio.sleep(VOLUME_INTERVAL)
+        memory.note_volume(node.engine.swarm)
+
+
+def _unwrapped(failure: BaseException) -> BaseException:
+    """Returns the only exception inside of groups, or the group that has several."""
+    if not isinstance(failure, BaseExceptionGroup):
+        return failure
+    group = cast("BaseExceptionGroup[BaseException]", failure)
+    inside = list(group.exceptions)
+    return group if len(inside) > 1 else _unwrapped(inside[0])

@@ -1,0 +1,76 @@
+"""What a node knows of itself at one moment, for `p2pnode status`: facts of the swarm's parts."""
+
+from typing import NamedTuple
+
+from p2pnode.clock import Instant
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.io.node.connection_info import ConnectionInfo, connection_info
+from p2pnode.protocols.autonat import Reachability
+from p2pnode.swarm import Swarm
+from p2pnode.swarm.services.relay.server import Relaying
+from p2pnode.wire.ip_ranges import IpScope
+from p2pnode.wire.multiaddr import Multiaddr, multiaddr_scope
+
+
+class AddressStatus(NamedTuple):
+    """One address that this node might be reached at, without a relay."""
+
+    address: Multiaddr
+    verdict: Reachability
+    """Whether strangers reach it; what is in no public range, none does."""
+    observers: int
+    """Independent groups of peers that see this node there."""
+
+
+class RelayStatus(NamedTuple):
+    """A relay that this node is reached through."""
+
+    peer_id: PeerId
+    expires_in: float
+    """Seconds until its reservation ends, unless it is renewed."""
+
+
+class NodeStatus(NamedTuple):
+    """Everything."""
+
+    peer_id: PeerId
+    reachability: Reachability
+    addresses: tuple[AddressStatus, ...]
+    relays: tuple[RelayStatus, ...]
+    connections: tuple[ConnectionInfo, ...]
+    relaying: tuple[Relaying, ...]
+
+
+def node_status(swarm: Swarm, now: Instant) -> NodeStatus:
+    """Returns the status now."""
+    best = [pooled[0].handle for pooled in swarm.pool.peers().values() if pooled]
+    infos = (connection_info(swarm, handle) for handle in best)
+    return NodeStatus(
+        peer_id=swarm.peer_id,
+        reachability=swarm.autonat_client.overall(now),
+        addresses=_addresses(swarm, now),
+        relays=tuple(
+            RelayStatus(relay, max(0.0, end - now))
+            for relay, end in swarm.relay_client.reservations()
+        ),
+        connections=tuple(info for info in infos if info is not None),
+        relaying=swarm.relay_server.relaying(),
+    )
+
+
+def _addresses(swarm: Swarm, now: Instant) -> tuple[AddressStatus, ...]:
+    """Those that AutoNAT asks about first, the best ones at the top; then where we listen."""
+    observers: dict[Multiaddr, int] = {}
+    for report in swarm.observed.snapshot(now):
+        for seen in report.addresses:
+            address = udp_noise_multiaddr(seen.address)
+            observers[address] = max(seen.observers, observers.get(address, 0))
+    verdicts = {address: v.reachability for address, v in swarm.autonat_client.verdicts(now)}
+    for address in (*observers, *swarm.listen_addresses()):
+        is_public = multiaddr_scope(address) is IpScope.PUBLIC
+        verdicts.setdefault(address, Reachability.UNKNOWN if is_public else Reachability.PRIVATE)
+    return tuple(
+        AddressStatus(address, verdict, observers.get(address, 0))
+        for address, verdict in verdicts.items()
+    )

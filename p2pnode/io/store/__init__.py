@@ -1,0 +1,1 @@
+"""What a node keeps over a restart: specs/store.md."""

@@ -1,0 +1,184 @@
+"""What a node learned, kept over a restart: between the swarm's facts and the store's records.
+
+Rules: what an event reports is committed before the event is told to anybody; what was stored is
+history: good for dials, and as evidence only in the network that it is from, until there is fresh.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from p2pnode.clock import Instant, UnixTime
+from p2pnode.errors import P2PNodeError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.io.store.records import (
+    MAX_TEXT_SIZE,
+    AddressRecord,
+    EvidenceRecord,
+    Loaded,
+    Record,
+    RelayRecord,
+    TokenRecord,
+    VolumeRecord,
+)
+from p2pnode.io.store.store import Store
+from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.protocols.autonat import Evidence, Prober, Verdict
+from p2pnode.protocols.relay import relay_network
+from p2pnode.swarm import Swarm, events
+from p2pnode.swarm.address_book import AddressSource
+from p2pnode.swarm.events import SwarmEvent
+from p2pnode.transport.token import ADDRESS_LIFETIME
+from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+
+VOLUME_INTERVAL: Final = 60.0
+"""seconds between two notes of the relayed volume; chosen: a crash forgets a minute of it"""
+MAX_NOTED: Final = 1024
+"""records that are not written again while nothing in them changes; chosen: 200 kB"""
+REMEMBERED: Final = (
+    events.ConnectionEstablished,
+    events.PathChanged,
+    events.PeerIdentified,
+    events.ReservationsChanged,
+    events.ReachabilityChanged,
+)
+"""What `note` finds something in; the others need not be shown to it."""
+
+
+class Memory:
+    """Belongs to one node.  Never raises: a store that fails stores nothing."""
+
+    def __init__(self, store: Store, fingerprint: str, unix_offset: float) -> None:
+        """`fingerprint` is the network's; `unix_offset` Unix time less ours."""
+        self._store = store
+        self.fingerprint = fingerprint
+        self._unix_offset = unix_offset
+        self._noted: dict[Record, None] = {}
+
+    def load(self, unix_now: UnixTime) -> Loaded:
+        """Returns what was stored and has not expired."""
+        return self._store.load(unix_now, self.fingerprint)
+
+    def restore(self, loaded: Loaded, swarm: Swarm, now: Instant) -> None:
+        """Gives a swarm what was stored: addresses, tokens, relays to ask again."""
+        for record in loaded.addresses:
+            parsed = _parsed(record)
+            if parsed is not None:
+                peer_id, address, source = parsed
+                expires_at = record.expires_unix - self._unix_offset
+                swarm.book.restore(peer_id, address, source, expires_at)
+        for piece in loaded.evidence:
+            found = _evidence_of(piece, self._unix_offset)
+            if found is not None:
+                swarm.autonat_client.remember(*found)
+        for token in loaded.tokens:
+            swarm.tokens[UdpAddr(token.ip, token.port)] = token.token
+        for relay in loaded.relays:
+            relay_id = _peer_id(relay.peer)
+            if relay_id is not None and swarm.book.addresses(relay_id, now):
+                swarm.relay_client.remember(relay_id, relay.network, relay.rtt, now)
+
+    def note(self, event: SwarmEvent, swarm: Swarm, now: Instant) -> None:
+        """Commits what an event is about to report."""
+        records = [r for r in self._records(event, swarm, now) if r not in self._noted]
+        if not records:
+            return
+        self._store.write(records)
+        self._noted.update(dict.fromkeys(records))
+        while len(self._noted) > MAX_NOTED:
+            del self._noted[next(iter(self._noted))]
+
+    def note_volume(self, swarm: Swarm) -> None:
+        """Commits how much was relayed this month."""
+        volume = swarm.relay_server.volume
+        if volume.used:
+            self._store.write([VolumeRecord(volume.month, volume.used)])
+
+    def _records(self, event: SwarmEvent, swarm: Swarm, now: Instant) -> Iterator[Record]:
+        match event:
+            case events.ConnectionEstablished(_, peer_id) | events.PathChanged(_, peer_id):
+                yield from self._addresses(peer_id, swarm, now)
+            case events.PeerIdentified(connection, info):
+                yield from self._addresses(info.peer_id, swarm, now)
+                yield from self._token(connection, swarm, now)
+            case events.ReservationsChanged(relays):
+                for relay in relays:
+                    yield from self._addresses(relay, swarm, now)
+                    yield from self._relay(relay, swarm, now)
+            case events.ReachabilityChanged(_, verdicts):
+                for address, verdict in verdicts:
+                    yield from self._evidence(address, verdict)
+            case _:
+                pass
+
+    def _addresses(self, peer_id: PeerId, swarm: Swarm, now: Instant) -> Iterator[Record]:
+        for entry in swarm.book.entries(peer_id, now):
+            if entry.source is not AddressSource.HEARSAY:
+                yield AddressRecord(
+                    str(peer_id),
+                    str(entry.address),
+                    int(entry.source),
+                    round(entry.expires_at + self._unix_offset, 0),
+                )
+
+    def _token(self, connection: ConnectionHandle, swarm: Swarm, now: Instant) -> Iterator[Record]:
+        peer = swarm.facts.peer(connection)
+        token = None if peer is None else swarm.tokens.get(peer.route.remote)
+        if peer is not None and token is not None:
+            remote = peer.route.remote
+            expires = round(now + self._unix_offset + ADDRESS_LIFETIME, 0)
+            yield TokenRecord(remote.ip, remote.port, token, expires)
+
+    def _relay(self, relay: PeerId, swarm: Swarm, now: Instant) -> Iterator[Record]:
+        connection = swarm.facts.direct(relay)
+        peer = None if connection is None else swarm.facts.peer(connection)
+        if peer is not None:
+            unix_now = round(now + self._unix_offset, 0)
+            network = relay_network(peer.route.remote.ip)
+            rtt = swarm.facts.rtt(peer.connection)
+            yield RelayRecord(str(relay), network, rtt, unix_now, None, unix_now)
+
+    def _evidence(self, address: Multiaddr, verdict: Verdict) -> Iterator[Record]:
+        for piece in verdict.evidence:
+            yield EvidenceRecord(
+                self.fingerprint,
+                str(address),
+                piece.witness,
+                piece.prober.name,
+                piece.server,
+                piece.is_heard,
+                piece.detail.encode()[:MAX_TEXT_SIZE].decode(errors="ignore"),
+                round(piece.at + self._unix_offset, 3),
+            )
+
+
+def _parsed(record: AddressRecord) -> tuple[PeerId, Multiaddr, AddressSource] | None:
+    """Returns the parts of a stored address, or None where it is none: files can be edited."""
+    try:
+        return (
+            PeerId.parse(record.peer),
+            parse_multiaddr(record.address),
+            AddressSource(record.source),
+        )
+    except (P2PNodeError, ValueError):
+        return None
+
+
+def _evidence_of(record: EvidenceRecord, unix_offset: float) -> tuple[Multiaddr, Evidence] | None:
+    try:
+        return parse_multiaddr(record.address), Evidence(
+            record.at_unix - unix_offset,
+            record.is_heard,
+            Prober[record.prober],
+            record.witness,
+            record.server,
+            record.detail,
+        )
+    except (P2PNodeError, KeyError):
+        return None
+
+
+def _peer_id(text: str) -> PeerId | None:
+    try:
+        return PeerId.parse(text)
+    except P2PNodeError:
+        return None

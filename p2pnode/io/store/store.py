@@ -1,0 +1,256 @@
+"""What a node learned survives a restart: `state.db` in its data folder (specs/store.md).
+
+Rules: whatever `write` returned True for is there after a kill -9; the node writes before it
+reports.  The store never raises and never ends a node: trouble is one sentence in the log, and the
+node goes on without it.  What is loaded was true once, for peers said much of it: it is parsed as
+if it came from the network, and is history, never proof.
+
+A write takes tens of microseconds and is made where the facts arise, without a thread.
+"""
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from p2pnode.clock import UnixTime
+from p2pnode.io.store.file import (
+    MAX_PAGES,
+    UnusableFileError,
+    is_damage,
+    move_aside,
+    open_file,
+    transaction,
+)
+from p2pnode.io.store.records import (
+    CLOCK_SLACK,
+    TABLE_OF,
+    TABLES,
+    TRIM_PART,
+    Change,
+    Forget,
+    Loaded,
+    Record,
+    Table,
+    decode_row,
+    is_storable,
+)
+
+FILE_NAME: Final = "state.db"
+
+_log = logging.getLogger(__name__)
+
+
+class Store:
+    """The store of one data folder, whose lock the caller holds.  For one thread."""
+
+    def __init__(self, folder: Path, *, max_pages: int = MAX_PAGES) -> None:
+        """Opens the file, or makes it.  Blocks for a disk's time."""
+        self.path = folder / FILE_NAME
+        self._max_pages = max_pages
+        self._is_failing = False
+        self._has_begun_anew = False
+        self._rows: dict[str, int] = {}  # at most so many, by table
+        self._connection: sqlite3.Connection | None = None
+        self._connection = self._open()
+
+    @property
+    def is_storing(self) -> bool:
+        """False while nothing can be written."""
+        return self._connection is not None and not self._is_failing
+
+    def load(self, now_unix: UnixTime, fingerprint: str) -> Loaded:
+        """Returns what still counts, and of what holds in one network only that of this one.
+
+        What is too old for every network is removed.
+        """
+        if self._connection is None:
+            return Loaded()
+        loaded = Loaded()
+        try:
+            loaded = Loaded(*(self._read(table, now_unix, fingerprint) for table in TABLES))
+            self._remove_expired(self._connection, now_unix)
+        except sqlite3.Error as exc:
+            self._on_failure(exc)
+        return loaded
+
+    def write(self, batch: Sequence[Change]) -> bool:
+        """Takes the changes, in order, all of them or none; True once nothing can undo that.
+
+        Records that are out of bounds are left out.  A record takes the place of the one with the
+        same key.
+        """
+        if self._connection is None or not batch:
+            return self.is_storing
+        try:
+            self._commit(self._connection, batch)
+        except sqlite3.Error as exc:
+            return self._on_failure(exc) and self._write_again(batch)
+        if self._is_failing:
+            self._is_failing = False
+            _log.info("%s can be written again", self.path)
+        return True
+
+    def checkpoint(self) -> None:
+        """Carries the write-ahead log over into the file; may be called in any thread.
+
+        `write` does it by itself from time to time, and then waits for the disk.  A node that
+        calls this in a worker thread every minute hardly ever does.
+        """
+        if not self.is_storing:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            other = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True)
+            try:
+                other.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            finally:
+                other.close()
+
+    def close(self) -> None:
+        """Stores nothing any more.  More than once does no harm."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    # reading and writing
+
+    def _read(self, table: Table, now_unix: UnixTime, fingerprint: str) -> tuple[Any, ...]:
+        assert self._connection is not None
+        where = "1"
+        values: list[object] = []
+        if table.time is not None:
+            where = f"{table.time} > ? AND {table.time} <= ?"
+            values += [table.oldest(now_unix), now_unix + table.lies_ahead + CLOCK_SLACK]
+        if table.is_of_network:
+            where += " AND fingerprint = ?"
+            values.append(fingerprint)
+        columns = ", ".join(table.columns)
+        sql = f"SELECT {columns} FROM {table.name} WHERE {where} ORDER BY rowid"  # noqa: S608
+        rows = self._connection.execute(sql, values).fetchall()
+        decoded = (decode_row(table, row) for row in rows)
+        return tuple(record for record in decoded if record is not None)
+
+    def _remove_expired(self, connection: sqlite3.Connection, now_unix: UnixTime) -> None:
+        # What lies too far ahead stays: perhaps it is the clock of now that is wrong.
+        with transaction(connection):
+            for table in TABLES:
+                if table.time is not None:
+                    sql = f"DELETE FROM {table.name} WHERE {table.time} <= ?"  # noqa: S608
+                    connection.execute(sql, (table.oldest(now_unix),))
+
+    def _commit(self, connection: sqlite3.Connection, batch: Sequence[Change]) -> None:
+        rows = dict(self._rows)
+        with transaction(connection):
+            for change in batch:
+                if isinstance(change, Forget):
+                    _delete(connection, change.record)
+                elif is_storable(change):
+                    _insert(connection, change)
+                    rows[TABLE_OF[type(change)].name] += 1
+                else:
+                    _log.debug("not stored, because it is out of bounds: %r", change)
+            for table in TABLES:
+                if rows[table.name] > table.max_rows + table.max_rows // TRIM_PART:
+                    rows[table.name] = _trim(connection, table)
+        self._rows = rows
+
+    def _write_again(self, batch: Sequence[Change]) -> bool:
+        """Into the file that took the place of a damaged one."""
+        assert self._connection is not None
+        try:
+            self._commit(self._connection, batch)
+        except sqlite3.Error as exc:
+            self._give_up(str(exc))
+            return False
+        return True
+
+    # trouble
+
+    def _open(self) -> sqlite3.Connection | None:
+        try:
+            try:
+                connection = open_file(self.path, self._max_pages)
+            except UnusableFileError as exc:
+                aside = move_aside(self.path, exc.suffix)
+                connection = open_file(self.path, self._max_pages)
+                _log.warning(
+                    "%s %s; it is %s now, and this node begins to learn anew",
+                    self.path,
+                    exc,
+                    aside.name,
+                )
+            self._rows = {table.name: _count(connection, table) for table in TABLES}
+        except (UnusableFileError, sqlite3.Error, OSError) as exc:
+            self._give_up(str(exc))
+            return None
+        return connection
+
+    def _on_failure(self, exc: sqlite3.Error) -> bool:
+        """Returns True where a new file stands ready in place of a damaged one."""
+        assert self._connection is not None
+        if is_damage(exc):
+            self.close()
+            if self._has_begun_anew:  # it is the disk: each new file would be damaged, too
+                self._give_up(str(exc))
+                return False
+            self._has_begun_anew = True
+            self._connection = self._open_anew(exc)
+            return self._connection is not None
+        if not self._is_failing:
+            self._is_failing = True
+            _log.warning(
+                "%s cannot be used (%s); what this node learns is not stored until it can",
+                self.path,
+                exc,
+            )
+        return False
+
+    def _open_anew(self, damage: sqlite3.Error) -> sqlite3.Connection | None:
+        """Like `_open`, for a file whose damage its check at the start does not find."""
+        try:
+            move_aside(self.path, UnusableFileError("").suffix)
+        except OSError as exc:
+            self._give_up(str(exc))
+            return None
+        _log.warning("%s is damaged (%s); this node begins to learn anew", self.path, damage)
+        return self._open()
+
+    def _give_up(self, why: str) -> None:
+        self.close()
+        _log.warning(
+            "%s cannot be used (%s); what this node learns will be forgotten at its end",
+            self.path,
+            why,
+        )
+
+
+def _insert(connection: sqlite3.Connection, record: Record) -> None:
+    name = TABLE_OF[type(record)].name
+    marks = ", ".join("?" * len(record))
+    connection.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", record)  # noqa: S608
+
+
+def _delete(connection: sqlite3.Connection, record: Record) -> None:
+    table = TABLE_OF[type(record)]
+    where = " AND ".join(f"{column} = ?" for column in table.key)
+    connection.execute(f"DELETE FROM {table.name} WHERE {where}", table.key_of(record))  # noqa: S608
+
+
+def _trim(connection: sqlite3.Connection, table: Table) -> int:
+    """Returns how many rows are left."""
+    excess = _count(connection, table) - table.max_rows
+    if excess > 0:
+        connection.execute(
+            f"DELETE FROM {table.name} WHERE rowid IN"  # noqa: S608
+            f" (SELECT rowid FROM {table.name} ORDER BY {table.least_first} LIMIT ?)",
+            (excess,),
+        )
+    return table.max_rows + min(excess, 0)
+
+
+def _count(connection: sqlite3.Connection, table: Table) -> int:
+    count: int = connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]  # noqa: S608
+    return count

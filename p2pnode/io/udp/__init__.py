@@ -1,0 +1,1 @@
+"""UDP sockets: the plain path of every platform, and Linux's batches."""

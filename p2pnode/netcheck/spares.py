@@ -1,0 +1,159 @@
+"""Spare sockets: where a peer sees each of them, and which datagrams they let in.
+
+An endpoint of its own under an identity that is thrown away, whose connections carry nothing: a
+handshake is enough to be told where one is seen.  So measurements disturb neither the sockets nor
+the NAT mappings that the node itself lives on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Final, NamedTuple
+
+from p2pnode.clock import Deadline, Instant, UnixTime
+from p2pnode.entropy import Entropy
+from p2pnode.errors import DialError
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr
+from p2pnode.protocols.nat_behaviour import KNOCK_FIRST_BYTE
+from p2pnode.transport import events as transport
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.handshake import Credentials
+from p2pnode.transport.route import Route
+
+MAX_KNOCK_SIZE: Final = 64
+"""bytes of a datagram that can be a knock; chosen: one of ours has 33"""
+MAX_KNOCKS: Final = 256
+"""knocks that wait to be looked at; chosen: what comes beyond is nobody's we asked"""
+
+
+class Looked(NamedTuple):
+    """What a look from a socket at a remote address brought."""
+
+    handle: ConnectionHandle
+    socket: SocketId
+    remote: UdpAddr
+    observed: UdpAddr | None
+    """Where the remote sees the socket, or None where it did not answer."""
+
+
+class Knock(NamedTuple):
+    """A datagram that is no transport packet arrived."""
+
+    socket: SocketId
+    remote: UdpAddr
+    payload: bytes
+
+
+class _Look(NamedTuple):
+    socket: SocketId
+    remote: UdpAddr
+
+
+class Spares:
+    """The sockets are the driver's; none of them may be the swarm's."""
+
+    def __init__(
+        self,
+        config: TransportConfig,
+        *,
+        secret: bytes,
+        entropy: Entropy,
+        rng: Random,
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> None:
+        self._endpoint = Endpoint(
+            Credentials.create(PrivateKey.generate(entropy), entropy),
+            # A visitor, who is neither pooled nor asked for anything, and sends no probes of size.
+            config=replace(config, max_streams=0, pmtud=False),
+            secret=secret,
+            entropy=entropy,
+            rng=rng,
+            now=now,
+            unix_now=unix_now,
+        )
+        self._looks: dict[int, _Look] = {}
+        """handle -> what is waited for"""
+        self._looked: list[Looked] = []
+        self._knocks: list[Knock] = []
+        self._datagrams: list[Transmit] = []
+
+    # commands
+
+    def look(self, socket: SocketId, remote: UdpAddr, now: Instant, timeout: float) -> int | None:
+        """Asks a remote address where it sees a socket; `poll_looked` has the answer.
+
+        Returns the connection's handle, or None where there are too many.
+        """
+        try:
+            route = Route(socket, None, remote)
+            handle = self._endpoint.dial(route, None, now, timeout=timeout)
+        except DialError:
+            return None
+        self._looks[handle] = _Look(socket, remote)
+        return handle
+
+    def close_all(self, now: Instant) -> None:
+        self._endpoint.close_all("measured", now)
+
+    def send(self, socket: SocketId, remote: UdpAddr, payload: bytes) -> None:
+        """Sends one datagram, outside of any connection."""
+        self._datagrams.append(Transmit(socket, None, remote, 0, None, len(payload), payload))
+
+    # results
+
+    def poll_looked(self) -> list[Looked]:
+        """Returns what looks have brought since the last call."""
+        looked, self._looked = self._looked, []
+        return looked
+
+    def poll_knocks(self) -> list[Knock]:
+        """Returns the datagrams that arrived outside of connections."""
+        knocks, self._knocks = self._knocks, []
+        return knocks
+
+    # the machine
+
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        self._endpoint.handle_received([r for r in batch if not self._take_knocks(r)], now)
+        self._drain()
+
+    def handle_timeout(self, now: Instant) -> None:
+        self._endpoint.handle_timeout(now)
+        self._drain()
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        datagrams, self._datagrams = self._datagrams, []
+        return datagrams + self._endpoint.poll_transmits(now)
+
+    def poll_timeout(self) -> Deadline | None:
+        return self._endpoint.poll_timeout()
+
+    def _take_knocks(self, received: Received) -> bool:
+        """Takes a read that begins with a knock; a transport packet never does."""
+        socket, _, remote, _, size, buffer = received
+        if not buffer or buffer[0] != KNOCK_FIRST_BYTE:
+            return False
+        if 0 < size <= MAX_KNOCK_SIZE:
+            for start in range(0, len(buffer), size):
+                if len(self._knocks) < MAX_KNOCKS:
+                    payload = bytes(buffer[start : start + size])
+                    self._knocks.append(Knock(socket, remote, payload))
+        return True
+
+    def _drain(self) -> None:
+        for handle, event in self._endpoint.poll_events():
+            match event:
+                case transport.AddressObserved(_, _, address):
+                    self._end(handle, address)
+                case transport.DialFailed() | transport.ConnectionClosed():
+                    self._end(handle, None)
+                case _:
+                    pass
+
+    def _end(self, handle: ConnectionHandle, observed: UdpAddr | None) -> None:
+        look = self._looks.pop(handle, None)
+        if look is not None:
+            self._looked.append(Looked(handle, look.socket, look.remote, observed))

@@ -1,0 +1,147 @@
+"""Carries out what services ask for, by the parts of the swarm that can (`service.Command`).
+
+Commands whose answers come later are remembered with the service that gave them.
+"""
+
+from collections.abc import Callable, Sequence
+
+from p2pnode.clock import Instant
+from p2pnode.errors import P2PNodeError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import ConnectionHandle
+from p2pnode.swarm import events
+from p2pnode.swarm.address_book import AddressBook, AddressSource
+from p2pnode.swarm.dial_back_endpoint import FIRST_HANDLE, DialBackEndpoint
+from p2pnode.swarm.dials import Dials
+from p2pnode.swarm.facts import Facts
+from p2pnode.swarm.relayed_paths import RelayedPaths
+from p2pnode.swarm.services.registry import Services
+from p2pnode.swarm.services.service import (
+    CircuitFailed,
+    Command,
+    DialBack,
+    DialPeer,
+    Disconnect,
+    DropCircuit,
+    FindPeers,
+    LearnAddresses,
+    OpenStream,
+    ProbePath,
+    PumpMachine,
+    PunchRoutes,
+    Readvertise,
+    ReplaceCircuit,
+    SendDatagram,
+    Service,
+    UseCircuit,
+)
+from p2pnode.swarm.stream_table import StreamTable
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.wire.multiaddr import Multiaddr
+
+
+class ServiceCommands:
+    """Knows who asked for what."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        prober: DialBackEndpoint,
+        streams: StreamTable,
+        dials: Dials,
+        relayed_paths: RelayedPaths,
+        book: AddressBook,
+        facts: Facts,
+        services: Services,
+        readvertise: Callable[[Instant], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._prober = prober
+        self._streams = streams
+        self._dials = dials
+        self._relayed_paths = relayed_paths
+        self._book = book
+        self._facts = facts
+        self._services = services
+        self._readvertise = readvertise
+        self._service_of_dial_back: dict[int, Service] = {}
+        self._service_of_dial: dict[int, tuple[Service, PeerId]] = {}
+
+    def obey(self, service: Service, command: Command, now: Instant) -> None:
+        """Does what a service asks for."""
+        match command:
+            case OpenStream(connection) if connection >= FIRST_HANDLE:
+                self._prober.run(service, command, now)
+            case OpenStream():
+                self._streams.run(service, command, now)
+            case PumpMachine(connection, machine):
+                self._streams.pump_machine(connection, machine, now)
+            case DialPeer(peer_id, addresses):
+                self._connect(service, peer_id, addresses, now)
+            case Disconnect(connection, reason):
+                self._disconnect(connection, reason, now)
+            case DialBack(ticket):
+                self._service_of_dial_back[ticket] = service
+                self._prober.dial_back(command, now)
+            case SendDatagram():
+                self._prober.send(command)
+            case PunchRoutes(connection, remotes, punch):
+                self._relayed_paths.punch(connection, remotes, punch, now)
+            case UseCircuit(route, peer_id, is_asker):
+                self._relayed_paths.use_circuit(route, peer_id, is_asker=is_asker, now=now)
+            case CircuitFailed(peer_id, relay, reason):
+                self._dials.on_circuit_failed(peer_id, relay, reason, now)
+            case DropCircuit(route, peer_id, reason):
+                self._relayed_paths.drop_circuit(route, peer_id, reason, now)
+            case ReplaceCircuit(route, peer_id, relay):
+                self._relayed_paths.replace_circuit(route, peer_id, relay, now)
+            case ProbePath(connection):
+                found = self._endpoint.connection(connection)
+                if found is not None:
+                    found.ping()
+            case FindPeers():
+                self._services.routing.sample(now)
+                self._services.acquaintances.want_more(now)
+            case LearnAddresses(peer_id, addresses):
+                self._book.add(peer_id, addresses, AddressSource.HEARSAY, now)
+            case Readvertise():
+                self._readvertise(now)
+
+    def take_dial_backs(self, now: Instant) -> None:
+        """Tells services what became of the dial-backs that they asked for."""
+        for result in self._prober.poll_results(now):
+            service = self._service_of_dial_back.pop(result.ticket, None)
+            if service is not None:
+                service.is_touched = True
+                service.on_dial_back(*result, now)
+
+    def is_for_service(self, event: events.DialSucceeded | events.DialFailed, now: Instant) -> bool:
+        """Whether a dial that has ended was a service's, who is told of a failure."""
+        service, peer_id = self._service_of_dial.pop(event.dial_id, (None, None))
+        if service is None or peer_id is None:
+            return False
+        if isinstance(event, events.DialFailed):
+            reasons = "; ".join(str(error) for _, error in event.attempts)
+            service.is_touched = True
+            service.on_connect_failed(peer_id, reasons or "no address is known", now)
+        return True
+
+    def _connect(
+        self, service: Service, peer_id: PeerId, addresses: Sequence[Multiaddr], now: Instant
+    ) -> None:
+        if self._facts.direct(peer_id) is not None:
+            return
+        try:
+            dial_id = self._dials.begin(peer_id, addresses, None, now, is_direct_only=True)
+        except P2PNodeError as error:
+            service.on_connect_failed(peer_id, str(error), now)
+            return
+        self._service_of_dial[dial_id] = service, peer_id
+
+    def _disconnect(self, connection: ConnectionHandle, reason: str, now: Instant) -> None:
+        if connection >= FIRST_HANDLE:
+            self._prober.disconnect(connection, reason, now)
+            return
+        found = self._endpoint.connection(connection)
+        if found is not None:
+            found.close(0, reason, now)

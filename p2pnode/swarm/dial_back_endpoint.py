@@ -1,0 +1,189 @@
+"""Dial-backs: short connections from sockets that are used for nothing else, by nobody known.
+
+AutoNAT's servers dial who asks from another port, and under an identity that is thrown away: so no
+NAT lets the packets in for the sake of the connection that asked, and no pool takes the connection
+for a better one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Final, NamedTuple
+
+from p2pnode.clock import Deadline, Instant, UnixTime, earliest
+from p2pnode.entropy import Entropy
+from p2pnode.errors import DialError
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr
+from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
+from p2pnode.swarm.stream_table import StreamTable
+from p2pnode.transport import events as transport
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.handshake import Credentials
+from p2pnode.transport.packet import HandshakeType
+from p2pnode.transport.route import Route
+from p2pnode.transport.stream_events import (
+    StreamReadable,
+    StreamResetByPeer,
+    StreamStoppedByPeer,
+    StreamWritable,
+)
+
+FIRST_HANDLE: Final = ConnectionHandle(1 << 32)
+"""Handles of dial-backs start here: above those of all connections that a node can ever have."""
+MAX_CONNECTIONS: Final = 64
+"""at a time; chosen: twice what the budgets of AutoNAT's servers allow"""
+
+
+class DialledBack(NamedTuple):
+    """What became of a dial-back; `connection` is None where it failed."""
+
+    ticket: int
+    connection: ConnectionHandle | None
+    reason: str
+
+
+class DialBackEndpoint:
+    """An endpoint of its own.  Its sockets must not be the swarm's."""
+
+    def __init__(
+        self,
+        config: TransportConfig,
+        *,
+        secret: bytes,
+        entropy: Entropy,
+        rng: Random,
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> None:
+        credentials = Credentials.create(PrivateKey.generate(entropy), entropy)
+        self._endpoint = Endpoint(
+            credentials,
+            # Who may open no streams is a visitor: it is neither pooled nor asked for anything.
+            config=replace(config, max_streams=0),
+            secret=secret,
+            entropy=entropy,
+            rng=rng,
+            now=now,
+            unix_now=unix_now,
+            max_connections=MAX_CONNECTIONS,
+            first_handle=FIRST_HANDLE,
+        )
+        self._streams = StreamTable(self._endpoint, ())
+        self._sockets: dict[SocketId, UdpAddr] = {}
+        self._tickets: dict[ConnectionHandle, int] = {}
+        """handshake -> ticket"""
+        self._results: list[DialledBack] = []
+        self._datagrams: list[Transmit] = []
+
+    @property
+    def sockets(self) -> dict[SocketId, UdpAddr]:
+        """With what they are bound to."""
+        return self._sockets
+
+    def ports(self) -> tuple[int | None, int | None]:
+        """Returns the ports that dial-backs leave from, for IPv4 and IPv6."""
+        ports = {local.is_ipv6: local.port for local in self._sockets.values()}
+        return ports.get(False), ports.get(True)
+
+    def add_socket(self, socket: SocketId, local: UdpAddr) -> None:
+        self._sockets[socket] = local
+
+    @property
+    def is_active(self) -> bool:
+        """False while there is nothing to ask it for."""
+        return bool(self._tickets or self._results or self._datagrams or self._endpoint.is_active)
+
+    # commands
+
+    def dial_back(self, command: DialBack, now: Instant) -> None:
+        """Begins a handshake; the result comes by `poll_results`."""
+        socket = self._socket_for(command.address)
+        reason = "no socket of this node reaches that address"
+        if socket is not None:
+            try:
+                route = Route(socket, None, command.address)
+                handle = self._endpoint.dial(route, command.peer_id, now, timeout=command.timeout)
+            except DialError as error:
+                reason = str(error)
+            else:
+                self._tickets[handle] = command.ticket
+                return
+        self._results.append(DialledBack(command.ticket, None, reason))
+
+    def send(self, command: SendDatagram) -> None:
+        """Sends one datagram, unless no socket reaches its target."""
+        socket = self._socket_for(command.target)
+        if socket is not None:
+            payload = command.payload
+            self._datagrams.append(
+                Transmit(socket, None, command.target, 0, None, len(payload), payload)
+            )
+
+    def run(self, service: Service, command: OpenStream, now: Instant) -> None:
+        """Runs a service's machine on a stream of a dial-back's connection."""
+        self._streams.run(service, command, now)
+
+    def disconnect(self, connection: ConnectionHandle, reason: str, now: Instant) -> None:
+        found = self._endpoint.connection(connection)
+        if found is not None:
+            found.close(0, reason, now)
+
+    def close(self, now: Instant) -> None:
+        """Ends the dial-backs that are under way."""
+        self._endpoint.close_all("the node is going away", now)
+
+    # the machine
+
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        """Takes what came to these sockets; nobody but who is dialled from them has a say."""
+        invited = [received for received in batch if not _is_of_stranger(received)]
+        self._endpoint.handle_received(invited, now)
+        self._drain(now)
+
+    def handle_timeout(self, now: Instant) -> None:
+        self._endpoint.handle_timeout(now)
+        self._streams.handle_timeout(now)
+        self._drain(now)
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        transmits, self._datagrams = self._datagrams, []
+        return transmits + self._endpoint.poll_transmits(now)
+
+    def poll_results(self, now: Instant) -> list[DialledBack]:
+        """Returns what became of dial-backs since the last call."""
+        self._drain(now)
+        results, self._results = self._results, []
+        return results
+
+    def poll_timeout(self) -> Deadline | None:
+        return earliest(self._endpoint.poll_timeout(), self._streams.poll_timeout())
+
+    def _drain(self, now: Instant) -> None:
+        for handle, event in self._endpoint.poll_events():
+            match event:
+                case StreamReadable(stream_id) | StreamResetByPeer(stream_id):
+                    self._streams.on_readable(handle, stream_id, now)
+                case StreamWritable(stream_id) | StreamStoppedByPeer(stream_id):
+                    self._streams.on_writable(handle, stream_id, now)
+                case transport.Connected() if handle in self._tickets:
+                    self._results.append(DialledBack(self._tickets.pop(handle), handle, ""))
+                case transport.DialFailed(_, reason) if handle in self._tickets:
+                    ticket = self._tickets.pop(handle)
+                    self._results.append(DialledBack(ticket, None, str(reason)))
+                case transport.ConnectionClosed():
+                    self._streams.on_connection_closed(handle, now)
+                case _:
+                    pass
+        self._streams.poll_events()
+
+    def _socket_for(self, remote: UdpAddr) -> SocketId | None:
+        sockets = self._sockets.items()
+        return next((s for s, local in sockets if local.is_ipv6 == remote.is_ipv6), None)
+
+
+def _is_of_stranger(received: Received) -> bool:
+    """Whether somebody begins a handshake: room for connections is for those that we dial."""
+    firsts = bytes(received.buffer[:: max(1, received.segment_size)])
+    return HandshakeType.INITIAL in firsts

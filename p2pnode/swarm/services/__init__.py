@@ -1,0 +1,1 @@
+"""The built-in protocols of a swarm, a module or a folder each."""

@@ -1,0 +1,90 @@
+"""Makes acquaintances: connects with peers that are only known by hearsay, a few at a time.
+
+Relays, observers and helpers are found among connected peers, so a node that is short of them meets
+others.  Rule: not before it knows who reaches it, for whoever is met is no stranger any more.
+"""
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Final
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.swarm.services.service import DialPeer, Peer, Service, SwarmFacts
+from p2pnode.wire.multiaddr import Multiaddr
+
+MAX_AT_ONCE: Final = 3
+"""peers met for one wish; chosen: one of them relays, as a rule"""
+PAUSE: Final = 2.0
+"""seconds between two of them; chosen: a dial and identify"""
+MAX_REMEMBERED: Final = 256
+"""peers remembered that were met or could not be reached, so that others have their turn"""
+
+
+class Acquaintances(Service):
+    """`want_more` is its command."""
+
+    def __init__(
+        self,
+        facts: SwarmFacts,
+        own_id: PeerId,
+        rng: Random,
+        *,
+        known_peers: Callable[[], Iterable[PeerId]],
+        may_meet: Callable[[Instant], bool],
+    ) -> None:
+        """`may_meet` is False while the node settles whether strangers reach it."""
+        super().__init__()
+        self._facts = facts
+        self._own_id = own_id
+        self._rng = rng
+        self._known_peers = known_peers
+        self._may_meet = may_meet
+        self._wanted = 0
+        self._next_at: Instant = 0.0
+        self._has_met = False
+        self._tried: dict[PeerId, None] = {}
+
+    def want_more(self, now: Instant) -> None:
+        """There are too few relays, observers or helpers among those who are connected."""
+        self._wanted = MAX_AT_ONCE
+        self._next_at = max(self._next_at, now)
+
+    def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
+        self._remember(peer_id)
+
+    def on_connected(self, peer: Peer, now: Instant) -> None:
+        self._has_met = True
+        self._remember(peer.peer_id)
+
+    def handle_timeout(self, now: Instant) -> None:
+        if not self._wanted or now < self._next_at:
+            return
+        self._next_at = now + PAUSE
+        if not self._has_met or not self._may_meet(now):
+            return
+        candidates = [
+            peer_id
+            for peer_id in self._known_peers()
+            if peer_id != self._own_id
+            and peer_id not in self._tried
+            and self._facts.best(peer_id) is None
+            and any(_is_direct(a) for a in self._facts.known_addresses(peer_id, now))
+        ]
+        self._wanted -= 1
+        if candidates:
+            self._commands.append(DialPeer(self._rng.choice(candidates)))
+
+    def poll_timeout(self) -> Deadline | None:
+        return Deadline(self._next_at, "another acquaintance") if self._wanted else None
+
+    def _remember(self, peer_id: PeerId) -> None:
+        self._tried[peer_id] = None
+        if len(self._tried) > MAX_REMEMBERED:
+            del self._tried[next(iter(self._tried))]
+
+
+def _is_direct(address: Multiaddr) -> bool:
+    parts = udp_noise_addr(address)
+    return parts is not None and parts.kind in ("ip4", "ip6")

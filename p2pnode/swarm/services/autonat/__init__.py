@@ -1,0 +1,1 @@
+"""AutoNAT in the swarm: who asks (`client`), and who answers (`server`): specs/autonat.md."""

@@ -1,0 +1,299 @@
+"""The relay that this node is for others (specs/relay.md): the service that holds its parts.
+
+    inbound hop stream            relay_server_streams     reservations, stream circuits (splice)
+    inbound circuit hop stream    relay_server_datagrams   datagram circuits
+    packets with 0x90             protocols.relay's CircuitTable
+
+Rules: what is refused and what is counted is one matter for all of them (relay_server_gate); a node
+that does not relay now says so, and tells nobody that it could.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from p2pnode.clock import Deadline, Instant, UnixTime, earliest
+from p2pnode.entropy import Entropy
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import ConnectionHandle, Received, StreamMachine, Transmit
+from p2pnode.protocols.relay import (
+    CIRCUIT_HOP_PROTOCOL_ID,
+    HOP_PROTOCOL_ID,
+    MAX_INBOUND_STREAMS_PER_PEER,
+    AccessList,
+    CircuitRequester,
+    CircuitResponder,
+    CircuitTable,
+    MonthlyVolume,
+    PeerUsage,
+    RelayLimits,
+    Status,
+    add_shares,
+)
+from p2pnode.protocols.relay.circuit_table import END_NOTICE
+from p2pnode.swarm.services.relay.datagrams import DatagramCircuits
+from p2pnode.swarm.services.relay.gate import RelayGate
+from p2pnode.swarm.services.relay.splice import SplicedStream
+from p2pnode.swarm.services.relay.streams import HopStreams
+from p2pnode.swarm.services.service import Command, Peer, Readvertise, Service, SwarmFacts
+from p2pnode.wire.multiaddr import Multiaddr
+
+_StreamKind: TypeAlias = tuple[PeerId, str]
+"""(who opened it, for which protocol)"""
+
+
+class RelayMode(enum.Enum):
+    """When this node relays."""
+
+    OFF = "off"
+    WHEN_PUBLIC = "when public"
+    """Once it knows that strangers reach it."""
+    ALWAYS = "always"
+
+
+class Relaying(NamedTuple):
+    """What was relayed for a peer since the start."""
+
+    peer: PeerId
+    carried: int
+    """Bytes from it and to it that went on."""
+    circuits: int
+    """That are open now, at either end."""
+
+
+class RelayServer(Service):
+    """A Service; `set_public`, `drain` and the packets are its commands."""
+
+    def __init__(
+        self,
+        facts: SwarmFacts,
+        identity: PrivateKey,
+        *,
+        limits: RelayLimits,
+        access: AccessList,
+        volume: MonthlyVolume,
+        mode: RelayMode,
+        own_addresses: Callable[[Peer], tuple[Multiaddr, ...]],
+        entropy: Entropy,
+        now: Instant,
+        unix_now: UnixTime,
+    ) -> None:
+        """`own_addresses` tells where the peer's peers find this node; /p2p/<us> is added."""
+        super().__init__()
+        self.protocol_ids = (
+            () if mode is RelayMode.OFF else (HOP_PROTOCOL_ID, CIRCUIT_HOP_PROTOCOL_ID)
+        )
+        self.mode = mode
+        self.volume = volume
+        self._gate = RelayGate(
+            facts, limits=limits, access=access, volume=volume, now=now, unix_now=unix_now
+        )
+        self._gate.is_serving = mode is RelayMode.ALWAYS
+        self._table = CircuitTable(limits, entropy, volume)
+        self._datagrams = DatagramCircuits(self._gate, self._table)
+        self._streams = HopStreams(self._gate, identity, own_addresses)
+        self._inbound: dict[StreamMachine, _StreamKind] = {}
+        self._inbound_of = Counter[_StreamKind]()
+
+    # switches
+
+    @property
+    def offered_ids(self) -> tuple[str, ...]:
+        """What peers may be told that this node answers to now."""
+        return self.protocol_ids if self.is_serving else ()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it takes reservations and circuits now."""
+        return self._gate.is_serving
+
+    def set_public(self, is_public: bool, now: Instant) -> None:
+        """Whether strangers reach this node.  What is relayed already goes on either way."""
+        if self.mode is not RelayMode.WHEN_PUBLIC or self._gate.is_draining:
+            return
+        if is_public != self._gate.is_serving:
+            self._gate.is_serving = is_public
+            self._commands.append(Readvertise())
+
+    def drain(self, grace: float, now: Instant) -> None:
+        """Takes nothing more, announces the end of all circuits, and ends them after `grace` s."""
+        if self._gate.is_draining:
+            return
+        self.is_touched = True
+        if self._gate.is_serving:
+            self._commands.append(Readvertise())
+        self._gate.is_serving = False
+        self._gate.drain()
+        self._datagrams.drain(grace, now)
+        self._streams.end_by(now + grace, now)
+
+    @property
+    def is_drained(self) -> bool:
+        """True once nothing is left to wait for after `drain`."""
+        return self._gate.is_draining and not self._gate.circuits
+
+    # streams
+
+    def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
+        kind = peer.peer_id, protocol
+        if protocol not in self.protocol_ids:
+            return None
+        if self._inbound_of[kind] >= MAX_INBOUND_STREAMS_PER_PEER:
+            return None
+        machine: StreamMachine
+        if protocol == HOP_PROTOCOL_ID:
+            machine = self._streams.accept(peer.connection, now)
+        else:
+            machine = CircuitResponder(now)
+        self._inbound[machine] = kind
+        self._inbound_of[kind] += 1
+        return machine
+
+    def on_progress(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        match machine:
+            case SplicedStream():
+                self._streams.on_progress(machine, now)
+                self._check_volume(now)
+            case CircuitRequester() | CircuitResponder():
+                self._datagrams.on_progress(connection, machine, now)
+            case _:
+                pass
+        if machine.is_done:
+            self._forget(machine)
+        for left in self._gate.take_left():
+            # Who reserves anew has begun anew, as a rule: its old circuits lead nowhere.
+            self._datagrams.on_disconnected(left)
+            self._streams.on_unusable(left, now)
+
+    def on_stream_failed(
+        self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
+    ) -> None:
+        match machine:
+            case SplicedStream():
+                self._streams.on_stream_failed(machine, now)
+            case CircuitRequester() | CircuitResponder():
+                self._datagrams.end(machine, reason)
+            case _:
+                pass
+        self._forget(machine)
+
+    # connections
+
+    def on_disconnected(self, peer: Peer, now: Instant) -> None:
+        self._gate.reservations.handle_disconnected(peer.connection)
+        self._datagrams.on_disconnected(peer.connection)
+        self._streams.on_unusable(peer.connection, now)
+
+    def on_path_changed(self, peer: Peer, now: Instant) -> None:
+        self._datagrams.on_moved(peer)
+        if peer.route.is_relayed:
+            self._streams.on_unusable(peer.connection, now)
+
+    # packets
+
+    def handle_circuit_packets(self, batch: Sequence[Received], now: Instant) -> None:
+        """Takes datagrams whose first byte is CIRCUIT_TYPE.  Untrusted; never raises."""
+        self._table.handle_received(batch, now)
+        self.is_deadline_stale = True
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        """Returns what may leave now, in order."""
+        if not self._table:
+            return []
+        self.is_deadline_stale = True
+        return self._table.poll_transmits(now)
+
+    # time
+
+    def handle_timeout(self, now: Instant) -> None:
+        self._gate.reservations.handle_timeout(now)
+        self._gate.reservations.poll_events()
+        self._datagrams.handle_timeout(now)
+        if self._datagrams.is_volume_nearly_spent:
+            self._datagrams.is_volume_nearly_spent = False
+            self._streams.end_by(now + END_NOTICE, now)
+        self._check_volume(now)
+
+    def poll_timeout(self) -> Deadline | None:
+        return earliest(self._gate.reservations.poll_timeout(), self._table.poll_timeout())
+
+    # results
+
+    def poll_commands(self) -> Sequence[Command]:
+        commands, self._gate.commands = self._gate.commands, []
+        return [*super().poll_commands(), *commands]
+
+    # facts
+
+    def relaying(self) -> tuple[Relaying, ...]:
+        """Returns what was relayed for whom, who had most first."""
+        open_circuits = Counter(self._datagrams.peers() + self._streams.peers())
+        carried = {
+            peer: usage.sent.forwarded_bytes + usage.received.forwarded_bytes
+            for peer, usage in self.usage().items()
+        }
+        found = [
+            Relaying(peer, carried.get(peer, 0), open_circuits[peer])
+            for peer in dict.fromkeys((*carried, *open_circuits))
+        ]
+        return tuple(sorted(found, key=lambda entry: -entry.carried))
+
+    def usage(self) -> dict[PeerId, PeerUsage]:
+        """Returns what each peer had relayed since the start, by direction."""
+        usage = self._table.usage()
+        add_shares(usage, self._streams.usage().items())
+        return usage
+
+    def reservations(self) -> dict[PeerId, Instant]:
+        """Returns who can be reached through this node, and until when."""
+        return self._gate.reservations.expiries()
+
+    @property
+    def circuits(self) -> int:
+        """Circuits of both kinds, those that are being opened included."""
+        return self._gate.circuits
+
+    @property
+    def reservation_answers(self) -> dict[Status, int]:
+        """How often a request for a reservation was answered how."""
+        return dict(self._gate.reservation_answers)
+
+    @property
+    def circuit_answers(self) -> dict[Status, int]:
+        """How often a request for a circuit was answered how."""
+        return dict(self._gate.circuit_answers)
+
+    @property
+    def renewals(self) -> int:
+        """Reservations that were granted to who had one."""
+        return self._gate.renewals
+
+    @property
+    def circuits_closed(self) -> int:
+        """Circuits that were open and are no more."""
+        return self._gate.circuits_closed
+
+    @property
+    def strays(self) -> int:
+        """Circuit packets that belonged to no open circuit."""
+        return self._table.strays
+
+    # details
+
+    def _check_volume(self, now: Instant) -> None:
+        """Streams use up the month's volume as well: where it is spent, nothing goes on."""
+        if self.volume.is_nearly_spent:
+            self._table.count_volumes_soon(now)
+        if self.volume.is_spent:
+            self._streams.end_by(now, now)
+
+    def _forget(self, machine: StreamMachine) -> None:
+        kind = self._inbound.pop(machine, None)
+        if kind is not None:
+            self._inbound_of[kind] -= 1
+            if not self._inbound_of[kind]:
+                del self._inbound_of[kind]

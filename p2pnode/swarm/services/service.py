@@ -1,0 +1,331 @@
+"""How built-in protocols plug into the swarm.
+
+    facts in       what happens, by the hooks `on_...`; what is, by `SwarmFacts`
+    commands out   what the swarm shall do, by `poll_commands`
+    events out     what the user shall know, by `poll_events`
+
+A service is told what happens, answers with stream machines, and asks for the rest by commands.  It
+sees connections as facts, never as objects, and speaks to other services only through the swarm.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.errors import AddressError
+from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
+from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.swarm.events import SwarmEvent
+from p2pnode.transport.punch import Punch
+from p2pnode.transport.route import Route
+from p2pnode.wire.ip_ranges import IpScope, ip_scope
+from p2pnode.wire.multiaddr import Multiaddr
+
+
+class Peer(NamedTuple):
+    """A connection, for those who may only know of it."""
+
+    connection: ConnectionHandle
+    peer_id: PeerId
+    route: Route
+    """Where its data goes now."""
+    is_initiator: bool
+    """Whether this node began its handshake."""
+
+    @property
+    def direct_ip(self) -> str | None:
+        """Where it is; None for one behind a relay."""
+        return None if self.route.is_relayed else self.route.remote.ip
+
+    @property
+    def public_ip(self) -> str | None:
+        """Where it is seen directly in public, or None where it is not."""
+        ip = self.direct_ip
+        try:
+            return ip if ip is not None and ip_scope(ip) is IpScope.PUBLIC else None
+        except AddressError:
+            return None
+
+
+class SwarmFacts(Protocol):
+    """What services may look up at any time."""
+
+    def peer(self, connection: ConnectionHandle) -> Peer | None:
+        """Returns the connection as it is now, or None where it is gone."""
+        ...
+
+    def best(self, peer_id: PeerId) -> ConnectionHandle | None:
+        """Returns the connection to use for a peer, or None where there is none."""
+        ...
+
+    def direct(self, peer_id: PeerId) -> ConnectionHandle | None:
+        """Returns a connection to a peer whose data goes directly, or None."""
+        ...
+
+    def rtt(self, connection: ConnectionHandle) -> float | None:
+        """Returns the smoothed round-trip time of the path in use, in seconds."""
+        ...
+
+    def last_received(self, connection: ConnectionHandle) -> Instant | None:
+        """Returns when something authentic came last over the connection."""
+        ...
+
+    def info(self, peer_id: PeerId) -> IdentifyInfo | None:
+        """Returns what a connected peer has said of itself by identify."""
+        ...
+
+    def known_addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
+        """Returns the addresses that the book has of a peer, best first, without its /p2p."""
+        ...
+
+    def socket_addresses(self) -> dict[SocketId, UdpAddr]:
+        """Returns the listening sockets, with what they are bound to."""
+        ...
+
+    def interface_addresses(self) -> tuple[UdpAddr, ...]:
+        """Returns where this node listens, an address for each interface."""
+        ...
+
+    def seen_at(self, now: Instant) -> tuple[tuple[SocketId, UdpAddr, bool], ...]:
+        """Returns where peers see the listening sockets: (socket, address, is confirmed)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """Run `machine` on a new stream for `protocol`; see `on_progress` and `on_stream_failed`."""
+
+    connection: ConnectionHandle
+    protocol: str
+    machine: StreamMachine
+
+
+@dataclass(frozen=True, slots=True)
+class DialPeer:
+    """Dial a peer directly; `on_connected` or `on_connect_failed` follows, nothing if it is."""
+
+    peer_id: PeerId
+    addresses: tuple[Multiaddr, ...] = ()
+    """Beside those that the book has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close a connection."""
+
+    connection: ConnectionHandle
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PumpMachine:
+    """A machine of this service was given a command: move what it has to say now."""
+
+    connection: ConnectionHandle
+    machine: StreamMachine
+
+
+@dataclass(frozen=True, slots=True)
+class DialBack:
+    """Make a connection from a socket that is used for nothing else; `on_dial_back` follows."""
+
+    ticket: int
+    """Of the service's choice, to know the answer by."""
+    peer_id: PeerId
+    address: UdpAddr
+    timeout: float
+    """seconds"""
+
+
+@dataclass(frozen=True, slots=True)
+class SendDatagram:
+    """Send one datagram, outside of any connection, from a socket that is used for nothing else."""
+
+    target: UdpAddr
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PunchRoutes:
+    """Probe addresses as new routes of a relayed connection."""
+
+    connection: ConnectionHandle
+    remotes: tuple[UdpAddr, ...]
+    punch: Punch
+
+
+@dataclass(frozen=True, slots=True)
+class UseCircuit:
+    """A circuit of ours stands: take packets from it, and where we asked for it, connect by it.
+
+    Where the far peer is connected, the circuit becomes another path of that connection.
+    """
+
+    route: Route
+    peer_id: PeerId
+    is_asker: bool
+    """Whether we asked for the circuit: then it is ours to dial through."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitFailed:
+    """There is no circuit to a peer through that relay."""
+
+    peer_id: PeerId
+    relay: PeerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropCircuit:
+    """A circuit is gone: no packet goes by it any more."""
+
+    route: Route
+    peer_id: PeerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceCircuit:
+    """A circuit ends soon: the connections that use it need another way."""
+
+    route: Route
+    peer_id: PeerId
+    relay: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePath:
+    """Ask the peer for a sign of life, on every path of the connection."""
+
+    connection: ConnectionHandle
+
+
+@dataclass(frozen=True, slots=True)
+class FindPeers:
+    """More peers should be known and connected: candidates for relays, observers and helpers."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnAddresses:
+    """Somebody says that a peer can be reached there: hearsay for the address book."""
+
+    peer_id: PeerId
+    addresses: tuple[Multiaddr, ...]
+    """Without the peer's own /p2p at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readvertise:
+    """Our addresses or protocols have changed; peers shall be told."""
+
+
+Command: TypeAlias = (
+    OpenStream
+    | DialPeer
+    | Disconnect
+    | PumpMachine
+    | DialBack
+    | SendDatagram
+    | PunchRoutes
+    | UseCircuit
+    | CircuitFailed
+    | DropCircuit
+    | ReplaceCircuit
+    | ProbePath
+    | FindPeers
+    | LearnAddresses
+    | Readvertise
+)
+
+
+class Service:
+    """One built-in protocol, or a family of them.  A subclass says what it cares for."""
+
+    protocol_ids: tuple[str, ...] = ()
+    """What inbound streams it takes."""
+
+    def __init__(self) -> None:
+        self.is_touched = True
+        """Something was told to it since its commands and events were taken."""
+        self.is_deadline_stale = True
+        """`poll_timeout` may answer otherwise than the last time."""
+        self._commands: list[Command] = []
+        self._events: list[SwarmEvent] = []
+
+    @property
+    def offered_ids(self) -> tuple[str, ...]:
+        """What peers are told that it takes now."""
+        return self.protocol_ids
+
+    # streams
+
+    def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
+        """Returns the machine for an inbound stream, or None to refuse it."""
+        return None
+
+    def on_progress(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        """A machine of this service was fed, or is over."""
+
+    def on_stream_failed(
+        self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
+    ) -> None:
+        """A stream that was wished for could not be had, or the peer does not speak it."""
+
+    # connections
+
+    def on_connected(self, peer: Peer, now: Instant) -> None:
+        """There is a new connection."""
+
+    def on_disconnected(self, peer: Peer, now: Instant) -> None:
+        """A connection is gone."""
+
+    def on_path_changed(self, peer: Peer, now: Instant) -> None:
+        """The data of a connection goes another way from now on; `peer` says which."""
+
+    def on_path_validated(self, connection: ConnectionHandle, route: Route, now: Instant) -> None:
+        """Another way to a peer works."""
+
+    def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
+        """A peer said who it is, or said it anew."""
+
+    def on_observed(self, peer: Peer, now: Instant) -> None:
+        """A peer told where it sees us."""
+
+    def on_addresses_changed(self, now: Instant) -> None:
+        """Sockets or interfaces of this machine are others now."""
+
+    # answers to commands
+
+    def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
+        """What `DialPeer` asked for could not be had."""
+
+    def on_dial_back(
+        self, ticket: int, connection: ConnectionHandle | None, reason: str, now: Instant
+    ) -> None:
+        """What `DialBack` asked for: the connection, or None and why there is none."""
+
+    # time
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Does everything that is due."""
+
+    def poll_timeout(self) -> Deadline | None:
+        """Returns when to call `handle_timeout` next."""
+        return None
+
+    # results
+
+    def poll_commands(self) -> Sequence[Command]:
+        """Returns what the swarm shall do, in order."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def poll_events(self) -> Sequence[SwarmEvent]:
+        """Returns what the user shall know, oldest first."""
+        events, self._events = self._events, []
+        return events
