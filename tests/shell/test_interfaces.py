@@ -1,5 +1,10 @@
 """The machine's addresses, their changes, and its sleep."""
 
+import sys
+import time
+from pathlib import Path
+
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -13,6 +18,9 @@ from p2pnode.io.interfaces import (
     watch_interfaces,
 )
 from p2pnode.machine import UdpAddr
+
+UPTIME_RESOLUTION = 0.02
+"""seconds; /proc/uptime counts hundredths"""
 
 LOOPBACK = InterfaceAddress("127.0.0.1", 8, "lo", 1)
 LOOPBACK6 = InterfaceAddress("::1", 128, "lo", 1)
@@ -48,9 +56,16 @@ def test_a_concrete_address_stands_for_itself() -> None:
     assert expand_wildcard(UdpAddr("fe80::1", 4001, 2), ALL) == (UdpAddr("fe80::1", 4001, 2),)
 
 
-def test_the_time_slept_is_never_negative() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/uptime is Linux's")
+def test_the_time_slept_is_what_the_uptime_has_over_the_monotonic_clock() -> None:
+    before = time.monotonic()
+    uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    after = time.monotonic()
+
     slept = seconds_suspended()
-    assert slept is None or slept > -0.001
+
+    assert slept is not None
+    assert uptime - after - UPTIME_RESOLUTION <= slept <= uptime - before + UPTIME_RESOLUTION
 
 
 async def test_changes_are_told_once_at_the_next_look(autojump_clock: MockClock) -> None:
