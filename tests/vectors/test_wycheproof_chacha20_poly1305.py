@@ -4,16 +4,15 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 from p2pnode.noise.primitives import CHACHAPOLY, TAG_LEN
-from tests.vectors import shared_folder
+from tests.vectors import published_files
 
 FILE = "wycheproof_chacha20_poly1305.json"
-GROUPS = shared_folder.load(FILE).get("testGroups", [])
+GROUPS = published_files.load(FILE)["testGroups"]
 NONCE_BITS = 96
 CASES = [case for g in GROUPS if g["ivSize"] == NONCE_BITS for case in g["tests"]]
 OTHER_NONCES = [case for g in GROUPS if g["ivSize"] != NONCE_BITS for case in g["tests"]]
 
 pytestmark = [
-    pytest.mark.skipif(shared_folder.is_absent(FILE), reason=shared_folder.REASON),
     pytest.mark.spec("NOISE-4"),
 ]
 

@@ -3,12 +3,10 @@
 import pytest
 
 from p2pnode.identity.public_key import KeyType, PublicKey
-from tests.vectors import shared_folder
+from tests.vectors import published_files
 
 FILE = "wycheproof_ed25519.json"
-GROUPS = shared_folder.load(FILE).get("testGroups", [])
-
-pytestmark = pytest.mark.skipif(shared_folder.is_absent(FILE), reason=shared_folder.REASON)
+GROUPS = published_files.load(FILE)["testGroups"]
 
 
 @pytest.mark.spec("NOISE-11")

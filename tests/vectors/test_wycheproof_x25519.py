@@ -4,14 +4,10 @@ import pytest
 
 from p2pnode.errors import HandshakeError
 from p2pnode.noise.primitives import x25519
-from tests.vectors import shared_folder
+from tests.vectors import published_files
 
 FILE = "wycheproof_x25519.json"
-CASES = [
-    case for group in shared_folder.load(FILE).get("testGroups", []) for case in group["tests"]
-]
-
-pytestmark = pytest.mark.skipif(shared_folder.is_absent(FILE), reason=shared_folder.REASON)
+CASES = [case for group in published_files.load(FILE)["testGroups"] for case in group["tests"]]
 
 
 def outcome(case: dict) -> str:
