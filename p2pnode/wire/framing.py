@@ -54,6 +54,11 @@ class FrameReader:
         return rest
 
     @property
+    def buffered(self) -> int:
+        """Bytes that have arrived behind the messages taken so far."""
+        return len(self._buffer)
+
+    @property
     def is_empty(self) -> bool:
         """True where no part of a message is waiting: the only good place for the stream to end."""
         return not self._buffer

@@ -18,6 +18,7 @@ from p2pnode.protocols.identify.observed_addresses import (
     MAX_ADDRESSES_PER_SOCKET,
     MAX_OBSERVATIONS_PER_GROUP,
     MAX_OBSERVATIONS_PER_SOCKET,
+    OBSERVATION_LIFETIME,
 )
 from p2pnode.protocols.multistream import Agreed, Initiator, Outcome, Responder
 from p2pnode.protocols.multistream.messages import encode_message
@@ -179,12 +180,18 @@ def test_the_book_stays_consistent_whatever_it_is_told(
     told: list[tuple[Observation, float]],
 ) -> None:
     book, now, last = ObservedAddressBook(), 0.0, {}
+    newest = {}
     for item, pause in told:
         now += pause
         if book.update(item, now).name == "COUNTED":
             last[item.socket, item.observer] = item
+            newest[item.socket] = now, item.observer
 
-    for report in book.snapshot(now):
+    reports = book.snapshot(now)
+    fresh = [socket for socket, (at, _) in newest.items() if now < at + OBSERVATION_LIFETIME]
+    assert [report.socket for report in reports] == sorted(fresh)
+    for report in reports:
+        assert report.evidence[-1][0] == newest[report.socket][1]
         assert len(report.evidence) <= MAX_OBSERVATIONS_PER_SOCKET
         assert len(report.addresses) <= MAX_ADDRESSES_PER_SOCKET
         by_group: dict[str, int] = {}

@@ -1,8 +1,6 @@
-"""Relaying and hole punching: any bytes, cut anywhere; packets against a model; shares."""
+"""Relaying: vouchers; packets against a model; shares."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from random import Random
 
 import pytest
@@ -11,99 +9,18 @@ from hypothesis import strategies as st
 
 from p2pnode.clock import UnixTime
 from p2pnode.errors import DecodeError
-from p2pnode.machine import ConnectionHandle, Received, SocketId, StreamMachine, UdpAddr
-from p2pnode.protocols.dcutr.dialogue import DcutrInitiator, DcutrResponder
-from p2pnode.protocols.dcutr.messages import Connect, Sync, encode_hole_punch
+from p2pnode.machine import ConnectionHandle, Received, SocketId, UdpAddr
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.circuit import CircuitKey, Leg
-from p2pnode.protocols.relay.circuit_dialogue import CircuitRequester, CircuitResponder
-from p2pnode.protocols.relay.circuit_messages import (
-    CircuitClosing,
-    CircuitConnect,
-    CircuitStatus,
-    encode_circuit,
-)
 from p2pnode.protocols.relay.circuit_table import CircuitTable
-from p2pnode.protocols.relay.connect import StreamConnector
-from p2pnode.protocols.relay.hop import HopResponder
 from p2pnode.protocols.relay.limits import RelayLimits
-from p2pnode.protocols.relay.messages import (
-    ConnectRequest,
-    HopStatus,
-    Limit,
-    Reservation,
-    ReserveRequest,
-    StopConnect,
-    StopStatus,
-    encode_hop,
-    encode_stop,
-)
-from p2pnode.protocols.relay.reserve import ReservationRequester
-from p2pnode.protocols.relay.stop import StopRequester, StopResponder
 from p2pnode.protocols.relay.voucher import open_voucher_untrusted, seal_voucher
-from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id, private_key
 
 ALICE, BOB = peer_id("a"), peer_id("b")
 ADDR = parse_multiaddr("/ip4/1.2.3.4/udp/4001/noise")
 VOUCHER = seal_voucher(private_key("b"), ALICE, 5000).encode()
-MESSAGES = [
-    encode_hop(ReserveRequest()),
-    encode_hop(ConnectRequest(BOB)),
-    encode_hop(HopStatus(100, Reservation(5000, (ADDR,), VOUCHER), Limit(1, 2))),
-    encode_stop(StopConnect(ALICE, Limit(1, 2))),
-    encode_stop(StopStatus(100)),
-    encode_circuit(CircuitConnect(BOB, b"12345678")),
-    encode_circuit(CircuitStatus(100, b"12345678")),
-    encode_circuit(CircuitClosing(203, 1.0)),
-    encode_hole_punch(Connect((ADDR,))),
-    encode_hole_punch(Sync()),
-]
-MACHINES: dict[str, Callable[[], StreamMachine]] = {
-    "reserve": lambda: ReservationRequester(BOB, ALICE, now=0.0, unix_now=UnixTime(1000)),
-    "connect": lambda: StreamConnector(BOB, 0.0),
-    "hop": lambda: HopResponder(0.0),
-    "stop requester": lambda: StopRequester(ALICE, Limit(), 0.0),
-    "stop responder": lambda: StopResponder(0.0),
-    "circuit requester": lambda: CircuitRequester(BOB, b"12345678", 0.0),
-    "circuit responder": lambda: CircuitResponder(0.0),
-    "dcutr initiator": lambda: DcutrInitiator((ADDR,), 0.0),
-    "dcutr responder": lambda: DcutrResponder((ADDR,), 0.0),
-}
-pieces = st.lists(
-    st.one_of(
-        st.sampled_from(MESSAGES).map(encode_frame),
-        st.binary(max_size=20),
-        st.binary(max_size=20).map(encode_frame),
-    ),
-    max_size=6,
-)
-
-
-@pytest.mark.parametrize("name", list(MACHINES))
-@settings(max_examples=40, deadline=None)
-@given(data=pieces.map(b"".join), cuts=st.lists(st.integers(0, 400), max_size=6), eof=st.booleans())
-def test_any_bytes_in_any_pieces_raise_nothing_and_give_the_same(
-    name: str, data: bytes, cuts: list[int], eof: bool
-) -> None:
-    outcomes: list[object] = []
-    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    for chunks in ([data], [data[a:b] for a, b in pairwise(edges)]):
-        machine = MACHINES[name]()
-        for chunk in chunks:
-            machine.handle_data(chunk, 1.0)
-        if eof:
-            machine.handle_eof(1.0)
-        outcomes.append(said(machine))
-    assert outcomes[0] == outcomes[1]
-
-
-def said(machine: StreamMachine) -> tuple[object, ...]:
-    names = ("outcome", "request", "offer", "failure", "state", "is_done")
-    events = getattr(machine, "poll_events", list)()
-    output = machine.poll_output()
-    return (*(getattr(machine, name, None) for name in names), events, output)
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.machine import ResetStream, SendData, SendEof, StreamMachine, StreamOutput
-from p2pnode.protocols.relay.framed_dialogue import FramedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 
 READ_SIZE = 16 * 1024
 MAX_UNSENT = 64 * 1024

@@ -35,7 +35,7 @@ from p2pnode.protocols.autonat.delegated_messages import (
     encode_delegated_message,
     probe_token,
 )
-from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -83,7 +83,7 @@ class DelegatedAsker(FramedDialogue):
         self, own_id: PeerId, address: Multiaddr, *, server_ip: str, entropy: Entropy, now: Instant
     ) -> None:
         super().__init__(
-            MAX_MESSAGE_SIZE_DELEGATED, Deadline(now + ASK_TIMEOUT, "dial-back ask timeout")
+            MAX_MESSAGE_SIZE_DELEGATED, Deadline(now + ASK_TIMEOUT, "a delegated dial-back")
         )
         self._own_id = own_id
         self.address, _ = split_peer_id(address)
@@ -124,7 +124,7 @@ class DelegatedAsker(FramedDialogue):
         self._send(encode_delegated_message(Choice(tuple(nonces))))
         self._send_eof()
         if not self._probes:
-            self._end("no helper is a stranger to this node")
+            self._sum_up("no helper is a stranger to this node")
 
     @property
     def awaited_ips(self) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ class DelegatedAsker(FramedDialogue):
                     self.offer = helper_ips
                 else:
                     self._send_eof()
-                    self._end("the server knows no helper")
+                    self._sum_up("the server knows no helper")
             case Report(index, status) if self._probes:
                 self._take_report(index, status, now)
             case _:
@@ -199,8 +199,8 @@ class DelegatedAsker(FramedDialogue):
             if probe.result is None and probe.silent_at is None:
                 self._settle(probe, ProbeResult.NOT_SENT)
 
-    def _on_end(self, reason: str, now: Instant) -> None:
-        self._end(reason)
+    def _on_failure(self, reason: str) -> None:
+        self._sum_up(reason)
 
     def _set_timer(self) -> None:
         due = [p.silent_at for p in self._probes if p.result is None and p.silent_at is not None]
@@ -209,13 +209,13 @@ class DelegatedAsker(FramedDialogue):
     def _settle(self, probe: _Probe, result: ProbeResult) -> None:
         probe.result = result
         if all(each.result is not None for each in self._probes):
-            self._end("")
+            self._sum_up("")
 
-    def _end(self, reason: str) -> None:
+    def _sum_up(self, reason: str) -> None:
         self.offer = None
         self.ended_because = reason
         self.results = tuple(
             HelperResult(probe.helper_ip, probe.result or ProbeResult.UNSETTLED)
             for probe in self._probes
         )
-        self._finish()
+        self._end()

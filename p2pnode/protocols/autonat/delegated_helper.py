@@ -28,8 +28,8 @@ from p2pnode.protocols.autonat.delegated_messages import (
 )
 from p2pnode.protocols.autonat.delegated_server import ORDER_TIMEOUT
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility, refusal
-from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
 from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 
 HELPER_TIMEOUT = 5.0  # seconds; chosen: longer than the server waits
 
@@ -49,7 +49,7 @@ class OrderSender(FramedDialogue):
     """The server's side of one order."""
 
     def __init__(self, order: Order, now: Instant) -> None:
-        deadline = Deadline(now + ORDER_TIMEOUT, "dial-back order timeout")
+        deadline = Deadline(now + ORDER_TIMEOUT, "a dial-back order")
         super().__init__(MAX_MESSAGE_SIZE_DELEGATED, deadline)
         self.status: HelperStatus | None = None
         """For the server's `on_report`, or None before that is known."""
@@ -58,9 +58,9 @@ class OrderSender(FramedDialogue):
 
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         self.status = decode_done_untrusted(frame)
-        self._finish()
+        self._end()
 
-    def _on_end(self, reason: str, now: Instant) -> None:
+    def _on_failure(self, reason: str) -> None:
         self.status = HelperStatus.UNAVAILABLE
 
 
@@ -68,7 +68,7 @@ class OrderReceiver(ServedDialogue):
     """The helper's side of one order.  `server` is the peer that gives it."""
 
     def __init__(self, server: Asker, ability: DialAbility, budget: Budget, now: Instant) -> None:
-        deadline = Deadline(now + HELPER_TIMEOUT, "dial-back helper timeout")
+        deadline = Deadline(now + HELPER_TIMEOUT, "a dial-back order")
         super().__init__(MAX_MESSAGE_SIZE_DELEGATED, deadline)
         self._server = server
         self._ability = ability

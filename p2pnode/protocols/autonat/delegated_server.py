@@ -105,7 +105,7 @@ class DelegatedServer(ServedDialogue):
         self, asker: Asker, ability: DialAbility, budget: Budget, rng: Random, now: Instant
     ) -> None:
         super().__init__(
-            MAX_MESSAGE_SIZE_DELEGATED, Deadline(now + SERVER_TIMEOUT, "dial-back server timeout")
+            MAX_MESSAGE_SIZE_DELEGATED, Deadline(now + SERVER_TIMEOUT, "a delegated dial-back")
         )
         self._asker = asker
         self._ability = ability
@@ -189,7 +189,7 @@ class DelegatedServer(ServedDialogue):
         self._enter(DelegatedServerState.ORDERING)
         self.orders = tuple(orders)
         if orders:
-            self._timer = Deadline(now + ORDER_TIMEOUT, "dial-back order timeout")
+            self._timer = Deadline(now + ORDER_TIMEOUT, "a dial-back order")
         else:
             self._close()
 

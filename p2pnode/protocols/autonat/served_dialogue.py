@@ -3,7 +3,7 @@
 from p2pnode.clock import Deadline, Instant
 from p2pnode.protocols.autonat.budget import Budget, Permit
 from p2pnode.protocols.autonat.dialable import Asker
-from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 
 
 class ServedDialogue(FramedDialogue):
@@ -24,11 +24,10 @@ class ServedDialogue(FramedDialogue):
 
     def _close(self) -> None:
         """Ends in good order: everything is answered."""
-        self._send_eof()
         self._release()
         self._finish()
 
-    def _on_end(self, reason: str, now: Instant) -> None:
+    def _on_failure(self, reason: str) -> None:
         self._release()
 
     def _release(self) -> None:

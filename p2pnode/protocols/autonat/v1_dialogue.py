@@ -18,7 +18,6 @@ from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility, choose_v1
-from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
 from p2pnode.protocols.autonat.messages_v1 import (
     MAX_MESSAGE_SIZE_V1,
     DialResponseV1,
@@ -36,6 +35,7 @@ from p2pnode.protocols.autonat.outcomes import (
     Reached,
 )
 from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.wire.multiaddr import Multiaddr
 
 REQUEST_TIMEOUT_V1 = 30.0  # seconds; go-libp2p
@@ -58,7 +58,7 @@ class V1Requester(FramedDialogue):
     def __init__(self, peer_id: PeerId, addrs: tuple[Multiaddr, ...], now: Instant) -> None:
         assert addrs
         super().__init__(
-            MAX_MESSAGE_SIZE_V1, Deadline(now + REQUEST_TIMEOUT_V1, "AutoNAT request timeout")
+            MAX_MESSAGE_SIZE_V1, Deadline(now + REQUEST_TIMEOUT_V1, "an AutoNAT request")
         )
         self._addrs = addrs
         self.outcome: ProbeOutcome | None = None
@@ -71,9 +71,9 @@ class V1Requester(FramedDialogue):
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         message = decode_message_v1_untrusted(frame)
         if not isinstance(message, DialResponseV1):
-            self._abort("the server asked instead of answering", now)
+            self._give_up("the server asked instead of answering")
             return
-        self._finish()
+        self._end()
         self.status = message.status
         self.outcome = self._judge(message)
 
@@ -89,7 +89,7 @@ class V1Requester(FramedDialogue):
             case status:
                 return Inconclusive(Doubt.FAILED, f"the server answered with status {status}")
 
-    def _on_end(self, reason: str, now: Instant) -> None:
+    def _on_failure(self, reason: str) -> None:
         self.outcome = Inconclusive(Doubt.FAILED, reason)
 
 
@@ -111,7 +111,7 @@ class V1Server(ServedDialogue):
 
     def __init__(self, asker: Asker, ability: DialAbility, budget: Budget, now: Instant) -> None:
         super().__init__(
-            MAX_MESSAGE_SIZE_V1, Deadline(now + STREAM_TIMEOUT_V1, "AutoNAT stream timeout")
+            MAX_MESSAGE_SIZE_V1, Deadline(now + STREAM_TIMEOUT_V1, "an AutoNAT request")
         )
         self._asker = asker
         self._ability = ability
@@ -153,7 +153,7 @@ class V1Server(ServedDialogue):
             self._refuse(reason)
             return
         self._enter(V1ServerState.DIALLING)
-        self._timer = Deadline(now + DIAL_TIMEOUT_V1, "AutoNAT dial timeout")
+        self._timer = Deadline(now + DIAL_TIMEOUT_V1, "an AutoNAT dial")
         self.wants_dial = DialOrder(self._asker.peer_id, addrs, self._timer.at)
 
     def _enter(self, state: V1ServerState) -> None:

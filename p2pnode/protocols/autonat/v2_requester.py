@@ -13,7 +13,6 @@ its stream and never resets it, or the answer is lost on the way.
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
-from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
 from p2pnode.protocols.autonat.messages_v2 import (
     MAX_DIAL_BACK_SIZE,
     MAX_MESSAGE_SIZE_V2,
@@ -36,6 +35,7 @@ from p2pnode.protocols.autonat.outcomes import (
     Prober,
     Reached,
 )
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.wire.multiaddr import Code, Multiaddr, components
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -53,9 +53,7 @@ class V2Requester(FramedDialogue):
     def __init__(self, addrs: tuple[Multiaddr, ...], nonce: int, now: Instant) -> None:
         """`nonce` is fresh, unpredictable and of 64 bits."""
         assert 0 < len(addrs) <= MAX_ADDRS_PER_REQUEST
-        super().__init__(
-            MAX_MESSAGE_SIZE_V2, Deadline(now + PROBE_TIMEOUT_V2, "AutoNAT probe timeout")
-        )
+        super().__init__(MAX_MESSAGE_SIZE_V2, Deadline(now + PROBE_TIMEOUT_V2, "an AutoNAT probe"))
         self._addrs = addrs
         self._nonce = nonce
         self._response: DialResponse | None = None
@@ -109,23 +107,25 @@ class V2Requester(FramedDialogue):
     def _conclude(self, response: DialResponse, now: Instant) -> None:
         if response.status != ResponseStatus.OK:
             doubt = _doubt_of(response.status)
-            self._end(Inconclusive(doubt, f"{doubt.value} (status {response.status})"))
+            self._settle(Inconclusive(doubt, f"{doubt.value} (status {response.status})"))
             return
         if response.addr_index >= len(self._addrs):
-            self._end(Inconclusive(Doubt.CONTRADICTORY, "the server dialled what nobody asked for"))
+            self._settle(
+                Inconclusive(Doubt.CONTRADICTORY, "the server dialled what nobody asked for")
+            )
             return
         address = self._addrs[response.addr_index]
         if self._data_index not in (None, response.addr_index):
-            self._end(Inconclusive(Doubt.CONTRADICTORY, "dial data was for another address"))
+            self._settle(Inconclusive(Doubt.CONTRADICTORY, "dial data was for another address"))
         elif self._seen_by is not None:
-            self._end(self._seen(address, self._seen_by))
+            self._settle(self._seen(address, self._seen_by))
         elif response.dial_status == DialStatus.E_DIAL_ERROR:
             reason = "the server's dial failed"
-            self._end(NotReached(address, Prober.ACQUAINTANCE, reason))
+            self._settle(NotReached(address, Prober.ACQUAINTANCE, reason))
         elif response.dial_status in (DialStatus.OK, DialStatus.E_DIAL_BACK_ERROR):
-            self._timer = Deadline(now + DIAL_BACK_WAIT, "AutoNAT dial-back wait")
+            self._timer = Deadline(now + DIAL_BACK_WAIT, "an AutoNAT dial-back")
         else:
-            self._end(Inconclusive(Doubt.FAILED, f"dial status {response.dial_status}"))
+            self._settle(Inconclusive(Doubt.FAILED, f"dial status {response.dial_status}"))
 
     def _seen(self, address: Multiaddr, prober: Prober) -> ProbeOutcome:
         if self._seen_transport != _transport(address):
@@ -133,7 +133,9 @@ class V2Requester(FramedDialogue):
         return Reached(address, prober)
 
     def _on_timer(self, now: Instant) -> None:
-        self._end(Inconclusive(Doubt.CONTRADICTORY, "the server says it connected; nothing came"))
+        self._settle(
+            Inconclusive(Doubt.CONTRADICTORY, "the server says it connected; nothing came")
+        )
 
     def _on_eof(self, now: Instant) -> None:
         if self._response is None:
@@ -145,12 +147,11 @@ class V2Requester(FramedDialogue):
         else:
             self._on_timer(now)
 
-    def _end(self, outcome: ProbeOutcome) -> None:
+    def _settle(self, outcome: ProbeOutcome) -> None:
         self.outcome = outcome
-        self._send_eof()
         self._finish()
 
-    def _on_end(self, reason: str, now: Instant) -> None:
+    def _on_failure(self, reason: str) -> None:
         self.outcome = Inconclusive(Doubt.FAILED, reason)
 
 
@@ -158,7 +159,7 @@ class DialBackReceiver(FramedDialogue):
     """Takes one dial-back.  The owner finds whose nonce it is, and accepts or refuses it."""
 
     def __init__(self, now: Instant) -> None:
-        deadline = Deadline(now + DIAL_BACK_STREAM_TIMEOUT, "AutoNAT dial-back timeout")
+        deadline = Deadline(now + DIAL_BACK_STREAM_TIMEOUT, "an AutoNAT dial-back")
         super().__init__(MAX_DIAL_BACK_SIZE, deadline)
         self.nonce: int | None = None
         """What the dialler delivered; the owner's answer is due."""
@@ -168,13 +169,12 @@ class DialBackReceiver(FramedDialogue):
         assert self.nonce is not None
         if not self._is_done:
             self._send(encode_dial_back_response())
-            self._send_eof()  # never a reset: on QUIC it would overtake the answer
-            self._finish()
+            self._finish()  # never a reset: on QUIC it would overtake the answer
 
-    def refuse(self, now: Instant) -> None:
+    def refuse(self) -> None:
         """Nobody here waits for that nonce."""
         if not self._is_done:
-            self._abort("an unknown nonce", now, StreamResetCode.PROTOCOL_VIOLATION)
+            self._give_up("an unknown nonce", StreamResetCode.PROTOCOL_VIOLATION)
 
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         if self.nonce is None:

@@ -21,7 +21,6 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import StreamOutput
 from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.dialable import Asker, DialAbility, Dialable, choose_v2, split_ip
-from p2pnode.protocols.autonat.framed_dialogue import FramedDialogue
 from p2pnode.protocols.autonat.messages_v2 import (
     MAX_DIAL_BACK_SIZE,
     MAX_MESSAGE_SIZE_V2,
@@ -36,6 +35,7 @@ from p2pnode.protocols.autonat.messages_v2 import (
     encode_message_v2,
 )
 from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -88,7 +88,7 @@ class V2Server(ServedDialogue):
         self, asker: Asker, ability: DialAbility, budget: Budget, rng: Random, now: Instant
     ) -> None:
         super().__init__(
-            MAX_MESSAGE_SIZE_V2, Deadline(now + STREAM_TIMEOUT_V2, "AutoNAT stream timeout")
+            MAX_MESSAGE_SIZE_V2, Deadline(now + STREAM_TIMEOUT_V2, "an AutoNAT request")
         )
         self._asker = asker
         self._ability = ability
@@ -176,13 +176,13 @@ class V2Server(ServedDialogue):
         """Sets the moment at which the requester falls behind the least rate."""
         behind = self._since + DIAL_DATA_GRACE + self._collected / MIN_DIAL_DATA_RATE
         at = min(behind, self._since + DIAL_DATA_TIMEOUT)
-        self._timer = Deadline(at, "AutoNAT dial data timeout")
+        self._timer = Deadline(at, "the dial data")
 
     def _dial(self, now: Instant) -> None:
         assert self._target is not None
         self._enter(V2ServerState.DIALLING)
         given_up = now + DIAL_TIMEOUT_V2 + DIAL_BACK_ANSWER_TIMEOUT
-        self._timer = Deadline(given_up, "AutoNAT dial timeout")
+        self._timer = Deadline(given_up, "an AutoNAT dial")
         self.wants_dial = DialBackOrder(
             self._asker.peer_id, self._target.address, self._nonce, now + DIAL_TIMEOUT_V2
         )
@@ -190,7 +190,7 @@ class V2Server(ServedDialogue):
     def _on_timer(self, now: Instant) -> None:
         match self._state:
             case V2ServerState.COLLECTING:
-                self._abort("dial data comes too slowly", now, StreamResetCode.RESOURCE_LIMIT)
+                self._give_up("dial data comes too slowly", StreamResetCode.RESOURCE_LIMIT)
             case V2ServerState.PAUSING:
                 self._dial(now)
             case V2ServerState.DIALLING:
@@ -219,7 +219,7 @@ class DialBackSender(FramedDialogue):
     """
 
     def __init__(self, nonce: int, now: Instant) -> None:
-        deadline = Deadline(now + DIAL_BACK_ANSWER_TIMEOUT, "AutoNAT dial-back answer timeout")
+        deadline = Deadline(now + DIAL_BACK_ANSWER_TIMEOUT, "the answer to a dial-back")
         super().__init__(MAX_DIAL_BACK_SIZE, deadline)
         self._is_sent = False
         self.status: DialStatus | None = None
@@ -233,17 +233,17 @@ class DialBackSender(FramedDialogue):
         return super().poll_output()
 
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
-        self._end(DialStatus.OK)
+        self._settle(DialStatus.OK)
 
     def _on_eof(self, now: Instant) -> None:
-        self._end(DialStatus.OK)
+        self._settle(DialStatus.OK)
 
     def _on_reset(self, now: Instant) -> None:
-        self._end(DialStatus.OK if self._is_sent else DialStatus.E_DIAL_BACK_ERROR)
+        self._settle(DialStatus.OK if self._is_sent else DialStatus.E_DIAL_BACK_ERROR)
 
-    def _end(self, status: DialStatus) -> None:
+    def _settle(self, status: DialStatus) -> None:
         self.status = status
-        self._finish()
+        self._end()
 
-    def _on_end(self, reason: str, now: Instant) -> None:
+    def _on_failure(self, reason: str) -> None:
         self.status = DialStatus.E_DIAL_BACK_ERROR

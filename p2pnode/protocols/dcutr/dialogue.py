@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
-from p2pnode.machine import ResetStream, SendData, SendEof, StreamOutput
 from p2pnode.protocols.dcutr.messages import (
     MAX_MESSAGE_SIZE,
     Connect,
@@ -22,9 +21,8 @@ from p2pnode.protocols.dcutr.messages import (
     decode_hole_punch_untrusted,
     encode_hole_punch,
 )
-from p2pnode.wire.framing import FrameReader, encode_frame
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.wire.multiaddr import Multiaddr
-from p2pnode.wire.reset_code import StreamResetCode
 
 DIALOGUE_TIMEOUT = 10.0  # seconds for the whole exchange; go-libp2p gives an attempt as much
 
@@ -77,13 +75,13 @@ class PunchNotAgreed:
 DcutrOutcome: TypeAlias = PunchAgreed | PunchNotAgreed
 
 
-class _Dialogue:
+class _DcutrDialogue(FramedDialogue):
     def __init__(self, state: State, table: dict[tuple[State, Step], State], now: Instant) -> None:
+        super().__init__(
+            MAX_MESSAGE_SIZE, Deadline(now + DIALOGUE_TIMEOUT, "the hole punching dialogue")
+        )
         self._state = state
         self._table = table
-        self._deadline = Deadline(now + DIALOGUE_TIMEOUT, "the hole punching dialogue")
-        self._reader = FrameReader(MAX_MESSAGE_SIZE)
-        self._output: list[StreamOutput] = []
         self._outcome: DcutrOutcome | None = None
 
     @property
@@ -95,90 +93,42 @@ class _Dialogue:
         """What came of it, or None before that is known."""
         return self._outcome
 
-    def handle_data(self, data: bytes, now: Instant) -> None:
-        """Takes the stream's next bytes.  Untrusted; never raises."""
-        if self._outcome is not None:
-            return
-        self._reader.feed(data)
-        try:
-            while (
-                self._outcome is None and (frame := self._reader.next_frame_untrusted()) is not None
-            ):
-                message = decode_hole_punch_untrusted(frame)
-                step = Step.CONNECT if isinstance(message, Connect) else Step.SYNC
-                if (self._state, step) not in self._table:
-                    raise DecodeError(f"a {step.name} while {self._state.value}")
-                self._state = self._table[self._state, step]
-                self._on_message(message, now)
-        except DecodeError as exc:
-            self._fail(str(exc))
-            self._output.append(ResetStream(StreamResetCode.PROTOCOL_VIOLATION))
-
-    def handle_eof(self, now: Instant) -> None:
-        """The peer finished its direction; too early unless all is said."""
-        if self._outcome is None:
-            self._fail("the peer ended the stream too early")
-            self._output.append(ResetStream(StreamResetCode.NONE))
-
-    def handle_reset(self, code: int, now: Instant) -> None:
-        """The stream is gone."""
-        self._output.clear()
-        if self._outcome is None:
-            self._fail("the stream was reset")
-
-    def handle_timeout(self, now: Instant) -> None:
-        """Gives up at the deadline."""
-        if self._outcome is None and now >= self._deadline.at:
-            self._fail(f"{self._deadline.why} timed out")
-            self._output.append(ResetStream(StreamResetCode.NONE))
-
-    def poll_output(self) -> list[StreamOutput]:
-        """Returns what to do to the stream, in order."""
-        output, self._output = self._output, []
-        return output
-
-    def poll_timeout(self) -> Deadline | None:
-        """Returns the deadline while there is no outcome."""
-        return self._deadline if self._outcome is None else None
-
-    @property
-    def is_done(self) -> bool:
-        """True once there is an outcome."""
-        return self._outcome is not None
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
+        message = decode_hole_punch_untrusted(frame)
+        step = Step.CONNECT if isinstance(message, Connect) else Step.SYNC
+        if (self._state, step) not in self._table:
+            raise DecodeError(f"a {step.name} while {self._state.value}")
+        self._state = self._table[self._state, step]
+        self._on_message(message, now)
 
     def _on_message(self, message: HolePunch, now: Instant) -> None:
         raise NotImplementedError
 
-    def _send(self, message: HolePunch) -> None:
-        self._output.append(SendData(encode_frame(encode_hole_punch(message))))
-
     def _agree(self, agreed: PunchAgreed) -> None:
         self._outcome = agreed
-        self._output.append(SendEof())
-        self._reader.take_rest()
+        self._finish()
 
-    def _fail(self, reason: str) -> None:
+    def _on_failure(self, reason: str) -> None:
         self._state = self._table[self._state, Step.FAIL]
         self._outcome = PunchNotAgreed(reason)
-        self._reader.take_rest()
 
 
-class DcutrInitiator(_Dialogue):
+class DcutrInitiator(_DcutrDialogue):
     """Begins, on a stream whose protocol is negotiated: or the round trip would come out double."""
 
     def __init__(self, own_addrs: tuple[Multiaddr, ...], now: Instant) -> None:
         super().__init__(State.CONNECT_SENT, INITIATOR, now)
         self._sent_at = now
-        self._send(Connect(own_addrs))
+        self._send(encode_hole_punch(Connect(own_addrs)))
 
     def _on_message(self, message: HolePunch, now: Instant) -> None:
         assert isinstance(message, Connect)
         rtt = max(0.0, now - self._sent_at)
-        self._send(Sync())
+        self._send(encode_hole_punch(Sync()))
         self._agree(PunchAgreed(message.addrs, now + rtt / 2, rtt))
 
 
-class DcutrResponder(_Dialogue):
+class DcutrResponder(_DcutrDialogue):
     """Answers, on a relayed connection that we dialled."""
 
     def __init__(self, own_addrs: tuple[Multiaddr, ...], now: Instant) -> None:
@@ -190,6 +140,6 @@ class DcutrResponder(_Dialogue):
         match message:
             case Connect(addrs):
                 self._peer_addrs = addrs
-                self._send(Connect(self._own_addrs))
+                self._send(encode_hole_punch(Connect(self._own_addrs)))
             case Sync():
                 self._agree(PunchAgreed(self._peer_addrs, now, None))

@@ -15,7 +15,8 @@ from typing import TypeAlias
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ResetStream, SendData, SendEof, StreamOutput
+from p2pnode.machine import SendData
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.identify.info import IdentifyInfo, info_of_message_untrusted
 from p2pnode.protocols.identify.messages import (
     MAX_MESSAGE_SIZE,
@@ -24,8 +25,6 @@ from p2pnode.protocols.identify.messages import (
     decode_identify_message_untrusted,
     encode_identify_frames,
 )
-from p2pnode.wire.framing import FrameReader
-from p2pnode.wire.reset_code import StreamResetCode
 
 READ_TIMEOUT = 10.0  # seconds; chosen: go-libp2p's 5 s doubled for relayed paths
 
@@ -54,83 +53,36 @@ class IdentifyFailed:
 IdentifyOutcome: TypeAlias = Identified | Pushed | IdentifyFailed
 
 
-class _Reader:
+class _Reader(FramedDialogue):
     """Reads messages to the end of the stream, then merges them."""
 
     def __init__(self, peer_id: PeerId, now: Instant) -> None:
+        super().__init__(MAX_MESSAGE_SIZE, Deadline(now + READ_TIMEOUT, "identify"))
         self._peer_id = peer_id
-        self._deadline = Deadline(now + READ_TIMEOUT, "identify read timeout")
-        self._reader = FrameReader(MAX_MESSAGE_SIZE)
         self._frames: list[bytes] = []
-        self._output: list[StreamOutput] = [SendEof()]  # the reading side has nothing to say
         self._outcome: IdentifyOutcome | None = None
+        self._send_eof()  # the reading side has nothing to say
 
-    def handle_data(self, data: bytes, now: Instant) -> None:
-        """Takes the stream's next bytes.  Untrusted; never raises."""
-        if self._outcome is not None:
-            return
-        self._reader.feed(data)
-        try:
-            while (frame := self._reader.next_frame_untrusted()) is not None:
-                self._frames.append(frame)
-                if len(self._frames) > MAX_MESSAGES:
-                    raise DecodeError(f"more than {MAX_MESSAGES} identify messages")
-        except DecodeError as exc:
-            self._give_up(str(exc), StreamResetCode.PROTOCOL_VIOLATION)
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
+        self._frames.append(frame)
+        if len(self._frames) > MAX_MESSAGES:
+            raise DecodeError(f"more than {MAX_MESSAGES} identify messages")
 
-    def handle_eof(self, now: Instant) -> None:
-        """The peer has said everything."""
-        if self._outcome is not None:
-            return
+    def _on_eof(self, now: Instant) -> None:
         if not self._frames or not self._reader.is_empty:
-            self._give_up("the peer ended the stream too early", StreamResetCode.NONE)
+            super()._on_eof(now)
             return
-        try:
-            message = decode_identify_message_untrusted(self._frames)
-            info = info_of_message_untrusted(message, self._peer_id)
-        except DecodeError as exc:
-            self._give_up(str(exc), StreamResetCode.PROTOCOL_VIOLATION)
-            return
-        self._outcome = self._success(message, info)
+        message = decode_identify_message_untrusted(self._frames)
+        self._outcome = self._success(message, info_of_message_untrusted(message, self._peer_id))
         self._frames.clear()
-
-    def handle_reset(self, code: int, now: Instant) -> None:
-        """The stream is gone."""
-        self._output.clear()
-        if self._outcome is None:
-            self._outcome = IdentifyFailed("the stream was reset")
-            self._forget()
-
-    def handle_timeout(self, now: Instant) -> None:
-        """Gives up at the deadline."""
-        if self._outcome is None and now >= self._deadline.at:
-            self._give_up("identify timed out", StreamResetCode.NONE)
-
-    def poll_output(self) -> list[StreamOutput]:
-        """Returns what to do to the stream, in order."""
-        output, self._output = self._output, []
-        return output
-
-    def poll_timeout(self) -> Deadline | None:
-        """Returns the deadline while there is no outcome."""
-        return self._deadline if self._outcome is None else None
-
-    @property
-    def is_done(self) -> bool:
-        """True once there is an outcome."""
-        return self._outcome is not None
+        self._end()
 
     def _success(self, message: IdentifyMessage, info: IdentifyInfo) -> IdentifyOutcome:
         raise NotImplementedError
 
-    def _give_up(self, reason: str, code: StreamResetCode) -> None:
+    def _on_failure(self, reason: str) -> None:
         self._outcome = IdentifyFailed(reason)
-        self._output.append(ResetStream(code))
-        self._forget()
-
-    def _forget(self) -> None:
         self._frames.clear()
-        self._reader.take_rest()
 
 
 class IdentifyRequester(_Reader):
@@ -159,38 +111,13 @@ class PushReceiver(_Reader):
         return Pushed(message)
 
 
-class IdentifyResponder:
-    """Says everything at once and finishes.  What the peer sends is not read."""
+class IdentifyResponder(FramedDialogue):
+    """Says everything at once and is done.  What the peer sends is not read."""
 
     def __init__(self, message: IdentifyMessage) -> None:
-        self._output: list[StreamOutput] = [SendData(encode_identify_frames(message)), SendEof()]
-
-    def handle_data(self, data: bytes, now: Instant) -> None:
-        """Ignores it: the requester has nothing to say."""
-
-    def handle_eof(self, now: Instant) -> None:
-        """Ignores it: a requester may end its direction before it reads."""
-
-    def handle_reset(self, code: int, now: Instant) -> None:
-        """The stream is gone."""
-        self._output.clear()
-
-    def handle_timeout(self, now: Instant) -> None:
-        """Nothing here waits."""
-
-    def poll_output(self) -> list[StreamOutput]:
-        """Returns what to do to the stream, in order."""
-        output, self._output = self._output, []
-        return output
-
-    def poll_timeout(self) -> Deadline | None:
-        """Returns None: how long sending may take is the stream's owner's business."""
-        return None
-
-    @property
-    def is_done(self) -> bool:
-        """True once everything was taken for sending."""
-        return not self._output
+        super().__init__(MAX_MESSAGE_SIZE, None)  # how long sending may take is the owner's to say
+        self._output.append(SendData(encode_identify_frames(message)))
+        self._finish()
 
 
 class PushSender(IdentifyResponder):

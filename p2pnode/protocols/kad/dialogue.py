@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError, LocalProtocolError
-from p2pnode.machine import ResetStream, SendData, SendEof, StreamOutput
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.kad.messages import (
     MAX_MESSAGE_SIZE,
     MAX_REQUEST_SIZE,
@@ -26,7 +26,6 @@ from p2pnode.protocols.kad.messages import (
     encode_answer,
     encode_request,
 )
-from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.reset_code import StreamResetCode
 
 ANSWER_TIMEOUT = 5.0  # seconds; chosen: as long as a lookup may take
@@ -48,98 +47,34 @@ class FindNodeFailed:
     reason: str
 
 
-class FindNodeRequester:
+class FindNodeRequester(FramedDialogue):
     """Asks for one key."""
 
     def __init__(self, key: bytes, now: Instant) -> None:
-        self._deadline = Deadline(now + ANSWER_TIMEOUT, "a Kademlia answer is late")
-        self._reader = FrameReader(MAX_MESSAGE_SIZE)
-        self._output: list[StreamOutput] = [SendData(encode_frame(encode_request(key))), SendEof()]
+        super().__init__(MAX_MESSAGE_SIZE, Deadline(now + ANSWER_TIMEOUT, "the Kademlia answer"))
         self.outcome: Found | FindNodeFailed | None = None
         """What came of it, or None before that is known."""
+        self._send(encode_request(key))
+        self._send_eof()
 
-    def handle_data(self, data: bytes, now: Instant) -> None:
-        """Takes the stream's next bytes; nothing behind the answer is looked at.  Untrusted."""
-        if self.outcome is not None:
-            return
-        self._reader.feed(data)
-        try:
-            frame = self._reader.next_frame_untrusted()
-            if frame is not None:
-                self.outcome = Found(decode_answer_untrusted(frame))
-                self._reader.take_rest()
-        except DecodeError as exc:
-            self._give_up(str(exc), StreamResetCode.PROTOCOL_VIOLATION)
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
+        self.outcome = Found(decode_answer_untrusted(frame))
+        self._end()
 
-    def handle_eof(self, now: Instant) -> None:
-        """The peer finished its direction."""
-        if self.outcome is None:
-            self._give_up("the peer ended the stream too early", StreamResetCode.NONE)
-
-    def handle_reset(self, code: int, now: Instant) -> None:
-        """The stream is gone."""
-        self._output.clear()
-        if self.outcome is None:
-            self.outcome = FindNodeFailed("the stream was reset")
-            self._reader.take_rest()
-
-    def handle_timeout(self, now: Instant) -> None:
-        """Gives up at the deadline."""
-        if self.outcome is None and now >= self._deadline.at:
-            self._give_up("the peer did not answer in time", StreamResetCode.NONE)
-
-    def poll_output(self) -> list[StreamOutput]:
-        """Returns what to do to the stream, in order."""
-        output, self._output = self._output, []
-        return output
-
-    def poll_timeout(self) -> Deadline | None:
-        """Returns the deadline while there is no outcome."""
-        return self._deadline if self.outcome is None else None
-
-    @property
-    def is_done(self) -> bool:
-        """True once there is an outcome."""
-        return self.outcome is not None
-
-    def _give_up(self, reason: str, code: StreamResetCode) -> None:
+    def _on_failure(self, reason: str) -> None:
         self.outcome = FindNodeFailed(reason)
-        self._reader.take_rest()
-        self._output.append(ResetStream(code))
 
 
-class FindNodeResponder:
+class FindNodeResponder(FramedDialogue):
     """Takes requests until the peer ends its direction; what to answer is its owner's to say."""
 
     def __init__(self, now: Instant) -> None:
-        self._last_request = now
-        self._reader = FrameReader(MAX_REQUEST_SIZE)
+        super().__init__(MAX_REQUEST_SIZE, _idle_deadline(now))
         self._requests: deque[bytes] = deque()
         self._taken = 0
         """Requests read; those that wait for `answer` included."""
         self._unanswered = 0
-        self._at_eof = False
-        self._is_over = False
-        self._output: list[StreamOutput] = []
-
-    def handle_data(self, data: bytes, now: Instant) -> None:
-        """Takes requests.  Untrusted; never raises."""
-        if self._is_over or self._is_full:
-            return
-        self._reader.feed(data)
-        try:
-            while not self._is_full:
-                frame = self._reader.next_frame_untrusted()
-                if frame is None:
-                    return
-                self._requests.append(decode_request_untrusted(frame))
-                self._taken += 1
-                self._unanswered += 1
-                self._last_request = now
-        except DecodeError:
-            self._give_up(StreamResetCode.PROTOCOL_VIOLATION)
-        else:
-            self._reader.take_rest()
+        self._is_last_taken = False
 
     def poll_requests(self) -> list[bytes]:
         """Returns the keys that are asked for since the last call; each wants an `answer`."""
@@ -149,71 +84,45 @@ class FindNodeResponder:
 
     def answer(self, peers: Sequence[CloserPeer]) -> None:
         """Answers the oldest request.  Raises LocalProtocolError where there is none."""
-        if self._is_over:
+        if self._is_done:
             return  # the stream went while the answer was looked up
         if not self._unanswered:
             raise LocalProtocolError("there is no request to answer")
         self._unanswered -= 1
-        self._output.append(SendData(encode_frame(encode_answer(peers))))
+        self._send(encode_answer(peers))
         self._finish_if_answered()
 
     def refuse(self, code: StreamResetCode) -> None:
         """Gives the stream up instead of answering; requests that wait get no answer."""
-        if not self._is_over:
-            self._give_up(code)
+        if not self._is_done:
+            self._give_up("refused", code)
 
-    def handle_eof(self, now: Instant) -> None:
-        """The peer asks no more."""
-        if self._is_over:
-            return
-        if not self._is_full and not self._reader.is_empty:
-            self._give_up(StreamResetCode.PROTOCOL_VIOLATION)
-            return
-        self._at_eof = True
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
+        self._requests.append(decode_request_untrusted(frame))
+        self._taken += 1
+        self._unanswered += 1
+        self._deadline = _idle_deadline(now)
+        if self._taken == MAX_REQUESTS_PER_STREAM:
+            self._is_last_taken = True
+            self._ignore_input()
+
+    def _on_eof(self, now: Instant) -> None:
+        if not self._reader.is_empty:
+            raise DecodeError("a request that is cut short")
+        self._is_last_taken = True
         self._finish_if_answered()
 
-    def handle_reset(self, code: int, now: Instant) -> None:
-        """The stream is gone."""
-        self._output.clear()
-        self._end()
+    def _on_deadline(self, deadline: Deadline) -> None:
+        self._give_up(deadline.why, StreamResetCode.GARBAGE_COLLECTED)
 
-    def handle_timeout(self, now: Instant) -> None:
-        """Gives the stream up when no request came for long."""
-        deadline = self.poll_timeout()
-        if deadline is not None and now >= deadline.at:
-            self._give_up(StreamResetCode.GARBAGE_COLLECTED)
-
-    def poll_output(self) -> list[StreamOutput]:
-        """Returns what to do to the stream, in order."""
-        output, self._output = self._output, []
-        return output
-
-    def poll_timeout(self) -> Deadline | None:
-        """Returns when silence ends the stream."""
-        if self._is_over:
-            return None
-        return Deadline(self._last_request + RESPONDER_IDLE_TIMEOUT, "Kademlia responder idle")
-
-    @property
-    def is_done(self) -> bool:
-        """True once nothing more is read and every answer has been taken for sending."""
-        return self._is_over and not self._output
-
-    @property
-    def _is_full(self) -> bool:
-        return self._taken >= MAX_REQUESTS_PER_STREAM
-
-    def _finish_if_answered(self) -> None:
-        if not self._unanswered and (self._at_eof or self._is_full):
-            self._output.append(SendEof())
-            self._end()
-
-    def _give_up(self, code: StreamResetCode) -> None:
-        self._output.append(ResetStream(code))
-        self._end()
-
-    def _end(self) -> None:
-        self._is_over = True
+    def _on_failure(self, reason: str) -> None:
         self._requests.clear()
         self._unanswered = 0
-        self._reader.take_rest()
+
+    def _finish_if_answered(self) -> None:
+        if self._is_last_taken and not self._unanswered:
+            self._finish()
+
+
+def _idle_deadline(now: Instant) -> Deadline:
+    return Deadline(now + RESPONDER_IDLE_TIMEOUT, "Kademlia responder idle")

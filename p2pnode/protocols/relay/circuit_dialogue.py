@@ -16,6 +16,7 @@ from typing import TypeAlias
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError, LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.relay.circuit_messages import (
     NO_LIMIT,
     CircuitClosing,
@@ -25,8 +26,7 @@ from p2pnode.protocols.relay.circuit_messages import (
     decode_circuit_untrusted,
     encode_circuit,
 )
-from p2pnode.protocols.relay.framed_dialogue import FramedDialogue
-from p2pnode.protocols.relay.messages import Status, status_name
+from p2pnode.protocols.relay.messages import MAX_MESSAGE_SIZE, Status, status_name
 from p2pnode.wire.reset_code import StreamResetCode
 
 CIRCUIT_CONNECT_TIMEOUT = 30.0  # seconds from CONNECT to STATUS; go-libp2p's connect timeout
@@ -104,7 +104,7 @@ CircuitEvent: TypeAlias = CircuitOffered | CircuitReady | CircuitEnding | Circui
 
 class _CircuitDialogue(FramedDialogue):
     def __init__(self, state: DialogueState, deadline: Deadline) -> None:
-        super().__init__(deadline)
+        super().__init__(MAX_MESSAGE_SIZE, deadline)
         self._state = state
         self._notices = 0
         self._events: list[CircuitEvent] = []
@@ -128,19 +128,18 @@ class _CircuitDialogue(FramedDialogue):
 
     def close(self) -> None:
         """Ends the circuit in good order; nothing where it has ended."""
-        if not self._done:
+        if not self._is_done:
             self._step(Step.END)
             self._events.append(CircuitEnded(None, "closed on this side"))
             self._finish()
 
-    def handle_eof(self, now: Instant) -> None:
-        """The other side ends the circuit."""
+    def _on_eof(self, now: Instant) -> None:
         if self._state in (DialogueState.OPEN, DialogueState.CLOSING):
             self._step(Step.END)
             self._events.append(CircuitEnded(None, "the other side closed the circuit"))
             self._finish()
             return
-        super().handle_eof(now)
+        super()._on_eof(now)
 
     def _open(self, step: Step, ready: CircuitReady) -> None:
         self._step(step)
@@ -188,7 +187,7 @@ class CircuitRequester(_CircuitDialogue):
         self._receive_id = receive_id
         self._send(encode_circuit(CircuitConnect(peer, receive_id, limit)))
 
-    def _on_message(self, frame: bytes, now: Instant) -> None:
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         match decode_circuit_untrusted(frame):
             case CircuitConnect():
                 raise DecodeError("a circuit's request was answered with a request")
@@ -234,8 +233,7 @@ class CircuitResponder(_CircuitDialogue):
             Step.ACCEPT, CircuitReady(self._send_id, receive_id, limit or self._offered_limit)
         )
         self._send(encode_circuit(CircuitStatus(Status.OK, receive_id, limit or NO_LIMIT)))
-        self._is_paused = False
-        self._read_messages(now)
+        self._go_on(now)
 
     def refuse(self, status: Status) -> None:
         """Raises LocalProtocolError where nothing is asked."""
@@ -244,13 +242,13 @@ class CircuitResponder(_CircuitDialogue):
             raise LocalProtocolError("there is no circuit to refuse")
         self._refuse(status, "refused on this side")
 
-    def _on_message(self, frame: bytes, now: Instant) -> None:
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         match decode_circuit_untrusted(frame):
             case CircuitConnect(peer, circuit_id, limit):
                 self._step_untrusted(Step.CONNECT)
                 self._send_id = circuit_id
                 self._offered_limit = limit
-                self._is_paused = True
+                self._hold()
                 self._deadline = Deadline(
                     now + CIRCUIT_CONNECT_TIMEOUT, "the decision on a circuit"
                 )

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.protocols.relay.framed_dialogue import FramedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.relay.messages import (
+    MAX_MESSAGE_SIZE,
     ConnectRequest,
     HopStatus,
     Limit,
@@ -45,7 +46,9 @@ class StreamConnector(FramedDialogue):
     """Asks for a circuit on a stream of its own."""
 
     def __init__(self, peer: PeerId, now: Instant) -> None:
-        super().__init__(Deadline(now + CONNECT_TIMEOUT, "connecting through the relay"))
+        super().__init__(
+            MAX_MESSAGE_SIZE, Deadline(now + CONNECT_TIMEOUT, "connecting through the relay")
+        )
         self._outcome: CircuitOpened | CircuitRefused | None = None
         self._send(encode_hop(ConnectRequest(peer)))
 
@@ -54,7 +57,7 @@ class StreamConnector(FramedDialogue):
         """What came of it, or None before that is known."""
         return self._outcome
 
-    def _on_message(self, frame: bytes, now: Instant) -> None:
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         message = decode_hop_untrusted(frame)
         if not isinstance(message, HopStatus):
             raise DecodeError("the relay answered with a request")

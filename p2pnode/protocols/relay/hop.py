@@ -11,8 +11,9 @@ whoever the connection was authenticated for.
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import LocalProtocolError
-from p2pnode.protocols.relay.framed_dialogue import FramedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.relay.messages import (
+    MAX_MESSAGE_SIZE,
     ConnectRequest,
     HopStatus,
     Limit,
@@ -30,7 +31,7 @@ class HopResponder(FramedDialogue):
     """Serves one stream of the hop protocol."""
 
     def __init__(self, now: Instant) -> None:
-        super().__init__(Deadline(now + HOP_TIMEOUT, "the hop request"))
+        super().__init__(MAX_MESSAGE_SIZE, Deadline(now + HOP_TIMEOUT, "the hop request"))
         self._request: ReserveRequest | ConnectRequest | None = None
         self.failure: str | None = None
         """Why there will be no request, or no use in an answer."""
@@ -43,12 +44,7 @@ class HopResponder(FramedDialogue):
     @property
     def is_deciding(self) -> bool:
         """True while one of `grant`, `connect` and `refuse` is expected."""
-        return self._request is not None and not self._done
-
-    def handle_eof(self, now: Instant) -> None:
-        """The client has asked, and may have nothing more to say: the answer is still due."""
-        if not self.is_deciding:
-            super().handle_eof(now)
+        return self._request is not None and not self._is_done
 
     def grant(self, reservation: Reservation, limit: Limit) -> None:
         """Answers RESERVE; the stream ends.  Raises LocalProtocolError at any other time."""
@@ -74,15 +70,20 @@ class HopResponder(FramedDialogue):
             raise LocalProtocolError("there is no request to refuse")
         self._refuse(status)
 
-    def _on_message(self, frame: bytes, now: Instant) -> None:
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         message = decode_hop_untrusted(frame)
         if isinstance(message, HopStatus):
             self.failure = "the client sent a status"
             self._refuse(Status.UNEXPECTED_MESSAGE)
             return
         self._request = message
-        self._is_paused = True  # what follows belongs to the circuit
+        self._hold()  # what follows belongs to the circuit
         self._deadline = Deadline(now + HOP_TIMEOUT, "the answer to a hop request")
+
+    def _on_eof(self, now: Instant) -> None:
+        # The client has asked, and may have nothing more to say: the answer is still due.
+        if not self.is_deciding:
+            super()._on_eof(now)
 
     def _expect(self, kind: type[ReserveRequest | ConnectRequest]) -> None:
         if not self.is_deciding or not isinstance(self._request, kind):

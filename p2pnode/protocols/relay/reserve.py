@@ -12,8 +12,9 @@ from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import split_peer_id
-from p2pnode.protocols.relay.framed_dialogue import FramedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.relay.messages import (
+    MAX_MESSAGE_SIZE,
     HopStatus,
     Limit,
     ReserveRequest,
@@ -62,7 +63,7 @@ class ReservationRequester(FramedDialogue):
     """Reserves, or refreshes: the two are one to the relay."""
 
     def __init__(self, relay: PeerId, own_id: PeerId, *, now: Instant, unix_now: UnixTime) -> None:
-        super().__init__(Deadline(now + RESERVE_TIMEOUT, "the reservation"))
+        super().__init__(MAX_MESSAGE_SIZE, Deadline(now + RESERVE_TIMEOUT, "the reservation"))
         self._relay = relay
         self._own_id = own_id
         self._unix_offset = unix_now - now
@@ -74,7 +75,7 @@ class ReservationRequester(FramedDialogue):
         """What came of it, or None before that is known."""
         return self._outcome
 
-    def _on_message(self, frame: bytes, now: Instant) -> None:
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         message = decode_hop_untrusted(frame)
         if not isinstance(message, HopStatus):
             raise DecodeError("the relay answered with a request")

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError, LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.protocols.relay.framed_dialogue import FramedDialogue
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.relay.messages import (
+    MAX_MESSAGE_SIZE,
     Limit,
     Status,
     StopConnect,
@@ -46,7 +47,7 @@ class StopRequester(FramedDialogue):
     """The relay's side."""
 
     def __init__(self, source: PeerId, limit: Limit, now: Instant) -> None:
-        super().__init__(Deadline(now + STOP_TIMEOUT, "the listener's answer"))
+        super().__init__(MAX_MESSAGE_SIZE, Deadline(now + STOP_TIMEOUT, "the listener's answer"))
         self._outcome: StopAccepted | StopRefused | None = None
         told = None if limit.is_unlimited else limit
         self._send(encode_stop(StopConnect(source, told)))
@@ -56,7 +57,7 @@ class StopRequester(FramedDialogue):
         """What came of it, or None before that is known."""
         return self._outcome
 
-    def _on_message(self, frame: bytes, now: Instant) -> None:
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         message = decode_stop_untrusted(frame)
         if not isinstance(message, StopStatus):
             raise DecodeError("the listener answered with a request")
@@ -75,7 +76,9 @@ class StopResponder(FramedDialogue):
     """The listener's side."""
 
     def __init__(self, now: Instant) -> None:
-        super().__init__(Deadline(now + STOP_TIMEOUT, "the announcement of a circuit"))
+        super().__init__(
+            MAX_MESSAGE_SIZE, Deadline(now + STOP_TIMEOUT, "the announcement of a circuit")
+        )
         self._offer: StopConnect | None = None
         self.failure: str | None = None
         """Why there will be no offer, or no use in an answer."""
@@ -88,7 +91,7 @@ class StopResponder(FramedDialogue):
     @property
     def is_deciding(self) -> bool:
         """True while `accept` or `refuse` is expected."""
-        return self._offer is not None and not self._done
+        return self._offer is not None and not self._is_done
 
     def accept(self) -> None:
         """Takes the circuit; the stream is the circuit, see `take_rest`.
@@ -105,14 +108,14 @@ class StopResponder(FramedDialogue):
         self._expect_offer()
         self._refuse(status)
 
-    def _on_message(self, frame: bytes, now: Instant) -> None:
+    def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         message = decode_stop_untrusted(frame)
         if isinstance(message, StopStatus):
             self.failure = "the relay sent a status"
             self._refuse(Status.UNEXPECTED_MESSAGE)
             return
         self._offer = message
-        self._is_paused = True  # what follows belongs to the circuit
+        self._hold()  # what follows belongs to the circuit
         self._deadline = Deadline(now + STOP_TIMEOUT, "the answer to a circuit")
 
     def _expect_offer(self) -> None:

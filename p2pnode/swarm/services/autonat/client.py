@@ -360,7 +360,7 @@ class AutonatClient(Service):
             return
         ask = self._ask_of_nonce(receiver.nonce, peer, now)
         if ask is None:
-            receiver.refuse(now)
+            receiver.refuse()
         else:
             receiver.accept()
             ask.prober_ip = peer.route.remote.ip

@@ -375,7 +375,7 @@ def test_an_accepted_dial_back_is_answered_and_closed_and_never_reset() -> None:
     assert outputs(machine) == (b"\0", ["eof"])
     machine.handle_timeout(100.0)
     machine.handle_eof(100.0)
-    machine.refuse(100.0)
+    machine.refuse()
     assert machine.poll_output() == []
 
 
@@ -387,7 +387,7 @@ def test_a_dial_back_of_no_use_is_reset(ending: str) -> None:
         case "refuse":
             machine.handle_data(b"\x09\x09\x01" + bytes(7), 0.1)
             machine.handle_eof(0.1)
-            machine.refuse(0.1)
+            machine.refuse()
         case "timeout":
             machine.handle_timeout(5.0)
         case "eof":

@@ -118,13 +118,13 @@ def test_a_stream_ends_after_its_last_request() -> None:
     assert responder.is_done
 
 
-def test_a_responder_is_not_done_before_its_answers_were_taken() -> None:
+def test_what_was_asked_before_the_end_of_the_stream_is_answered() -> None:
     responder = FindNodeResponder(0.0)
     responder.handle_data(REQUEST, 0.0)
     responder.handle_eof(0.0)
     responder.poll_requests()
-    responder.answer(PEERS)
     assert not responder.is_done
+    responder.answer(PEERS)
 
     assert responder.poll_output() == [SendData(ANSWER), SendEof()]
     assert responder.is_done
@@ -209,7 +209,7 @@ def test_silence_fails_the_request() -> None:
     assert requester.outcome is None
     requester.handle_timeout(ANSWER_TIMEOUT)
 
-    assert requester.outcome == FindNodeFailed("the peer did not answer in time")
+    assert requester.outcome == FindNodeFailed("the Kademlia answer timed out")
     assert requester.poll_output() == [ResetStream(StreamResetCode.NONE)]
 
 

@@ -92,7 +92,7 @@ def test_both_sides_wait_so_long() -> None:
         assert machine.is_done
         assert machine.poll_output() == [ResetStream(StreamResetCode.NONE)]
 
-    assert asking.outcome == NatRequestFailed("the answer about a NAT is late")
+    assert asking.outcome == NatRequestFailed("the answer about a NAT timed out")
 
 
 @pytest.mark.spec("NATB-7")

@@ -5,10 +5,11 @@ import pytest
 from p2pnode.clock import UnixTime
 from p2pnode.errors import LocalProtocolError
 from p2pnode.machine import ResetStream, SendData, SendEof
+from p2pnode.protocols.dialogue import FramedDialogue
 from p2pnode.protocols.relay.connect import CircuitOpened, CircuitRefused, StreamConnector
-from p2pnode.protocols.relay.framed_dialogue import MAX_HELD, FramedDialogue
 from p2pnode.protocols.relay.hop import HopResponder
 from p2pnode.protocols.relay.messages import (
+    MAX_MESSAGE_SIZE,
     ConnectRequest,
     HopStatus,
     Limit,
@@ -202,16 +203,17 @@ def test_what_comes_before_the_answer_is_bounded() -> None:
     request = encode_frame(encode_hop(ConnectRequest(BOB)))
     hop = HopResponder(0.0)
     hop.handle_data(request + b"early", 0.0)
-    hop.handle_data(b"x" * MAX_HELD, 0.0)
+    hop.handle_data(b"x" * (MAX_MESSAGE_SIZE - 5), 0.0)
     assert hop.is_deciding
     hop.connect(Limit())
-    assert hop.take_rest() == b"early" + b"x" * MAX_HELD
+    assert hop.take_rest() == b"early" + b"x" * (MAX_MESSAGE_SIZE - 5)
 
-    hop = HopResponder(0.0)
-    hop.handle_data(request, 0.0)
-    hop.handle_data(b"x" * (MAX_HELD + 1), 0.0)
-    assert hop.is_done
-    assert said_status(hop) == Status.MALFORMED_MESSAGE
+    for parts in ([request, b"x" * (MAX_MESSAGE_SIZE + 1)], [request + b"x" * 4097]):
+        hop = HopResponder(0.0)
+        for part in parts:
+            hop.handle_data(part, 0.0)
+        assert hop.is_done
+        assert said_status(hop) == Status.MALFORMED_MESSAGE
 
 
 @pytest.mark.spec("RELAY-9")
