@@ -10,7 +10,7 @@ from p2pnode.transport.config import TransportConfig
 DEFAULT_MAX_STREAMS: Final = 256
 """Streams of one protocol that one peer may have open to us: what the transport lets it open, so
 that whoever has them all waits for one to end instead of being refused."""
-DEFAULT_AGENT_VERSION: Final = "p2pnode/0.1.0"
+DEFAULT_AGENT_VERSION: Final = "p2pnode/0.2.0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,9 @@
 """libp2p's protobuf messages.  The .proto files are the source, the modules beside them generated.
 
-To regenerate after a change, from the repository's top folder, in a virtual environment that holds
-nothing but `grpcio-tools==1.62.3` and `setuptools<81`:
+After a change `poe messages --write` generates them anew, and `poe messages` says whether they are
+current (.ci/messages.py).  The compiler's version is pinned, as a development dependency.
 
-    python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. p2pnode/wire/pb/*.proto
-
-That version's output carries no runtime version check, so that it runs with every protobuf that
+Its output carries no runtime version check, so that it runs with every protobuf that
 pyproject.toml admits.  The package and file names are ours: the registry of protobuf descriptors is
 one a process, and another libp2p implementation may be loaded beside us.
 
