@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.wire.multiaddr import Multiaddr
@@ -48,7 +49,7 @@ class AddressBook:
     """Addresses by peer, best first.  They carry no /p2p/ of the peer itself."""
 
     def __init__(self) -> None:
-        self._peers: dict[PeerId, dict[Multiaddr, BookEntry]] = {}
+        self._peers = Bounded[PeerId, dict[Multiaddr, BookEntry]](MAX_PEERS)
 
     def add(
         self, peer_id: PeerId, addresses: tuple[Multiaddr, ...], source: AddressSource, now: Instant
@@ -65,8 +66,6 @@ class AddressBook:
         live = [entry for entry in entries.values() if entry.expires_at > now]
         live.sort(key=lambda entry: -entry.source)
         self._peers[peer_id] = {e.address: e for e in live[:MAX_ADDRESSES_PER_PEER]}
-        while len(self._peers) > MAX_PEERS:
-            del self._peers[next(iter(self._peers))]
 
     def restore(
         self, peer_id: PeerId, address: Multiaddr, source: AddressSource, expires_at: Instant
@@ -78,8 +77,6 @@ class AddressBook:
         entries = self._peers.setdefault(peer_id, {})
         if len(entries) < MAX_ADDRESSES_PER_PEER:
             entries.setdefault(address, BookEntry(address, source, expires_at))
-        while len(self._peers) > MAX_PEERS:
-            del self._peers[next(iter(self._peers))]
 
     def peers(self) -> tuple[PeerId, ...]:
         """Returns the peers of which something is known, or was."""

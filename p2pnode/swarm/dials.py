@@ -7,6 +7,7 @@ where it is; and the peers that are connected, whether they relay to it.
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import AddressError, DialError, LocalProtocolError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
@@ -92,7 +93,7 @@ class Dials:
         self._ended: dict[PeerId, None] = {}
         """peers of dials that are over, since the last `poll_ended`"""
         self._next_dial_id = 1
-        self.tokens: dict[UdpAddr, bytes] = {}
+        self.tokens = Bounded[UdpAddr, bytes](MAX_TOKENS)
         """address tokens by remote, the newest last"""
         self._events: list[SwarmEvent] = []
 
@@ -162,10 +163,7 @@ class Dials:
 
     def keep_token(self, remote: UdpAddr, token: bytes) -> None:
         """A peer gave a token that proves our address to it the next time."""
-        self.tokens.pop(remote, None)
         self.tokens[remote] = token
-        while len(self.tokens) > MAX_TOKENS:
-            del self.tokens[next(iter(self.tokens))]
 
     # what happens
 

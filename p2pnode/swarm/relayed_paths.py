@@ -14,6 +14,7 @@ from p2pnode.errors import LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr
 from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm.address_book import AddressBook
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
@@ -35,8 +36,6 @@ MAX_RESCUES: Final = 15
 chosen: as often as it is found to be suspect before its idle timeout"""
 REPLACEMENT_WINDOW: Final = 60.0
 """seconds"""
-MAX_COUNTED: Final = 1024
-"""peers whose replacements are counted; chosen"""
 
 
 class RelayedPaths:
@@ -57,8 +56,8 @@ class RelayedPaths:
         self._addresses = addresses
         self._relay_client = relay_client
         self._dials = dials
-        self._replacements = _Pace(MAX_REPLACEMENTS)
-        self._rescues = _Pace(MAX_RESCUES)
+        self._replacements = KeyedRateLimit[PeerId](MAX_REPLACEMENTS, REPLACEMENT_WINDOW)
+        self._rescues = KeyedRateLimit[PeerId](MAX_RESCUES, REPLACEMENT_WINDOW)
 
     def use_circuit(self, route: Route, peer_id: PeerId, *, is_asker: bool, now: Instant) -> None:
         """A circuit stands: another path of a connection, or the way of a dial."""
@@ -113,7 +112,7 @@ class RelayedPaths:
             return
         peer_id = connection.peer_id
         self.ask_other_relays(peer_id, None, now)
-        if not self._rescues.is_too_often(peer_id, now):
+        if self._rescues.take(peer_id, now):
             for relay in self._near(peer_id):
                 self._relay_client.request(peer_id, relay, (), now)
 
@@ -137,7 +136,7 @@ class RelayedPaths:
         if (
             connection is None
             or not connection.is_initiator
-            or (self._replacements.is_too_often(peer_id, now))
+            or not self._replacements.take(peer_id, now)
         ):
             return
         known = (circuit_addr(a) for a in self._book.addresses(peer_id, now))
@@ -175,24 +174,6 @@ class RelayedPaths:
     def _open(self, handle: ConnectionHandle) -> Connection | None:
         connection = self._endpoint.connection(handle)
         return None if connection is None or connection.is_closed else connection
-
-
-class _Pace:
-    """So many times in REPLACEMENT_WINDOW, for each peer."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._counts: dict[PeerId, tuple[Instant, int]] = {}
-
-    def is_too_often(self, peer_id: PeerId, now: Instant) -> bool:
-        """Counts once more."""
-        began_at, count = self._counts.pop(peer_id, (now, 0))
-        if now - began_at >= REPLACEMENT_WINDOW:
-            began_at, count = now, 0
-        self._counts[peer_id] = began_at, count + 1
-        if len(self._counts) > MAX_COUNTED:
-            del self._counts[next(iter(self._counts))]
-        return count >= self._limit
 
 
 def _runs_over(connection: Connection, route: Route) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final, Literal
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError, P2PNodeError
@@ -192,7 +193,7 @@ class Swarm:
         return tuple(sorted((*self.services.offered_ids, *self.streams.handled)))
 
     @property
-    def tokens(self) -> dict[UdpAddr, bytes]:
+    def tokens(self) -> Bounded[UdpAddr, bytes]:
         """Address tokens that peers gave, by the peer's address; may be added to."""
         return self._dials.tokens
 

@@ -13,6 +13,7 @@ from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, DialError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, Received, Transmit
+from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection, Opening
 from p2pnode.transport.deadlines import Deadlines
@@ -32,7 +33,6 @@ from p2pnode.transport.packet import (
     DATA_OVERHEAD,
     KEY_PHASE,
     MIN_INITIAL_SIZE,
-    RESET_SIZE,
     STATELESS_RESET,
     HandshakeType,
     data_destination,
@@ -45,13 +45,15 @@ from p2pnode.transport.packet import (
 )
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.qlog import Qlog
-from p2pnode.transport.reset_budget import ResetBudget
 from p2pnode.transport.retired_ids import RetiredIds
 from p2pnode.transport.route import Route, route_of
 from p2pnode.transport.token import TokenIssuer
 
 MAX_CONNECTIONS: Final = 4096
 """connections and dials; strangers are refused beyond; chosen: some 200 MB of state"""
+MAX_RESETS: Final = 100
+"""stateless resets at once, and a second after that, because anyone can provoke them; chosen: a
+restart with a hundred peers is told within a second"""
 FIRST_HANDLE: Final = ConnectionHandle(1)
 
 
@@ -95,7 +97,7 @@ class Endpoint:
         self._next_handle = first_handle
         self._dirty: dict[ConnectionHandle, None] = {}
         self._deadlines = Deadlines()
-        self._reset_budget = ResetBudget(now)
+        self._reset_rate = KeyedRateLimit[None](MAX_RESETS, 1.0)
         self._retired_ids = RetiredIds()
         self._transmits: list[Transmit] = []
         self._key_log: list[str] = []
@@ -334,7 +336,7 @@ class Endpoint:
             return
         if self._retired_ids.knows(destination, now):
             return
-        if len(datagram) > RESET_SIZE and self._reset_budget.take(now):
+        if self._reset_rate.take(None, now):  # any data packet is longer than a reset
             packet = stateless_reset(destination, self._tokens.reset_token(destination))
             self._transmits.append(_datagram(route, packet))
 

@@ -10,6 +10,7 @@ three times what it sent.
 
 from typing import Final, NamedTuple
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, HandshakeError
@@ -113,7 +114,7 @@ class Incoming:
         self._entropy = entropy
         self._by_key: dict[HalfOpenKey, HalfOpen] = {}
         self._by_prefix: dict[bytes, int] = {}
-        self._finished: dict[HalfOpenKey, Instant] = {}
+        self._finished = Bounded[HalfOpenKey, Instant](MAX_FINISHED)
         self._unproven = 0
         self.by_id: dict[int, HalfOpen] = {}
         self.refuses_strangers = False
@@ -203,8 +204,6 @@ class Incoming:
         """
         self._remove(half_open)
         self._finished[half_open.key] = half_open.expires_at
-        if len(self._finished) > MAX_FINISHED:
-            del self._finished[next(iter(self._finished))]
         return half_open.early
 
     def keep_early(self, half_open: HalfOpen, packet: bytes, route: Route) -> None:

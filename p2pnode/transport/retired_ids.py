@@ -6,6 +6,7 @@ and would take the reset for the end of the whole connection.
 
 from typing import Final
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 
 RETIRED_TIME: Final = 10.0
@@ -20,12 +21,10 @@ class RetiredIds:
     __slots__ = ("_until",)
 
     def __init__(self) -> None:
-        self._until: dict[int, Instant] = {}
+        self._until = Bounded[int, Instant](MAX_RETIRED_IDS)
 
     def add(self, connection_id: int, now: Instant) -> None:
         self._until[connection_id] = now + RETIRED_TIME
-        if len(self._until) > MAX_RETIRED_IDS:
-            del self._until[next(iter(self._until))]
 
     def knows(self, connection_id: int, now: Instant) -> bool:
         """Returns whether a packet for this id is only late."""

@@ -17,7 +17,7 @@ from p2pnode.transport.aead import LIMITS, Aead, AeadLimits
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import ConnectionClosed, DatagramReceived, MaxDatagramSizeChanged
-from p2pnode.transport.packet import DATA, RESET_SIZE, STATELESS_RESET
+from p2pnode.transport.packet import DATA, DATA_OVERHEAD, RESET_SIZE, STATELESS_RESET
 from tests.support.pair import Pair, Side, make_endpoint
 from tests.support.transfer import Transfer
 
@@ -242,13 +242,19 @@ def test_a_restarted_peer_says_that_it_has_forgotten_us() -> None:
 def test_resets_are_few_and_answer_neither_resets_nor_handshakes() -> None:
     pair = connected()
     for i in range(300):
-        stray = bytes([DATA]) + i.to_bytes(8, "big") + bytes(50)
+        stray = bytes([DATA]) + i.to_bytes(8, "big") + bytes(DATA_OVERHEAD - 9)
+        pair.inject(pair.server, stray[:-1], UdpAddr("198.18.0.1", 1))
         pair.inject(pair.server, stray, UdpAddr("198.18.0.1", 1))
         pair.inject(pair.server, bytes([STATELESS_RESET]) + bytes(24), UdpAddr("198.18.0.1", 1))
         pair.inject(pair.server, bytes([0x90]) + bytes(60), UdpAddr("198.18.0.1", 1))
     answers = pair.server.endpoint.poll_transmits(pair.now)
     assert len(answers) == 100
-    assert all(len(t.buffer) == RESET_SIZE for t in answers)
+    assert all(len(t.buffer) == RESET_SIZE < DATA_OVERHEAD for t in answers)
+
+    pair.now += 0.5
+    for _ in range(300):
+        pair.inject(pair.server, stray, UdpAddr("198.18.0.1", 1))
+    assert len(pair.server.endpoint.poll_transmits(pair.now)) == 50
 
 
 @pytest.mark.spec("TRANSPORT-39")

@@ -7,6 +7,7 @@ history: good for dials, and as evidence only in the network that it is from, un
 from collections.abc import Iterator
 from typing import Final
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
@@ -52,7 +53,7 @@ class Memory:
         self._store = store
         self.fingerprint = fingerprint
         self._unix_offset = unix_offset
-        self._noted: dict[Record, None] = {}
+        self._noted = Bounded[Record, None](MAX_NOTED)
 
     def load(self, unix_now: UnixTime) -> Loaded:
         """Returns what was stored and has not expired."""
@@ -84,8 +85,6 @@ class Memory:
             return
         self._store.write(records)
         self._noted.update(dict.fromkeys(records))
-        while len(self._noted) > MAX_NOTED:
-            del self._noted[next(iter(self._noted))]
 
     def note_volume(self, swarm: Swarm) -> None:
         """Commits how much was relayed this month."""

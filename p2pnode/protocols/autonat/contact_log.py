@@ -5,6 +5,7 @@ doubt an address counts as contacted, because a probe by an acquaintance that is
 stranger's turns an unreachable node into a reachable one.
 """
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 
 CONTACT_MEMORY = 15 * 60.0  # seconds; chosen: RFC 4787 asks 2 to 5 minutes, few keep UDP longer
@@ -16,7 +17,7 @@ class ContactLog:
     """Remembers IP addresses in canonical text, each for CONTACT_MEMORY after its last packet."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Instant] = {}  # oldest first
+        self._last = Bounded[str, Instant](MAX_CONTACTS)
         self._forgot_at: Instant = float("-inf")
 
     def note(self, ip: str, now: Instant) -> None:
@@ -27,12 +28,9 @@ class ContactLog:
         at = self._last.get(ip)
         if at is not None and now < at + CONTACT_RESOLUTION:
             return
-        self._last.pop(ip, None)
-        self._last[ip] = now
-        if len(self._last) > MAX_CONTACTS:
-            oldest = next(iter(self._last))
-            if self._last.pop(oldest) > now - CONTACT_MEMORY:
-                self._forgot_at = now
+        forgotten = self._last.put(ip, now)
+        if forgotten is not None and forgotten[1] > now - CONTACT_MEMORY:
+            self._forgot_at = now
 
     def heard(self, ip: str, now: Instant) -> None:
         """A packet came from `ip`: where it was a contact it still is, for a filter may be renewed.

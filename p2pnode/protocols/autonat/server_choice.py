@@ -8,6 +8,7 @@ import enum
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 
@@ -43,7 +44,7 @@ class ServerChoice:
     """Remembers who was asked when."""
 
     def __init__(self) -> None:
-        self._asked: dict[tuple[PeerId, Method], Instant] = {}  # oldest first
+        self._asked = Bounded[tuple[PeerId, Method], Instant](MAX_REMEMBERED_SERVERS)
 
     def pick(
         self, servers: Sequence[Server], methods: Sequence[Method], now: Instant
@@ -62,15 +63,9 @@ class ServerChoice:
             ]
             if free:
                 chosen = min(free, key=lambda peer_id: self._asked_at(peer_id, method))
-                self._note(chosen, method, now)
+                self._asked[chosen, method] = now
                 return chosen, method
         return None
 
     def _asked_at(self, peer_id: PeerId, method: Method) -> Instant:
         return self._asked.get((peer_id, method), float("-inf"))
-
-    def _note(self, peer_id: PeerId, method: Method, now: Instant) -> None:
-        self._asked.pop((peer_id, method), None)
-        self._asked[peer_id, method] = now
-        if len(self._asked) > MAX_REMEMBERED_SERVERS:
-            del self._asked[next(iter(self._asked))]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.dcutr.plan import MAX_ROUNDS, Strategy, strategy_of
@@ -90,7 +91,7 @@ class _Peer:
     retry_at: Instant = 0.0
     not_before: Instant = 0.0
     public: tuple[Multiaddr, ...] = ()
-    tried: dict[str, None] = field(default_factory=dict[str, None])
+    tried: Bounded[str, None] = field(default_factory=lambda: Bounded[str, None](MAX_EVIDENCE))
 
 
 class PunchPolicy:
@@ -202,10 +203,7 @@ class PunchPolicy:
 
     def _begin(self, peer: PeerId) -> None:
         known = self._peers[peer]
-        known.tried.pop(known.evidence, None)
         known.tried[known.evidence] = None
-        if len(known.tried) > MAX_EVIDENCE:
-            del known.tried[next(iter(known.tried))]
         self._commands.append(StartRound(peer, known.round, strategy_of(known.round)))
 
 
@@ -213,14 +211,12 @@ class ResponderRounds:
     """The responder's count of rounds, by the dialogues that it has agreed to."""
 
     def __init__(self) -> None:
-        self._rounds: dict[PeerId, tuple[int, Instant]] = {}
+        self._rounds = Bounded[PeerId, tuple[int, Instant]](MAX_PEERS)
 
     def next_round(self, peer: PeerId, now: Instant) -> int:
         """Returns the number of the round that was just agreed with the peer."""
-        number, at = self._rounds.pop(peer, (0, now))
+        number, at = self._rounds.get(peer, (0, now))
         number = 1 if now - at > RESPONDER_MEMORY else number + 1
-        if len(self._rounds) >= MAX_PEERS:
-            del self._rounds[next(iter(self._rounds))]
         self._rounds[peer] = number, now
         return number
 

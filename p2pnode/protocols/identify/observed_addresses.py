@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
@@ -101,7 +102,7 @@ class SocketReport:
 
 
 @dataclass(slots=True)
-class _Entry:
+class _Statement:
     group: str
     observed: UdpAddr
     first_seen: Instant
@@ -112,8 +113,8 @@ class ObservedAddressBook:
     """The fold.  Pure: `now` is an argument everywhere."""
 
     def __init__(self) -> None:
-        # Dicts keep the order of insertion; an entry that is renewed moves to the end.
-        self._sockets: dict[SocketId, dict[PeerId, _Entry]] = {}
+        # An entry that is renewed moves to the end, so that the oldest are the first.
+        self._sockets = Bounded[SocketId, Bounded[PeerId, _Statement]](MAX_SOCKETS)
 
     def update(self, observation: Observation, now: Instant) -> Disposition:
         """Takes a statement; it replaces the same observer's earlier one for that socket."""
@@ -122,15 +123,19 @@ class ObservedAddressBook:
         if disposition is not Disposition.COUNTED:
             return disposition
         assert observation.observer_addr is not None  # or it would be RELAYED
-        entries = self._sockets.pop(observation.socket, {})
+        entries = self._sockets.get(observation.socket)
+        if entries is None:
+            entries = Bounded[PeerId, _Statement](MAX_OBSERVATIONS_PER_SOCKET)
         self._sockets[observation.socket] = entries
         group = owner_group(observation.observer_addr.ip)
         observed = observation.observed._replace(scope_id=0)
         earlier = entries.pop(observation.observer, None)
         unchanged = earlier is not None and earlier.observed == observed
         first_seen = earlier.first_seen if earlier is not None and unchanged else now
-        entries[observation.observer] = _Entry(group, observed, first_seen, now)
-        self._enforce_bounds(entries, group)
+        entries[observation.observer] = _Statement(group, observed, first_seen, now)
+        of_group = [observer for observer, entry in entries.items() if entry.group == group]
+        for observer in of_group[:-MAX_OBSERVATIONS_PER_GROUP]:
+            del entries[observer]
         return disposition
 
     def refresh(self, observer: PeerId, now: Instant) -> None:
@@ -155,7 +160,7 @@ class ObservedAddressBook:
     def report(self, socket: SocketId, now: Instant) -> SocketReport:
         """Returns what the evidence for a socket amounts to."""
         self._expire(now)
-        entries = self._sockets.get(socket, {})
+        entries = dict(self._sockets.get(socket) or {})
         mapping, why = _judge_mapping(entries.values())
         evidence = tuple((observer, entry.observed) for observer, entry in entries.items())
         return SocketReport(socket, _addresses(entries.values()), mapping, why, evidence)
@@ -171,15 +176,6 @@ class ObservedAddressBook:
         if not oldest:
             return None
         return Deadline(min(oldest) + OBSERVATION_LIFETIME, "observed address expires")
-
-    def _enforce_bounds(self, entries: dict[PeerId, _Entry], group: str) -> None:
-        of_group = [observer for observer, entry in entries.items() if entry.group == group]
-        for observer in of_group[:-MAX_OBSERVATIONS_PER_GROUP]:
-            del entries[observer]
-        while len(entries) > MAX_OBSERVATIONS_PER_SOCKET:
-            del entries[next(iter(entries))]
-        while len(self._sockets) > MAX_SOCKETS:
-            del self._sockets[next(iter(self._sockets))]
 
     def _expire(self, now: Instant) -> None:
         for entries in self._sockets.values():
@@ -220,13 +216,13 @@ def judge(observation: Observation) -> Disposition:
     return Disposition.COUNTED
 
 
-def _groups_by_address(entries: Iterable[_Entry]) -> Counter[UdpAddr]:
+def _groups_by_address(entries: Iterable[_Statement]) -> Counter[UdpAddr]:
     """Returns how many groups of observers see each address."""
     pairs = dict.fromkeys((entry.observed, entry.group) for entry in entries)
     return Counter(observed for observed, _ in pairs)
 
 
-def _addresses(entries: Iterable[_Entry]) -> tuple[ObservedAddress, ...]:
+def _addresses(entries: Iterable[_Statement]) -> tuple[ObservedAddress, ...]:
     entries = list(entries)
     candidates: list[ObservedAddress] = []
     for address, observers in _groups_by_address(entries).items():
@@ -244,7 +240,7 @@ def _addresses(entries: Iterable[_Entry]) -> tuple[ObservedAddress, ...]:
     return tuple(candidates[:MAX_ADDRESSES_PER_SOCKET])
 
 
-def _judge_mapping(entries: Iterable[_Entry]) -> tuple[MappingKind, str]:
+def _judge_mapping(entries: Iterable[_Statement]) -> tuple[MappingKind, str]:
     """Tells the mapping from what observers in different places see at the same time.
 
     Agreement of two groups is hard to fake: a liar would have to know the truth.  Disagreement of

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.nat_behaviour import Dependence, NatFacts
@@ -57,15 +58,13 @@ class PunchAttempts:
     """The last rounds with each peer."""
 
     def __init__(self) -> None:
-        self._of: dict[PeerId, deque[PunchAttempt]] = {}
+        self._of = Bounded[PeerId, deque[PunchAttempt]](MAX_PEERS)
 
     def add(self, peer_id: PeerId, attempt: PunchAttempt) -> None:
         """Keeps an attempt, and forgets the oldest where there are too many."""
-        attempts = self._of.pop(peer_id, None) or deque(maxlen=MAX_ATTEMPTS)
+        attempts = self._of.get(peer_id) or deque(maxlen=MAX_ATTEMPTS)
         attempts.append(attempt)
         self._of[peer_id] = attempts
-        if len(self._of) > MAX_PEERS:
-            del self._of[next(iter(self._of))]
 
     def of(self, peer_id: PeerId) -> tuple[PunchAttempt, ...]:
         """Returns the attempts with a peer, oldest first."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.identity.peer_id import PeerId
 
@@ -65,17 +66,15 @@ class Ledger:
     """The sums of circuits that have ended, by peer."""
 
     def __init__(self) -> None:
-        self._by_peer: dict[PeerId, PeerUsage] = {}
+        self._by_peer = Bounded[PeerId, PeerUsage](MAX_LEDGER_PEERS)
         self.others = PeerUsage()
         """Of peers too long gone to be kept apart."""
 
     def add(self, peer: PeerId, usage: PeerUsage) -> None:
         """Adds what a circuit carried for one of its ends."""
-        known = self._by_peer.pop(peer, PeerUsage())
-        self._by_peer[peer] = known.plus(usage)
-        if len(self._by_peer) > MAX_LEDGER_PEERS:
-            oldest = next(iter(self._by_peer))
-            self.others = self.others.plus(self._by_peer.pop(oldest))
+        forgotten = self._by_peer.put(peer, self._by_peer.get(peer, PeerUsage()).plus(usage))
+        if forgotten is not None:
+            self.others = self.others.plus(forgotten[1])
 
     def usage(self) -> dict[PeerId, PeerUsage]:
         """Returns a copy, the peer that was added to last at its end."""
@@ -100,7 +99,7 @@ class MonthlyVolume:
     ) -> None:
         self._cap = cap
         self._peer_cap = peer_cap
-        self._of_peer: dict[PeerId, int] = {}
+        self._of_peer = Bounded[PeerId, int](MAX_BILLED_PEERS)
         self._unix_offset = unix_now - now
         self._month, self._month_ends = self._month_at(now)
         self.used = used if month == self._month else 0
@@ -129,9 +128,7 @@ class MonthlyVolume:
         if not self._peer_cap or not size:
             return
         for peer in peers:
-            self._of_peer[peer] = self._of_peer.pop(peer, 0) + size
-        while len(self._of_peer) > MAX_BILLED_PEERS:
-            del self._of_peer[next(iter(self._of_peer))]
+            self._of_peer[peer] = self._of_peer.get(peer, 0) + size
 
     def is_spent_by(self, *peers: PeerId) -> bool:
         """True where one of the peers has had its share of the month."""

@@ -18,7 +18,7 @@ from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.limits import IPV6_PREFIX, AccessList, RelayLimits
 from p2pnode.protocols.relay.messages import Status
-from p2pnode.rate_limit import KeyedRateLimit, take_all
+from p2pnode.rate_limit import SharedRateLimit
 from p2pnode.wire.ip_ranges import owner_group
 
 RATE_WINDOW = 120.0  # seconds that the request rates count over; rust-libp2p
@@ -63,19 +63,10 @@ class ReservationEnded:
     reason: str
 
 
-class _Entry(NamedTuple):
+class _Reservation(NamedTuple):
     connection: ConnectionHandle
     group: str
     expires_at: Instant
-
-
-class _RequestRates:
-    def __init__(self, limits: RelayLimits) -> None:
-        self._by_peer = KeyedRateLimit[PeerId](limits.requests_per_peer, RATE_WINDOW)
-        self._by_group = KeyedRateLimit[str](limits.requests_per_ip, RATE_WINDOW)
-
-    def take(self, peer: PeerId, group: str, now: Instant) -> bool:
-        return take_all(now, (self._by_peer, peer), (self._by_group, group))
 
 
 class ReservationTable:
@@ -87,8 +78,8 @@ class ReservationTable:
         self._limits = limits
         self._access = access
         self._unix_offset = unix_now - now
-        self._rates = _RequestRates(limits)
-        self._entries: dict[PeerId, _Entry] = {}
+        self._rates = _request_rates(limits)
+        self._entries: dict[PeerId, _Reservation] = {}
         self._by_group: Counter[str] = Counter()
         self._is_draining = False
         self._next_expiry: Instant | None = None
@@ -108,7 +99,7 @@ class ReservationTable:
             self._remove(client.peer)
         expires_at = now + self._limits.reservation_ttl
         group = owner_group(client.ip, IPV6_PREFIX)
-        self._entries[client.peer] = _Entry(client.connection, group, expires_at)
+        self._entries[client.peer] = _Reservation(client.connection, group, expires_at)
         self._by_group[group] += 1
         if self._next_expiry is None:
             self._next_expiry = expires_at
@@ -204,7 +195,7 @@ class CircuitAdmission:
         self._volume = volume
         self._access = access
         self._reservations = reservations
-        self._rates = _RequestRates(limits)
+        self._rates = _request_rates(limits)
         self._by_peer: Counter[PeerId] = Counter()
         self._by_pair: Counter[frozenset[PeerId]] = Counter()
         self._by_group: Counter[str] = Counter()
@@ -277,3 +268,9 @@ def _add(counter: Counter[KeyT], key: KeyT, change: int) -> None:
     counter[key] += change
     if not counter[key]:
         del counter[key]
+
+
+def _request_rates(limits: RelayLimits) -> SharedRateLimit:
+    return SharedRateLimit(
+        RATE_WINDOW, per_peer=limits.requests_per_peer, per_network=limits.requests_per_ip
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
@@ -44,7 +45,7 @@ class Acquaintances(Service):
         self._wanted = 0
         self._next_at: Instant = 0.0
         self._has_met = False
-        self._tried: dict[PeerId, None] = {}
+        self._tried = Bounded[PeerId, None](MAX_REMEMBERED)
 
     def want_more(self, now: Instant) -> None:
         """There are too few relays, observers or helpers among those who are connected."""
@@ -52,11 +53,11 @@ class Acquaintances(Service):
         self._next_at = max(self._next_at, now)
 
     def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
-        self._remember(peer_id)
+        self._tried[peer_id] = None
 
     def on_connected(self, peer: Peer, now: Instant) -> None:
         self._has_met = True
-        self._remember(peer.peer_id)
+        self._tried[peer.peer_id] = None
 
     def handle_timeout(self, now: Instant) -> None:
         if not self._wanted or now < self._next_at:
@@ -78,11 +79,6 @@ class Acquaintances(Service):
 
     def poll_timeout(self) -> Deadline | None:
         return Deadline(self._next_at, "another acquaintance") if self._wanted else None
-
-    def _remember(self, peer_id: PeerId) -> None:
-        self._tried[peer_id] = None
-        if len(self._tried) > MAX_REMEMBERED:
-            del self._tried[next(iter(self._tried))]
 
 
 def _is_direct(address: Multiaddr) -> bool:

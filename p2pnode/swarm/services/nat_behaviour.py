@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, StreamMachine, UdpAddr
@@ -44,7 +45,7 @@ from p2pnode.protocols.nat_behaviour.judge import (
     judge_mapping,
     without_nat,
 )
-from p2pnode.rate_limit import KeyedRateLimit, take_all
+from p2pnode.rate_limit import KeyedRateLimit, SharedRateLimit
 from p2pnode.swarm.services.service import (
     OpenStream,
     Peer,
@@ -142,7 +143,7 @@ class NatService(Service):
         self._filtering = filtering
         self._alternate_ports = alternate_ports
         self._is_udp_blocked = is_udp_blocked
-        self._reports: dict[PeerId, Reported] = {}
+        self._reports = Bounded[PeerId, Reported](MAX_REPORTS)
         self._refreshes: dict[ConnectionHandle, _Refresh] = {}
         """connection -> when its peer is asked again"""
         self._requests: dict[NatRequester, tuple[ConnectionHandle, PeerId, bool]] = {}
@@ -150,12 +151,12 @@ class NatService(Service):
         self._answers: deque[NatAnswered] = deque(maxlen=MAX_ANSWERS)
         self._inbound: dict[NatResponder, Peer] = {}
         self._inbound_of: Counter[PeerId] = Counter()
-        self._seen: dict[bytes, tuple[UdpAddr, Instant]] = {}
+        self._seen = Bounded[bytes, tuple[UdpAddr, Instant]](MAX_SEEN)
         """Knocks at our other port, oldest first: where each came from, and when."""
         self._request_rate = KeyedRateLimit[PeerId](PEER_REQUESTS, REQUEST_WINDOW)
-        self._knock_rate = KeyedRateLimit[PeerId](PEER_KNOCKS, REQUEST_WINDOW)
-        self._network_rate = KeyedRateLimit[str](NETWORK_KNOCKS, REQUEST_WINDOW)
-        self._total_rate = KeyedRateLimit[None](TOTAL_KNOCKS, REQUEST_WINDOW)
+        self._knock_rate = SharedRateLimit(
+            REQUEST_WINDOW, per_peer=PEER_KNOCKS, per_network=NETWORK_KNOCKS, total=TOTAL_KNOCKS
+        )
 
     # what is known
 
@@ -218,10 +219,7 @@ class NatService(Service):
         """A datagram of first byte KNOCK_FIRST_BYTE came to a socket for dial-backs.  Untrusted."""
         if len(payload) != KNOCK_SIZE or payload[0] != KNOCK_FIRST_BYTE:
             return
-        self._seen.pop(payload, None)
         self._seen[payload] = remote, now
-        if len(self._seen) > MAX_SEEN:
-            del self._seen[next(iter(self._seen))]
 
     # connections
 
@@ -321,7 +319,7 @@ class NatService(Service):
             return
         connection, peer_id, is_awaited = found
         if isinstance(requester.request, ReportRequest) and answer.status is NatStatus.OK:
-            self._keep(peer_id, Reported(answer.facts, now))
+            self._reports[peer_id] = Reported(answer.facts, now)
             refresh = self._refreshes.get(connection)
             if refresh is not None and _is_complete(answer.facts):
                 self._refreshes[connection] = refresh._replace(at=now + LATE_REFRESH)
@@ -332,12 +330,6 @@ class NatService(Service):
         found = self._requests.pop(requester, None)
         if found is not None and found[2]:
             self._answers.append(NatAnswered(found[0], requester.request, None, reason))
-
-    def _keep(self, peer_id: PeerId, reported: Reported) -> None:
-        self._reports.pop(peer_id, None)
-        self._reports[peer_id] = reported
-        if len(self._reports) > MAX_REPORTS:
-            del self._reports[next(iter(self._reports))]
 
     # answering
 
@@ -387,13 +379,7 @@ class NatService(Service):
         return NatAnswer(NatStatus.OK, seen_at=seen[0])
 
     def _may_knock(self, peer: Peer, now: Instant) -> bool:
-        network = owner_group(peer.route.remote.ip)
-        return take_all(
-            now,
-            (self._knock_rate, peer.peer_id),
-            (self._network_rate, network),
-            (self._total_rate, None),
-        )
+        return self._knock_rate.take(peer.peer_id, owner_group(peer.route.remote.ip), now)
 
     def _forget(self, responder: NatResponder) -> None:
         peer = self._inbound.pop(responder, None)

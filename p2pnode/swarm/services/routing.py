@@ -23,7 +23,7 @@ from p2pnode.protocols.kad import (
     Found,
     Lookup,
 )
-from p2pnode.rate_limit import KeyedRateLimit, take_all
+from p2pnode.rate_limit import SharedRateLimit
 from p2pnode.swarm.events import PeerFound, PeerNotFound
 from p2pnode.swarm.services.service import (
     LearnAddresses,
@@ -109,9 +109,12 @@ class RoutingService(Service):
         self._sampled_at = float("-inf")
         self._inbound: dict[FindNodeResponder, Peer] = {}
         self._inbound_of: Counter[PeerId] = Counter()
-        self._peer_rate = KeyedRateLimit[PeerId](PEER_REQUESTS, REQUEST_WINDOW)
-        self._network_rate = KeyedRateLimit[str](NETWORK_REQUESTS, REQUEST_WINDOW)
-        self._total_rate = KeyedRateLimit[None](TOTAL_REQUESTS, REQUEST_WINDOW)
+        self._request_rate = SharedRateLimit(
+            REQUEST_WINDOW,
+            per_peer=PEER_REQUESTS,
+            per_network=NETWORK_REQUESTS,
+            total=TOTAL_REQUESTS,
+        )
 
     # commands
 
@@ -301,12 +304,7 @@ class RoutingService(Service):
     def _may_ask(self, asker: Peer, now: Instant) -> bool:
         ip = self._ip_of(asker.connection)
         network = "" if ip is None else owner_group(ip)
-        return take_all(
-            now,
-            (self._peer_rate, asker.peer_id),
-            (self._network_rate, network),
-            (self._total_rate, None),
-        )
+        return self._request_rate.take(asker.peer_id, network, now)
 
     def _closer_peers(self, key: bytes, asker: Peer, now: Instant) -> list[CloserPeer]:
         """Returns those nearest to `key` of whom there is an address that the asker can use."""

@@ -16,7 +16,6 @@ from p2pnode.protocols.relay.admission import (
 )
 from p2pnode.protocols.relay.limits import AccessList, RelayLimits
 from p2pnode.protocols.relay.messages import Status
-from p2pnode.rate_limit import MAX_KEYS, KeyedRateLimit
 from tests.support.identities import peer_id
 
 UNIX = UnixTime(1_700_000_000)
@@ -198,12 +197,3 @@ def test_a_draining_relay_grants_and_admits_nothing() -> None:
 def test_no_circuit_is_admitted_when_the_months_volume_is_nearly_spent() -> None:
     circuits, _ = admission(used=900)
     assert status(circuits.admit(client(0), PEERS[1], 0.0)) == 201
-
-
-def test_the_table_of_rates_is_bounded_and_forgets_the_fullest() -> None:
-    rates = KeyedRateLimit[int](2, 10.0)
-    for key in range(MAX_KEYS + 10):
-        assert rates.take(key, key * 1e-6)
-    assert rates.take(MAX_KEYS + 9, 0.01)
-    assert not rates.take(MAX_KEYS + 9, 0.01)
-    assert rates.take(MAX_KEYS + 10, 99.0)
