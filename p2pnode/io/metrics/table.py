@@ -291,7 +291,7 @@ _AUTONAT: Final = (
         "libp2p_autonat_outgoing_dial_refused_total",
         "counter",
         ("refusal_reason",),
-        "AutoNAT v1 requests that this node refused",
+        "AutoNAT v1 requests that were refused",
         lambda f: _plain(f.autonat.v1_refused),
     ),
     Metric(
@@ -423,7 +423,7 @@ _RELAY: Final = (
         "libp2p_relaysvc_reservation_request_response_status_total",
         "counter",
         ("status",),
-        "Answers to requests for reservations",
+        "Answers to reservation requests",
         lambda f: _words(f.relay.reserve_answers, _RELAY_WORDS),
     ),
     Metric(
