@@ -32,6 +32,8 @@ from p2pnode.cli.relay_options import (
     MonthlyVolume,
     PeerRate,
     PeerVolume,
+    PrintContainerfile,
+    PrintUnit,
     TotalRate,
     access_list,
 )
@@ -59,6 +61,8 @@ def relay(
     deny_peer: DenyPeer = None,
     allow_network: AllowNetwork = None,
     deny_network: DenyNetwork = None,
+    print_unit: PrintUnit = False,
+    print_containerfile: PrintContainerfile = False,
     bootstrap: BootstrapOption = None,
     listen: ListenOption = None,
     metrics: MetricsOption = None,
@@ -97,6 +101,11 @@ def relay(
     given = {field: value for field, value in chosen.items() if value is not None}
     limits = replace(GENEROUS, **given)
     access = access_list(allow_peer, deny_peer, allow_network, deny_network)
+    served = metrics_address(metrics)
+    if print_unit or print_containerfile:
+        from p2pnode.cli.relay_service import print_service
+
+        return print_service(context, output, listen or ())
     request = NodeRequest(
         data=environment.data_folder(data),
         listen=tuple(listen) if listen else None,
@@ -104,7 +113,7 @@ def relay(
         bootstrap=tuple(bootstrap or ()),
         relay=RelayRequest("always", limits, access),
     )
-    server = Server(environment, output, request, metrics_address(metrics))
+    server = Server(environment, output, request, served)
 
     def announce(node: CommandNode) -> None:
         _announce_relay(output, best_address(announce_node(output, node)), limits)

@@ -84,6 +84,16 @@ AllowNetwork: TypeAlias = Annotated[
 DenyNetwork: TypeAlias = Annotated[
     list[str] | None, _texts("--deny-network", "CIDR", "Do not serve this network; repeatable.")
 ]
+PrintUnit: TypeAlias = Annotated[
+    bool,
+    typer.Option("--print-unit", help="Print a systemd unit that runs this command, and exit."),
+]
+PrintContainerfile: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--print-containerfile", help="Print a container's recipe for this command, and exit."
+    ),
+]
 
 
 def access_list(
