@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from p2pnode.testbed.nat_kinds import NatKind
 
 DEFAULT_NODES = 10
+MIN_NODES = 2
+MAX_NODES = 100  # chosen: processes of 65 MB each, which most machines can hold
 MAX_DURATION = 86400.0  # seconds; chosen: a day
 SIM_DURATION = 60.0
 """virtual seconds without --duration; chosen: all that happens early has happened then"""
@@ -19,7 +21,10 @@ SIM_DURATION = 60.0
 def swarm(
     context: typer.Context,
     nodes: Annotated[
-        int, typer.Option("--nodes", "-n", min=2, max=100, help="How many, relays included.")
+        int,
+        typer.Option(
+            "--nodes", "-n", min=MIN_NODES, max=MAX_NODES, help="How many, relays included."
+        ),
     ] = DEFAULT_NODES,
     nat: Annotated[
         str,

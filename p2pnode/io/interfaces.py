@@ -15,8 +15,6 @@ from typing import NamedTuple
 import ifaddr
 import trio
 
-from p2pnode.machine import UdpAddr
-
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 2.0
@@ -73,20 +71,6 @@ def usable_ips(interfaces: tuple[InterfaceAddress, ...]) -> tuple[str, ...]:
             for address in sorted(interfaces, key=lambda a: (a.is_loopback, ":" in a.ip))
             if not (address.is_link_local and ":" in address.ip)
         )
-    )
-
-
-def expand_wildcard(
-    listen: UdpAddr, interfaces: tuple[InterfaceAddress, ...]
-) -> tuple[UdpAddr, ...]:
-    """Returns what a socket bound to `listen` can be dialled at: `listen`, unless it is a wildcard.
-
-    Loopback addresses come last; they are for other programs on this machine.
-    """
-    if not ipaddress.ip_address(listen.ip).is_unspecified:
-        return (listen,)
-    return tuple(
-        UdpAddr(ip, listen.port) for ip in usable_ips(interfaces) if (":" in ip) == listen.is_ipv6
     )
 
 

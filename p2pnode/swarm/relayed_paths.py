@@ -66,12 +66,9 @@ class RelayedPaths:
         if connection is not None:
             if not is_asker or _runs_over(connection, route):
                 return
-            if not connection.is_initiator:
-                self._relay_client.release(route, now)
-                return
             try:
                 connection.paths.open([route], now)
-            except LocalProtocolError:
+            except LocalProtocolError:  # only the initiator may, and not without end
                 self._relay_client.release(route, now)
             return
         relay = self._relay_client.relay_of(route)

@@ -27,9 +27,6 @@ from p2pnode.testbed.nat_kinds import (
     NatKind,
 )
 
-MIN_NODES: Final = 2
-MAX_NODES: Final = 100
-"""chosen: processes of 65 MB each, which most machines can hold"""
 MAX_PAIRS: Final = 90
 """chosen: six per node where there are 30, and a list that a person can still look through"""
 MAX_BOOTSTRAP: Final = 3

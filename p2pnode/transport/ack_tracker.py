@@ -90,27 +90,6 @@ class AckTracker:
             self._eliciting += 1
             self._ack_at = now
 
-    def on_packets(
-        self, first: int, count: int, eliciting_count: int, ecn: int, now: Instant
-    ) -> None:
-        """Takes `count` packets with ascending numbers without a gap, none of them a duplicate."""
-        if ecn:
-            self._ecn_counts[ecn] += count
-        stop = first + count
-        is_in_order = first == self._run_stop
-        if is_in_order:
-            self._run_stop = stop
-            self._largest_at = now
-        else:
-            self._take_out_of_order(first, stop, now)
-        if not eliciting_count:
-            return
-        self._eliciting += eliciting_count
-        if not is_in_order or self._eliciting > self._threshold or ecn == Ecn.CE:
-            self._ack_at = now
-        elif self._ack_at == inf:
-            self._ack_at = now + self._max_ack_delay
-
     def set_frequency(self, threshold: int, max_ack_delay: float) -> None:
         """Takes what the peer's ACK_FREQUENCY asks for.
 

@@ -36,7 +36,6 @@ from p2pnode.transport.events import (
     ConnectionClosed,
     ConnectionEvent,
     DatagramReceived,
-    HandshakeConfirmed,
     MaxDatagramSizeChanged,
     TokenReceived,
 )
@@ -190,7 +189,6 @@ class Connection:
             self._control.push(HandshakeDone().encode())
             if opening.token:
                 self._control.push(NewToken(opening.token).encode())
-            self._events.append(HandshakeConfirmed())
 
     # facts
 
@@ -292,7 +290,6 @@ class Connection:
             if not self._is_confirmed:
                 self._is_confirmed = True
                 self._sender.confirm_handshake()
-                self._events.append(HandshakeConfirmed())
         return position
 
     def handle_reset(self, now: Instant) -> None:

@@ -9,10 +9,6 @@ from p2pnode.transport.route import Route
 from p2pnode.transport.stream_events import StreamEvent
 
 
-class HandshakeConfirmed(NamedTuple):
-    """The peer has our keys: it answered under them."""
-
-
 class PathValidated(NamedTuple):
     """A path, or a new address of a path, answers at 1,200 bytes."""
 
@@ -84,7 +80,6 @@ class ConnectionClosed(NamedTuple):
 
 ConnectionEvent: TypeAlias = (
     StreamEvent
-    | HandshakeConfirmed
     | PathValidated
     | PathConfirmed
     | PathFailed

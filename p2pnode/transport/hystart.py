@@ -47,10 +47,6 @@ class HyStart:
         self._baseline: float | None = None  # set while conservative
         self._css_rounds = 0
 
-    @property
-    def is_conservative(self) -> bool:
-        return self._baseline is not None
-
     def growth(
         self, acked_bytes: int, largest_acked_time_sent: Instant, rtt_sample: float, now: Instant
     ) -> int:

@@ -188,9 +188,6 @@ class LossRecovery:
         self._skipped = (*self._skipped[-1:], packet_number)
         self.skip_at = packet_number + self._rng.randrange(*SKIP_INTERVAL)
 
-    def can_send(self, size: int) -> bool:
-        return self.bytes_in_flight + size <= self._controller.window
-
     def window_room(self) -> int:
         """Returns how many bytes the congestion window has left."""
         return max(0, self._controller.window - self.bytes_in_flight)

@@ -50,7 +50,7 @@ COMMON_SIZES: Final = (
 class MtuDiscovery:
     """`current` is what packets may have; it grows by acknowledged probes only.
 
-    LossRecovery calls all `on_...` but `on_probe_sent` and `on_message_too_long`.
+    LossRecovery calls all `on_...` but `on_probe_sent`.
     """
 
     __slots__ = (
@@ -76,11 +76,6 @@ class MtuDiscovery:
         self._sizes: list[int] = []
         self._failures: dict[int, int] = {}
         self._begin_search()
-
-    @property
-    def is_complete(self) -> bool:
-        """True once there is nothing to try before the raise timer."""
-        return not self._sizes
 
     @property
     def is_probing(self) -> bool:
@@ -130,18 +125,6 @@ class MtuDiscovery:
     def on_probe_forgotten(self) -> None:
         """The probe in flight will never get a verdict (its path was abandoned)."""
         self._probe = None
-
-    def on_message_too_long(self, size: int, now: Instant) -> None:
-        """Our own system refuses this size (EMSGSIZE): nothing of it or above is tried again."""
-        self._maximum = max(self.base, min(self._maximum, size - 1))
-        if self._probe is not None and self._probe >= size:
-            self._probe = None
-        if self.current > self._maximum:
-            self.current = self.base
-            self._begin_search()
-            return
-        if self._sizes:
-            self._keep_sizes(above=self.current, below=self._maximum + 1, now=now)
 
     def on_packet_acked(self, packet_number: int, size: int) -> None:
         """A packet arrived; of an ACK only the last one above the base size need be told."""

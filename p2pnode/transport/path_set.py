@@ -82,7 +82,6 @@ class PathSet:
         self._rng = rng
         self._entropy = entropy
         self._next_path_id = 1
-        self._status_sequence = 0
         self._ack_frequency: tuple[int, float] | None = None
         self._suspicion_due: Instant | None = None
         """when it is told again that the path in use does not answer"""
@@ -189,11 +188,6 @@ class PathSet:
             if path.route is not None and path.route.key == route.key:
                 path.is_leaving = True
         self.choose(now)
-
-    def set_available(self, path_id: int, is_available: bool) -> None:
-        """Asks the peer to use a path, or to keep off it while another one works."""
-        self._status_sequence += 1
-        self._control.push(PathStatus(path_id, self._status_sequence, is_available).encode())
 
     def set_ack_frequency(self, threshold: int, max_ack_delay: float) -> None:
         """Takes what the peer's ACK_FREQUENCY asks for, for these paths and for those to come."""

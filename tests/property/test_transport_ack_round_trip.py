@@ -37,20 +37,6 @@ def test_an_ack_says_exactly_what_arrived_and_survives_the_wire(packets):
     assert decode_frame_untrusted(encoded, 0) == (ack, len(encoded))
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 40)), max_size=30))
-def test_a_batch_of_packets_counts_as_its_packets_one_by_one(runs):
-    batched, single = AckTracker(), AckTracker()
-    number = 0
-    for gap, count in runs:
-        number += gap
-        batched.on_packets(number, count, count, Ecn.ECT_0, 1.0)
-        for each in range(number, number + count):
-            single.on_packet(each, True, Ecn.ECT_0, 1.0)
-        number += count
-        assert batched.poll_timeout() == single.poll_timeout()
-        assert batched.build(0, 1.0) == single.build(0, 1.0)
-
-
 @given(arrivals, st.integers(0, 300))
 def test_pruning_never_lets_a_packet_in_twice(packets, acked):
     tracker, arrived = AckTracker(), set()

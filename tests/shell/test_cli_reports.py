@@ -92,7 +92,7 @@ EVIDENCE = Evidence(3.0, True, Prober.STRANGER, "192.0.2.9", "192.0.2.8", "a pro
 
 
 def verdict_of(reachability: Reachability) -> Verdict:
-    return Verdict(reachability, 2, "2 strangers got through", (EVIDENCE,), 99.0, None)
+    return Verdict(reachability, 2, "2 strangers got through", (EVIDENCE,), 99.0)
 
 
 def test_reachability_is_reported_with_its_evidence() -> None:

@@ -20,8 +20,9 @@ import trio
 
 from p2pnode.cli import swarm_real
 from p2pnode.cli.main import main
+from p2pnode.cli.swarm import MAX_NODES, MIN_NODES
 from p2pnode.io.applications.together import first_failure
-from p2pnode.testbed.fleet import MAX_NODES, MIN_NODES, plan_fleet
+from p2pnode.testbed.fleet import plan_fleet
 from p2pnode.testbed.fleet_board import Board
 from p2pnode.testbed.fleet_run import Fleet
 from p2pnode.testbed.nat_kinds import NONE

@@ -11,13 +11,11 @@ from trio.testing import MockClock
 from p2pnode.io.interfaces import (
     POLL_INTERVAL,
     InterfaceAddress,
-    expand_wildcard,
     read_interfaces,
     seconds_suspended,
     usable_ips,
     watch_interfaces,
 )
-from p2pnode.machine import UdpAddr
 
 UPTIME_RESOLUTION = 0.02
 """seconds; /proc/uptime counts hundredths"""
@@ -39,21 +37,6 @@ def test_the_machine_has_a_loopback_address() -> None:
 
 def test_usable_addresses_leave_out_link_local_and_end_with_loopback() -> None:
     assert usable_ips(ALL) == ("192.168.1.7", "2001:db8::7", "127.0.0.1", "::1")
-
-
-def test_a_wildcard_stands_for_the_addresses_of_its_family() -> None:
-    assert expand_wildcard(UdpAddr("0.0.0.0", 4001), ALL) == (
-        UdpAddr("192.168.1.7", 4001),
-        UdpAddr("127.0.0.1", 4001),
-    )
-    assert expand_wildcard(UdpAddr("::", 4001), ALL) == (
-        UdpAddr("2001:db8::7", 4001),
-        UdpAddr("::1", 4001),
-    )
-
-
-def test_a_concrete_address_stands_for_itself() -> None:
-    assert expand_wildcard(UdpAddr("fe80::1", 4001, 2), ALL) == (UdpAddr("fe80::1", 4001, 2),)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/uptime is Linux's")

@@ -27,7 +27,6 @@ from p2pnode.io.store.records import (
     TRIM_PART,
     AddressRecord,
     EvidenceRecord,
-    Forget,
     Loaded,
     Record,
     RelayRecord,
@@ -81,19 +80,6 @@ def test_a_record_replaces_the_one_with_its_key_and_counts_as_the_newest(tmp_pat
     write(tmp_path, ADDRESS, other, renewed)
 
     assert load(tmp_path).addresses == (other, renewed)
-
-
-def test_what_is_forgotten_is_gone(tmp_path: Path) -> None:
-    write(tmp_path, *EVERYTHING)
-    write(tmp_path, *(Forget(record) for record in EVERYTHING[:-1]))
-
-    assert load(tmp_path) == Loaded(volumes=(VOLUME,))
-
-
-def test_changes_of_a_batch_count_in_their_order(tmp_path: Path) -> None:
-    write(tmp_path, ADDRESS, Forget(ADDRESS), RELAY, Forget(RELAY), RELAY)
-
-    assert load(tmp_path) == Loaded(relays=(RELAY,))
 
 
 def test_whole_numbers_are_times_as_well(tmp_path: Path) -> None:
@@ -326,7 +312,8 @@ def test_a_disk_that_damages_every_file_ends_the_store_and_not_the_node(
     with closing(Store(tmp_path)) as store:
         for is_stored in (True, False):
             assert store.write(many)
-            store.checkpoint()
+            with closing(sqlite3.connect(tmp_path / FILE_NAME)) as tool:
+                tool.execute("PRAGMA wal_checkpoint(PASSIVE)")
             size = (tmp_path / FILE_NAME).stat().st_size
             with (tmp_path / FILE_NAME).open("r+b") as file:
                 file.write(bytes(size))
@@ -483,7 +470,6 @@ def test_a_disk_that_is_full_from_the_start_ends_nothing(
     with closing(Store(tmp_path)) as store:
         assert not store.write([ADDRESS])
         assert store.load(NOW, HOME) == Loaded()
-        store.checkpoint()
     assert len(warnings()) == 1
 
 
@@ -524,16 +510,6 @@ def test_a_store_that_was_closed_stores_nothing(tmp_path: Path) -> None:
     assert store.load(NOW, HOME) == Loaded()
 
 
-def test_a_checkpoint_carries_the_log_over_while_the_store_is_open(tmp_path: Path) -> None:
-    with closing(Store(tmp_path)) as store:
-        store.write([ADDRESS])
-        before = (tmp_path / FILE_NAME).stat().st_size
-        store.checkpoint()
-        assert (tmp_path / FILE_NAME).stat().st_size > before
-        assert store.write([RELAY])
-    assert load(tmp_path) == Loaded((ADDRESS,), (RELAY,))
-
-
 def test_the_limits_are_those_of_the_spec() -> None:
     names = {"MAX_TEXT_SIZE", "CLOCK_SLACK", "TRIM_PART", "FINGERPRINT_SIZE", "IPV6_LINK_PREFIX"}
     for name, value, _source in tables("store.md", "Limits and timers")[0]:
@@ -568,7 +544,7 @@ def no_room_in_files() -> Iterator[Callable[[bool], None]]:
     set_full(False)
 
 
-def write(folder: Path, *batch: Record | Forget) -> None:
+def write(folder: Path, *batch: Record) -> None:
     with closing(Store(folder)) as store:
         assert store.write(batch)
 

@@ -1,7 +1,6 @@
 """Real sockets on loopback: both paths, and what the kernel may refuse."""
 
 import errno
-import itertools
 import logging
 import socket
 import struct
@@ -15,7 +14,7 @@ from p2pnode.errors import ListenError
 from p2pnode.io.udp import plain as udp
 from p2pnode.io.udp.buffers import WANTED_BUFFER, raise_buffers, warn_if_small
 from p2pnode.io.udp.linux import MAX_GSO_SEGMENTS, LinuxUdpSocket
-from p2pnode.io.udp.open import open_dial_sockets, open_udp_socket
+from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.io.udp.plain import UdpSocket
 from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
 
@@ -298,16 +297,6 @@ async def test_ipv4_and_ipv6_can_have_the_same_port() -> None:
     v4 = open_udp_socket(UdpAddr("0.0.0.0", v6.local.port), SocketId(2))
     v4.close()
     v6.close()
-
-
-async def test_dial_sockets_are_there_for_each_family_of_the_machine() -> None:
-    opened = open_dial_sockets(map(SocketId, itertools.count(5)))
-    assert [s.local.ip for s in opened] == ["0.0.0.0", "::"][: len(opened)]
-    assert len({s.socket_id for s in opened}) == len(opened)
-    for sock in opened:
-        assert sock.local.port
-        sock.close()
-        sock.close()  # once more does no harm
 
 
 async def test_closing_wakes_the_task_that_waits() -> None:

@@ -14,7 +14,7 @@ from p2pnode.transport.events import (
     PathFailed,
     PathValidated,
 )
-from p2pnode.transport.frame import AckFrequency
+from p2pnode.transport.frame import AckFrequency, PathStatus
 from p2pnode.transport.path_validation import MAX_PROBES, PROBE_SIZE
 from p2pnode.transport.route import Route
 from tests.support.pair import Pair, Side
@@ -265,7 +265,8 @@ def test_the_last_path_takes_the_connection_with_it() -> None:
 def test_the_peer_can_be_asked_to_leave_a_path() -> None:
     pair, route = with_second_socket()
     path_id = open_second_path(pair, route)
-    pair.client.connection.paths.set_available(0, False)
+    standby = PathStatus(0, 1, is_available=False)
+    pair.client.connection.paths._control.push(standby.encode())
     pair.drive(seconds=1)
     (changed,) = of_kind(pair.server, PathChanged)
     assert changed.path_id == path_id

@@ -103,15 +103,6 @@ class VolumeRecord(NamedTuple):
 Record: TypeAlias = AddressRecord | RelayRecord | EvidenceRecord | TokenRecord | VolumeRecord
 
 
-class Forget(NamedTuple):
-    """Removes what is stored under the key of a record; its other fields do not matter."""
-
-    record: Record
-
-
-Change: TypeAlias = Record | Forget
-
-
 class Loaded(NamedTuple):
     """What was stored and still counts; in each list what was renewed last comes last."""
 
@@ -151,10 +142,6 @@ class Table:
     def oldest(self, now_unix: UnixTime) -> float:
         """Returns the time up to which rows do not count any more."""
         return now_unix - self.counts_for
-
-    def key_of(self, record: Record) -> tuple[object, ...]:
-        values = record._asdict()
-        return tuple(values[column] for column in self.key)
 
 
 TABLES: Final = (

@@ -29,8 +29,6 @@ from p2pnode.io.store.records import (
     TABLE_OF,
     TABLES,
     TRIM_PART,
-    Change,
-    Forget,
     Loaded,
     Record,
     Table,
@@ -76,8 +74,8 @@ class Store:
             self._on_failure(exc)
         return loaded
 
-    def write(self, batch: Sequence[Change]) -> bool:
-        """Takes the changes, in order, all of them or none; True once nothing can undo that.
+    def write(self, batch: Sequence[Record]) -> bool:
+        """Takes the records, in order, all of them or none; True once nothing can undo that.
 
         Records that are out of bounds are left out.  A record takes the place of the one with the
         same key.
@@ -92,21 +90,6 @@ class Store:
             self._is_failing = False
             _log.info("%s can be written again", self.path)
         return True
-
-    def checkpoint(self) -> None:
-        """Carries the write-ahead log over into the file; may be called in any thread.
-
-        `write` does it by itself from time to time, and then waits for the disk.  A node that
-        calls this in a worker thread every minute hardly ever does.
-        """
-        if not self.is_storing:
-            return
-        with contextlib.suppress(sqlite3.Error):
-            other = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True)
-            try:
-                other.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            finally:
-                other.close()
 
     def close(self) -> None:
         """Stores nothing any more.  More than once does no harm."""
@@ -141,23 +124,21 @@ class Store:
                     sql = f"DELETE FROM {table.name} WHERE {table.time} <= ?"  # noqa: S608
                     connection.execute(sql, (table.oldest(now_unix),))
 
-    def _commit(self, connection: sqlite3.Connection, batch: Sequence[Change]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: Sequence[Record]) -> None:
         rows = dict(self._rows)
         with transaction(connection):
-            for change in batch:
-                if isinstance(change, Forget):
-                    _delete(connection, change.record)
-                elif is_storable(change):
-                    _insert(connection, change)
-                    rows[TABLE_OF[type(change)].name] += 1
+            for record in batch:
+                if is_storable(record):
+                    _insert(connection, record)
+                    rows[TABLE_OF[type(record)].name] += 1
                 else:
-                    _log.debug("not stored, because it is out of bounds: %r", change)
+                    _log.debug("not stored, because it is out of bounds: %r", record)
             for table in TABLES:
                 if rows[table.name] > table.max_rows + table.max_rows // TRIM_PART:
                     rows[table.name] = _trim(connection, table)
         self._rows = rows
 
-    def _write_again(self, batch: Sequence[Change]) -> bool:
+    def _write_again(self, batch: Sequence[Record]) -> bool:
         """Into the file that took the place of a damaged one."""
         assert self._connection is not None
         try:
@@ -231,12 +212,6 @@ def _insert(connection: sqlite3.Connection, record: Record) -> None:
     name = TABLE_OF[type(record)].name
     marks = ", ".join("?" * len(record))
     connection.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", record)  # noqa: S608
-
-
-def _delete(connection: sqlite3.Connection, record: Record) -> None:
-    table = TABLE_OF[type(record)]
-    where = " AND ".join(f"{column} = ?" for column in table.key)
-    connection.execute(f"DELETE FROM {table.name} WHERE {where}", table.key_of(record))  # noqa: S608
 
 
 def _trim(connection: sqlite3.Connection, table: Table) -> int:

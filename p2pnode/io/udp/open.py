@@ -8,7 +8,6 @@ import errno
 import logging
 import socket
 import sys
-from collections.abc import Iterator
 
 from p2pnode.errors import ListenError
 from p2pnode.io.udp.buffers import raise_buffers, warn_if_small
@@ -48,24 +47,6 @@ def open_udp_socket(address: UdpAddr, socket_id: SocketId) -> UdpSocket:
         if sock is not None:
             sock.close()
         raise ListenError(f"cannot listen on {address}: {_reason(exc, address)}") from exc
-
-
-def open_dial_sockets(ids: Iterator[SocketId]) -> list[UdpSocket]:
-    """Returns sockets to dial from, on any port: one for IPv4, one for IPv6, as far as there are.
-
-    Raises ListenError where the machine has neither.
-    """
-    sockets: list[UdpSocket] = []
-    failure: ListenError | None = None
-    for wildcard in ("0.0.0.0", "::"):  # noqa: S104 - answers to what was dialled arrive anywhere
-        try:
-            sockets.append(open_udp_socket(UdpAddr(wildcard, 0), next(ids)))
-        except ListenError as exc:
-            failure = exc
-            logger.debug("%s", exc)
-    if not sockets and failure is not None:
-        raise failure
-    return sockets
 
 
 def _reason(exc: OSError, address: UdpAddr) -> str:

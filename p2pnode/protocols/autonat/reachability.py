@@ -67,8 +67,6 @@ class Verdict:
     """All that counts, oldest first."""
     expires_at: Instant | None
     """When nothing new has come by then, it is unknown again; None while it is."""
-    acquaintances_get_in: bool | None
-    """Whether hosts that this node had contacted got through; None where nobody has tried."""
 
 
 def evidence_of_outcome(
@@ -153,7 +151,6 @@ class AddressEvidence:
             why,
             pieces,
             max(p.at for p in behind) + EVIDENCE_LIFETIME if is_known else None,
-            _last_word_of_acquaintances(pieces),
         )
 
     def _split(self, pieces: tuple[Evidence, ...]) -> tuple[list[Evidence], list[Evidence]]:
@@ -205,11 +202,6 @@ def _what_is_missing(pieces: tuple[Evidence, ...], against: list[Evidence]) -> s
     if pieces:
         return "peers that this node had contacted get in, but no stranger has tried"
     return "nobody has tried yet"
-
-
-def _last_word_of_acquaintances(pieces: tuple[Evidence, ...]) -> bool | None:
-    words = [p.is_heard for p in pieces if p.prober is Prober.ACQUAINTANCE]
-    return words[-1] if words else None
 
 
 def _networks(names: Iterable[str]) -> int:

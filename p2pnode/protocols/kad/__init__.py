@@ -1,6 +1,6 @@
 """Kademlia's FIND_NODE, one hop: where is a peer, and whom else do you know (specs/kad.md).
 
-    distance  whose id is near to a key
+    distance  whose ids are near to a key
     messages  the request and its answer
     dialogue  both sides of a stream
     lookup    whom to ask for a peer, and when enough have been asked
@@ -14,7 +14,7 @@ from p2pnode.protocols.kad.dialogue import (
     FindNodeResponder,
     Found,
 )
-from p2pnode.protocols.kad.distance import closest, distance
+from p2pnode.protocols.kad.distance import closest
 from p2pnode.protocols.kad.lookup import Lookup
 from p2pnode.protocols.kad.messages import MAX_CLOSER_PEERS, CloserPeer, ConnectionType
 
@@ -30,7 +30,6 @@ __all__ = [
     "Found",
     "Lookup",
     "closest",
-    "distance",
 ]
 
 PROTOCOL_ID = "/p2pnode/kad/1.0.0"

@@ -14,11 +14,6 @@ from p2pnode.identity.peer_id import PeerId
 _HASHES_KEPT = 8192  # entries; chosen: twice the peers of an address book
 
 
-def distance(first: bytes, second: bytes) -> int:
-    """Returns how far two keys are from each other, below 2**256."""
-    return _hash(first) ^ _hash(second)
-
-
 def closest(key: bytes, peers: Iterable[PeerId], count: int) -> list[PeerId]:
     """Returns the `count` peers whose ids are nearest to `key`, each once, nearest first."""
     target = _hash(key)

@@ -31,11 +31,6 @@ class Traffic(NamedTuple):
     forwarded_bytes: int = 0
     """Went out again."""
 
-    @property
-    def dropped_packets(self) -> int:
-        """Too much, or too late; packets that still wait count until they leave."""
-        return self.received_packets - self.forwarded_packets
-
     def plus(self, other: "Traffic") -> "Traffic":
         return Traffic(*(ours + theirs for ours, theirs in zip(self, other, strict=True)))
 

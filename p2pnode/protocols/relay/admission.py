@@ -52,7 +52,6 @@ class Granted:
     expires_at: Instant
     expire: int
     """The same as Unix time, for the message and the voucher."""
-    is_refresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class ReservationTable:
         self._by_group[group] += 1
         if self._next_expiry is None:
             self._next_expiry = expires_at
-        return Granted(expires_at, int(expires_at + self._unix_offset), old is not None)
+        return Granted(expires_at, int(expires_at + self._unix_offset))
 
     def connection_of(self, peer: PeerId, now: Instant) -> ConnectionHandle | None:
         """Returns the connection to reach the peer by, or None where it has no reservation."""

@@ -33,9 +33,8 @@ def test_a_delay_that_falls_again_resumes_slow_start():
     hystart = HyStart()
     one_round(hystart, 0.050, 0)
     one_round(hystart, 0.060, 1)
-    assert hystart.is_conservative
-    assert one_round(hystart, 0.052, 2) == 1000
-    assert not hystart.is_conservative
+    assert one_round(hystart, 0.060, 2) == 250
+    assert one_round(hystart, 0.052, 3) == 1000
 
 
 def test_a_few_samples_prove_nothing():

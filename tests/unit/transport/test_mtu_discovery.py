@@ -40,7 +40,7 @@ def test_a_search_ends_at_the_largest_common_size_with_few_probes(path_carries):
     probed = search(discovery, path_carries)
     assert discovery.current == max(s for s in (1200, *COMMON_SIZES) if s <= path_carries)
     assert len(probed) <= 10
-    assert discovery.is_complete
+    assert discovery.probe_size(0.0) is None
 
 
 def test_an_ethernet_path_below_a_jumbo_interface_is_found_with_the_second_probe():
@@ -137,17 +137,6 @@ def test_a_silent_path_goes_back_to_the_base():
         discovery.on_probe_timeout(count, 1.0)
     assert discovery.current == 1200
     assert discovery.probe_size(1.0) == 1472
-
-
-def test_a_size_that_our_own_system_refuses_is_not_tried_again():
-    discovery = MtuDiscovery(maximum=65_507)
-    discovery.on_probe_sent(65_507, 0.0)
-    discovery.on_message_too_long(65_507, 0.0)
-    assert max(search(discovery, 1472)) < 65_507
-    discovery.on_message_too_long(1472, 1.0)
-    assert discovery.current == 1200
-    search(discovery, 65_507)
-    assert discovery.current == 1471
 
 
 def test_nothing_above_the_base_to_try_is_no_search():

@@ -40,7 +40,6 @@ def test_without_evidence_it_is_unknown() -> None:
     found = verdict()
 
     assert (found.reachability, found.confidence, found.expires_at) == (UNKNOWN, 0, None)
-    assert found.acquaintances_get_in is None
     assert "nobody" in found.why
 
 
@@ -63,7 +62,7 @@ def test_acquaintances_that_get_in_leave_it_unknown_unless_they_suffice() -> Non
     pieces = [friend(1.0, True, f"w{n}") for n in range(5)]
     found = verdict(*pieces)
 
-    assert (found.reachability, found.acquaintances_get_in) == (UNKNOWN, True)
+    assert found.reachability is UNKNOWN
     assert "no stranger" in found.why
     assert verdict(*pieces, suffice=True).reachability is PUBLIC
 
@@ -73,7 +72,6 @@ def test_an_address_restricted_filter_is_private_although_acquaintances_get_in()
     found = verdict(friend(1.0, True, "w1"), stranger(2.0, False, "w2"), stranger(3.0, False, "w3"))
 
     assert (found.reachability, found.confidence) == (PRIVATE, 2)
-    assert found.acquaintances_get_in is True
 
 
 @pytest.mark.spec("AUTONAT-27")
