@@ -8,7 +8,13 @@ pointless, and the queue holds at most one frame of a kind for each stream.
 from typing import Final
 
 from p2pnode.clock import Instant
-from p2pnode.transport.flow_control import ReceiveWindow, SendCredit, StreamLimits
+from p2pnode.transport.flow_control import (
+    MAX_STREAM_GROWTH,
+    MAX_STREAM_WINDOW,
+    ReceiveWindow,
+    SendCredit,
+    StreamLimits,
+)
 from p2pnode.transport.frame import (
     DataBlocked,
     FrameType,
@@ -31,7 +37,16 @@ CONNECTION_SHARE: Final = 1.5
 class StreamControl:
     """Owns the records of these frames.  It looks at the streams, and changes only their limits."""
 
-    __slots__ = ("_credit", "_limits", "_recv", "_send", "_window", "pending")
+    __slots__ = (
+        "_credit",
+        "_growth_left",
+        "_limits",
+        "_recv",
+        "_send",
+        "_stream_window",
+        "_window",
+        "pending",
+    )
 
     def __init__(
         self,
@@ -40,12 +55,18 @@ class StreamControl:
         window: ReceiveWindow,
         credit: SendCredit,
         limits: StreamLimits,
+        *,
+        stream_window: int,
     ) -> None:
+        """`stream_window` is the size of a stream's receive window at its start."""
         self._send = send
         self._recv = recv
         self._window = window
         self._credit = credit
         self._limits = limits
+        self._stream_window = stream_window
+        self._growth_left = MAX_STREAM_GROWTH
+        """Bytes by which the streams' windows may still grow, all of them together."""
         self.pending: dict[tuple[int, int], None] = {}
         """(frame type, stream id or 0), in the order of writing."""
 
@@ -61,6 +82,10 @@ class StreamControl:
                 if not builder.add(frame, (self, kind, stream_id, value)):
                     return
             del self.pending[kind, stream_id]
+
+    def on_window_gone(self, window: ReceiveWindow) -> None:
+        """A stream is forgotten: others may grow by as much as it had."""
+        self._growth_left += window.size - self._stream_window
 
     def on_acked(self, a: int, b: int, c: int) -> None:
         """A frame of type `a` about stream `b`, with value `c`, has arrived."""
@@ -78,7 +103,7 @@ class StreamControl:
         """Whether the frame would tell the peer something."""
         match kind:
             case FrameType.DATA_BLOCKED:
-                return self._credit.available <= 0
+                return self._credit.is_low
             case FrameType.STREAMS_BLOCKED:
                 return self._limits.opened >= self._limits.local_limit
             case FrameType.MAX_STREAM_DATA | FrameType.STOP_SENDING:
@@ -118,9 +143,7 @@ class StreamControl:
                 value = self._window.raise_limit(now, rtt)
                 return MaxData(value).encode(), value
             case FrameType.MAX_STREAM_DATA:
-                window = self._recv[stream_id].window
-                value = window.raise_limit(now, rtt)
-                self._window.grow(int(window.size * CONNECTION_SHARE))
+                value = self._raise_stream_limit(self._recv[stream_id].window, now, rtt)
                 return MaxStreamData(stream_id, value).encode(), value
             case FrameType.MAX_STREAMS:
                 value = self._limits.raise_peer_limit()
@@ -142,3 +165,12 @@ class StreamControl:
                 assert kind == FrameType.STREAMS_BLOCKED, "not a frame about streams"
                 value = self._limits.local_limit
                 return StreamsBlocked(value).encode(), value
+
+    def _raise_stream_limit(self, window: ReceiveWindow, now: Instant, rtt: float) -> int:
+        """Returns the stream's new limit; its window grows within what all may grow together."""
+        before = window.size
+        window.maximum = min(MAX_STREAM_WINDOW, before + self._growth_left)
+        value = window.raise_limit(now, rtt)
+        self._growth_left -= window.size - before
+        self._window.grow(int(window.size * CONNECTION_SHARE))
+        return value

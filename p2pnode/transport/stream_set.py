@@ -21,6 +21,7 @@ from p2pnode.transport.flow_control import (
     ReceiveWindow,
     SendCredit,
     StreamLimits,
+    reserve_of,
 )
 from p2pnode.transport.frame import (
     FrameType,
@@ -69,15 +70,22 @@ class StreamSet:
         self._opener = 0 if is_initiator else 1
         self._send: dict[int, SendStream] = {}
         self._recv: dict[int, RecvStream] = {}
-        self._credit = SendCredit()
-        self._credit.raise_limit(remote.initial_max_data)
-        self._window = ReceiveWindow(local.initial_max_data, MAX_CONNECTION_WINDOW, now)
+        self._credit = SendCredit(remote.initial_max_data)
+        window_size = local.initial_max_data
+        self._window = ReceiveWindow(
+            window_size, MAX_CONNECTION_WINDOW, now, reserve=reserve_of(window_size)
+        )
         self._limits = StreamLimits(local.initial_max_streams)
         self._limits.raise_local_limit(remote.initial_max_streams)
         self._local_stream_window = local.initial_max_stream_data
         self._remote_stream_limit = remote.initial_max_stream_data
         self._control = StreamControl(
-            self._send, self._recv, self._window, self._credit, self._limits
+            self._send,
+            self._recv,
+            self._window,
+            self._credit,
+            self._limits,
+            stream_window=local.initial_max_stream_data,
         )
         self._writer = StreamWriter(self._credit, self._control)
         self._settled = self._writer.queues.settled
@@ -212,8 +220,8 @@ class StreamSet:
         if counted:
             window = self._window
             window.received += counted
-            if window.received > window.limit:
-                raise _flow_control_error(FrameType.STREAM)
+            if window.received > window.low_mark:
+                self._on_low_credit(FrameType.STREAM)
             if recv.stop_code is not None:
                 self._return_credit(counted)
         if recv.state is not state:
@@ -232,8 +240,8 @@ class StreamSet:
         recv, window = self._recv[stream_id], self._window
         before, state = recv.window.consumed, recv.state
         window.received += recv.on_reset(frame.code, frame.final_size)
-        if window.received > window.limit:
-            raise _flow_control_error(FrameType.RESET_STREAM)
+        if window.received > window.low_mark:
+            self._on_low_credit(FrameType.RESET_STREAM)
         self._return_credit(recv.window.consumed - before)
         if recv.state is RecvState.RESET_RECVD and state is not RecvState.RESET_RECVD:
             self._events.append(StreamResetByPeer(stream_id, frame.code))
@@ -328,6 +336,15 @@ class StreamSet:
         if count and self._window.is_update_due:
             self._control.add(FrameType.MAX_DATA)
 
+    def _on_low_credit(self, frame_type: int) -> None:
+        """The peer has used half of the reserve.  Raises TransportError where it used up all."""
+        if self._window.received > self._window.limit:
+            raise TransportError(
+                ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's limit", frame_type
+            )
+        if self._window.is_update_due:
+            self._control.add(FrameType.MAX_DATA)
+
     def _note_stream_credit(self) -> None:
         if self._limits.is_update_due:
             self._control.add(FrameType.MAX_STREAMS)
@@ -347,13 +364,8 @@ class StreamSet:
         send, recv = self._send.get(stream_id), self._recv.get(stream_id)
         if send is None or recv is None or not (send.is_terminal and recv.is_terminal):
             return
+        self._control.on_window_gone(recv.window)
         del self._send[stream_id], self._recv[stream_id]
         if stream_id & 1 != self._opener:
             self._limits.peer_closed += 1
             self._note_stream_credit()
-
-
-def _flow_control_error(frame_type: int) -> TransportError:
-    return TransportError(
-        ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's limit", frame_type
-    )

@@ -7,7 +7,7 @@ round after each frame.
 from typing import Final, TypeAlias
 
 from p2pnode.clock import Instant
-from p2pnode.transport.flow_control import SendCredit
+from p2pnode.transport.flow_control import LITTLE_DATA, SendCredit
 from p2pnode.transport.frame import FrameType, stream_header
 from p2pnode.transport.packet_builder import FrameRecord, PacketBuilder
 from p2pnode.transport.send_stream import SendQueues, SendStream
@@ -42,7 +42,7 @@ class StreamWriter:
         """Whether there is something that may be sent."""
         if self._pending or self._repair:
             return True
-        return bool(self._fresh) and self._credit.available > 0
+        return self._next_fresh() is not None
 
     def write_frames(self, builder: PacketBuilder, now: Instant, rtt: float) -> None:
         """Fills the packet as far as there is something to send.
@@ -79,20 +79,20 @@ class StreamWriter:
         stop = start + size
         credit = self._credit
         used = credit.used + size
-        if stop > stream.fresh_stop or stop == stream.final_size or used > credit.limit:
+        if stop > stream.fresh_stop or stop == stream.final_size or used > credit.bulk_limit:
             return None
         data = stream.take_fresh(size)
         credit.used = used
         if len(fresh) > 1:
             _end_turn(fresh, stream)
-        if used == credit.limit or stop == stream.max_data:
+        if used == credit.bulk_limit or stop == stream.max_data:
             self.note_blocked(stream)
         return head, data, (stream, start, stop, 0)
 
     def note_blocked(self, stream: SendStream) -> None:
         """Queues the BLOCKED frames that have become true, each once for a limit."""
         credit = self._credit
-        if self._fresh and credit.available <= 0 and credit.blocked_at != credit.limit:
+        if self._fresh and credit.is_low and credit.blocked_at != credit.limit:
             credit.blocked_at = credit.limit
             self._control.add(FrameType.DATA_BLOCKED)
         if stream.is_blocked and stream.blocked_at != stream.max_data:
@@ -102,15 +102,28 @@ class StreamWriter:
     def _next_stream(self) -> SendStream | None:
         for stream in self._repair.values():
             return stream
+        return self._next_fresh()
+
+    def _next_fresh(self) -> SendStream | None:
+        """Returns whose new bytes are next, of those that there is credit for."""
+        if not self._credit.is_low:
+            return next(iter(self._fresh.values()), None)
         if self._credit.available > 0:
-            for stream in self._fresh.values():
-                return stream
+            return next((stream for stream in self._fresh.values() if _is_little(stream)), None)
         return None
+
+    def _credit_for(self, stream: SendStream) -> int:
+        """Returns how many new bytes the stream may send now."""
+        credit = self._credit
+        if credit.used < credit.bulk_limit:
+            return credit.bulk_limit - credit.used
+        return min(credit.available, LITTLE_DATA) if _is_little(stream) else 0
 
     def _write_stream(self, builder: PacketBuilder, stream: SendStream) -> None:
         """Writes one frame; there is room for its header and some bytes."""
         credit = self._credit
-        offset, size = stream.peek(credit.available)
+        allowed = self._credit_for(stream)
+        offset, size = stream.peek(allowed)
         if len(self._fresh) + len(self._repair) > 1:
             size = min(size, QUANTUM)
         offset_size = varint_size(offset) if offset else 0
@@ -118,7 +131,7 @@ class StreamWriter:
         is_last = size >= room
         size = room if is_last else min(size, room - varint_size(size))
         before = stream.sent_size
-        taken = stream.take(size, credit.available)
+        taken = stream.take(size, allowed)
         assert taken is not None, "a stream was queued that has nothing to send"
         offset, data, fin = taken
         credit.used += stream.sent_size - before
@@ -130,6 +143,12 @@ class StreamWriter:
         _end_turn(self._repair, stream)
         _end_turn(self._fresh, stream)
         self.note_blocked(stream)
+
+
+def _is_little(stream: SendStream) -> bool:
+    """Whether it may use the connection's reserve: it has sent or has to send only a little."""
+    start = stream.next_offset
+    return start < LITTLE_DATA or stream.fresh_stop - start <= LITTLE_DATA
 
 
 def _end_turn(queue: dict[int, SendStream], stream: SendStream) -> None:

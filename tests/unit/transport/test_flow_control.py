@@ -23,12 +23,31 @@ def test_an_update_is_due_once_half_of_the_window_is_consumed():
     assert not window.is_update_due
 
 
+@pytest.mark.spec("STREAM-23")
+def test_a_reserve_is_renewed_by_half_at_least_and_only_within_the_bound_of_what_is_held():
+    window = ReceiveWindow(1000, 1500, 0.0, reserve=200)
+    window.received = 900
+    assert not window.is_update_due
+    window.received = 901
+    assert window.is_update_due
+    assert window.raise_limit(0.0, 0.0) == 1101
+    window.received = 1101
+    assert window.raise_limit(0.0, 0.0) == 1301
+    window.received = 1301
+    assert window.raise_limit(0.0, 0.0) == 1500
+    window.received = 1500
+    window.consumed = 99
+    assert not window.is_update_due
+    window.consumed = 100
+    assert window.is_update_due
+    assert window.raise_limit(0.0, 0.0) == 1600
+
+
 @pytest.mark.spec("STREAM-11")
 def test_a_limit_never_falls():
     window = ReceiveWindow(1000, 4000, 0.0)
     assert window.raise_limit(0.0, 0.0) == 1000
-    credit = SendCredit()
-    credit.raise_limit(100)
+    credit = SendCredit(100)
     credit.raise_limit(50)
     assert credit.available == 100
     limits = StreamLimits(4)

@@ -2,7 +2,7 @@ import pytest
 
 from p2pnode.errors import LocalProtocolError, StreamReset, StreamStopped, TransportError
 from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.flow_control import MAX_STREAM_COUNT
+from p2pnode.transport.flow_control import LITTLE_DATA, MAX_STREAM_COUNT
 from p2pnode.transport.frame import (
     DataBlocked,
     FrameType,
@@ -651,3 +651,81 @@ def test_far_offsets_are_written_in_eight_bytes():
     stream._buffer._starts.clear()
     a.write(stream_id, bytes(5000))
     assert frames(bulk(a, 1000))[0][1] == 1 << 30
+
+
+RESERVING = Limits(1 << 20, 1 << 20, 8)
+"""Large enough for a reserve, of an eighth."""
+RESERVE = RESERVING.initial_max_data // 8
+
+
+def sent_until_blocked(streams, room=1200):
+    """Returns how many bytes of data the streams send, and what they say besides."""
+    count, said = 0, []
+    while True:
+        payload = bulk(streams, room)
+        if payload is None:
+            sent = packet(streams, room)
+            if sent is None:
+                return count, said
+            payload = sent.payload
+        for frame in frames(payload):
+            if type(frame) is tuple:
+                count += len(frame[2])
+            else:
+                said.append(frame)
+
+
+@pytest.mark.spec("STREAM-24")
+@pytest.mark.spec("STREAM-17")
+def test_streams_with_much_to_send_keep_off_the_reserve_and_say_that_they_wait():
+    a, _ = pair(RESERVING)
+    ids = [a.open() for _ in range(2)]
+    for stream_id in ids:
+        a.write(stream_id, bytes(1 << 20))
+    assert sent_until_blocked(a) == ((1 << 20) - RESERVE, [DataBlocked(1 << 20)])
+    assert not a.has_pending
+    little = a.open()
+    a.write(little, bytes(1000))
+    assert sent_until_blocked(a) == (1000, [])
+    a.handle_max_data(MaxData(2 << 20))
+    assert sent_until_blocked(a)[0] == (1 << 20) - 1000
+
+
+@pytest.mark.spec("STREAM-24")
+@pytest.mark.parametrize("room", [1200, 60_000])
+def test_a_new_stream_with_much_to_send_gets_a_little_of_the_reserve(room):
+    """Also where it is the only one that its own limit lets send."""
+    a, _ = pair(RESERVING._replace(initial_max_stream_data=(1 << 20) - RESERVE))
+    first, second = a.open(), a.open()
+    a.write(first, bytes(1 << 20))
+    sent_until_blocked(a)
+    a.write(second, bytes(1 << 20))
+    got, _ = sent_until_blocked(a, room)
+    assert LITTLE_DATA <= got < LITTLE_DATA + 1200
+
+
+@pytest.mark.spec("STREAM-23")
+def test_the_reserve_is_renewed_once_half_of_it_is_gone_though_nothing_was_read():
+    _, b = pair(RESERVING)
+    size = RESERVING.initial_max_data
+    b.handle_stream(0, 0, bytes(size - RESERVE // 2), False)
+    assert sent_frames(b) == []
+    b.handle_stream(2, 0, b"x", False)
+    assert sent_frames(b) == [MaxData(size + RESERVE // 2 + 1)]
+    assert sent_frames(b) == []
+
+
+@pytest.mark.spec("STREAM-23")
+def test_a_stream_that_ends_by_reset_renews_the_reserve_too():
+    _, b = pair(Limits(1 << 20, 2 << 20, 8))
+    size = 1 << 20
+    b.handle_stream(0, 0, bytes(size - RESERVE), False)
+    b.handle_reset_stream(ResetStream(2, 0, RESERVE // 2 + 1))
+    assert MaxData(size + RESERVE // 2 + 1) in sent_frames(b)
+
+
+@pytest.mark.spec("STREAM-23")
+def test_a_window_too_small_for_a_reserve_has_none():
+    a, _ = pair(Limits(100_000, 1 << 20, 8))
+    a.write(a.open(), bytes(1 << 20))
+    assert sent_until_blocked(a)[0] == 100_000
