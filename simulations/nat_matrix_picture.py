@@ -15,7 +15,7 @@ GAP = 40
 LEGEND = 60
 LINE = 18
 SLOW = 2.0
-"""seconds to a direct path that get the darkest green; chosen: the slowest aim of the issue"""
+"""seconds to a direct path that get the darkest green; chosen: who waits notices more"""
 RELAYED = "#e3e3e3"
 WRONG = "#d7301f"
 LIGHT = (199, 233, 192)

@@ -45,7 +45,8 @@ from p2pnode.swarm.swarm import Swarm
 from p2pnode.wire.multiaddr import Multiaddr
 
 CHECK_TIME: Final = 8.5
-"""seconds until the report, whatever is missing; the issue's 10, without what the program needs"""
+"""seconds until the report, whatever is missing; chosen: the command answers within ten, its start
+included"""
 NO_ANSWER_TIME: Final = 5.0
 """seconds without anything over UDP until it counts as blocked; chosen: a handshake tries thrice"""
 SETTLE_TIME: Final = 3.0

@@ -10,7 +10,7 @@ from p2pnode.clock import Instant
 from p2pnode.transport.rtt import RttEstimator
 
 INITIAL_WINDOW_PACKETS: Final = 10
-"""RFC 9002 section 7.2, and wire.md's initial flight"""
+"""RFC 9002 section 7.2"""
 INITIAL_WINDOW_FLOOR: Final = 14_720
 """bytes; RFC 9002 section 7.2: what large datagrams may always have, two of them at least"""
 MINIMUM_WINDOW_PACKETS: Final = 2

@@ -15,7 +15,7 @@ from p2pnode.transport.varint import decode_varint_untrusted as varint
 from p2pnode.transport.varint import encode_varint
 
 CONNECTION_ID_SIZE: Final = 8
-"""bytes; wire.md: fixed, so that the header has a fixed size"""
+"""bytes; chosen: fixed, so that the header has a fixed size, which suits GSO"""
 RESET_TOKEN_SIZE: Final = 16
 """bytes; RFC 9000 section 10.3"""
 CHALLENGE_SIZE: Final = 8

@@ -14,9 +14,9 @@ GAIN: Final = 1.25
 SLOW_START_GAIN: Final = 2.0
 """windows a round trip; chosen: at less, pacing and not the path would set the growth"""
 QUANTUM_PACKETS: Final = 10
-"""wire.md"""
+"""packets that may leave together; RFC 9002 section 7.7: as many as the initial window"""
 QUANTUM_TIME: Final = 0.002
-"""s of rate; wire.md"""
+"""s of rate that may leave together; chosen: fills a batch (GSO), far below a round trip"""
 RELEASE_TIME: Final = 0.001
 """s of rate that are released at once at least; chosen: what timers can do"""
 UNPACED_RTT: Final = 0.001

@@ -40,7 +40,7 @@ MIN_INITIAL_SIZE: Final = 1200
 """bytes of a datagram that starts a connection: what every path carries, and what the answer may
 be three times as long as (RFC 9000 section 14.1)"""
 MAX_HANDSHAKE_SIZE: Final = 1100
-"""bytes of messages 2 and 3: never fragmented, and room for data behind message 3 (wire.md)"""
+"""bytes of messages 2 and 3: never fragmented, and room for data behind message 3"""
 RESET_SIZE: Final = 1 + CONNECTION_ID_SIZE + RESET_TOKEN_SIZE
 """bytes; smaller than any data packet, so that resets cannot echo for ever"""
 MAX_OFFERED_VERSIONS: Final = 16

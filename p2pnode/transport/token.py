@@ -17,7 +17,7 @@ from p2pnode.machine import UdpAddr
 from p2pnode.transport.aead import hkdf_expand
 
 RETRY_LIFETIME: Final = 15.0
-"""seconds (wire.md)"""
+"""seconds; chosen: a few lost round trips, and too short to collect tokens"""
 ADDRESS_LIFETIME: Final = 24 * 3600.0
 """seconds; chosen: a day covers a laptop's night, and a leaked token proves little"""
 MAC_SIZE: Final = 16

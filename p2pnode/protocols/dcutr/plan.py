@@ -20,13 +20,13 @@ from p2pnode.wire.multiaddr import Multiaddr
 MAX_ROUNDS: Final = 3
 """libp2p's DCUtR: two retries"""
 MAX_PUNCH_ADDRS: Final = 8
-"""addresses a round; the issue's budget"""
+"""addresses a round; chosen: nobody has proved them, so any may be a bystander's"""
 MAX_PROBES_PER_ADDR: Final = 12
-"""packets to one address in all rounds; the issue's budget"""
+"""packets to one address in all rounds; chosen: with PROBE_SIZE, what one Initial weighs"""
 PROBES_PER_ROUND: Final = MAX_PROBES_PER_ADDR // MAX_ROUNDS
 """packets to one address in one round"""
 PROBE_SIZE: Final = 100
-"""bytes at most; the issue's budget"""
+"""bytes at most; chosen: a challenge needs half of that"""
 ROUND_TIME: Final = 2.5
 """seconds from the start of a round to its failure; chosen: the last probe and a long round trip"""
 OPENER_TTL: Final = 4

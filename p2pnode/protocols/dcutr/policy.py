@@ -22,7 +22,7 @@ from p2pnode.protocols.dcutr.plan import MAX_ROUNDS, Strategy, strategy_of
 from p2pnode.wire.multiaddr import Multiaddr
 
 RETRY_INTERVAL: Final = 3600.0
-"""seconds between rounds without new evidence; the issue's"""
+"""seconds between rounds without new evidence; chosen: what NATs forbid they forbid next time"""
 RETRY_JITTER: Final = 0.1
 """part of the interval that a retry may come later"""
 EVIDENCE_DELAY: Final = 1.0

@@ -46,7 +46,7 @@ SILENCE: Final = 10.0
 PROBE_INTERVAL: Final = 1.5
 """seconds between probes"""
 MAX_PROBES: Final = 3
-"""unanswered ones: a dead relay is found out in 14.5 s, the issue's limit is 15 s"""
+"""unanswered ones: a dead relay is found out in 14.5 s, before half of an idle timeout"""
 UNKNOWN_RTT: Final = 0.2
 """seconds that a relay counts with whose RTT nobody has measured; chosen"""
 RTT_FLOOR: Final = 0.01

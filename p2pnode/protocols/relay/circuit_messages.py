@@ -17,7 +17,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.wire.pb import circuit_pb2
 from p2pnode.wire.protobuf import parse_untrusted
 
-CIRCUIT_ID_SIZE = 8  # bytes; wire.md
+CIRCUIT_ID_SIZE = 8  # bytes; chosen: nobody guesses it, and packets keep a fixed offset
 MAX_GRACE = 3600.0  # seconds between notice and end that are believed; chosen
 _MAX_U32 = (1 << 32) - 1
 _MAX_U64 = (1 << 64) - 1

@@ -21,7 +21,7 @@ from p2pnode.clock import Deadline, Instant
 from p2pnode.machine import Buffer, SocketId, Transmit, UdpAddr
 
 HOLD: Final = 0.020
-"""seconds that a packet is held at most; wire.md"""
+"""seconds that a packet is held at most; chosen: above, the ends' congestion control misreads it"""
 BURST_TIME: Final = 0.020
 """seconds of its rate that a bucket holds; chosen: what may be held may also be let through"""
 MIN_BURST: Final = 65_536
