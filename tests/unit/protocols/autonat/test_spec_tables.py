@@ -1,22 +1,18 @@
 """The limits and state diagrams of specs/autonat.md are those of the code."""
 
-import importlib
 import re
 
 import pytest
 
 from p2pnode.protocols.autonat import delegated_server, v1_dialogue, v2_server
-from tests.support.spec_tables import block, tables
+from tests.support.spec_tables import block, constant, tables
 
 ROWS = tables("autonat.md", "Limits and timers")[0]
 
 
 @pytest.mark.parametrize(("name", "value"), [(row[0].strip("`"), row[1]) for row in ROWS])
 def test_each_limit_has_the_value_of_the_spec(name: str, value: str) -> None:
-    module, constant = name.split(".")
-    found = getattr(importlib.import_module(f"p2pnode.protocols.autonat.{module}"), constant)
-
-    assert found == float(value)
+    assert constant(name, "p2pnode.protocols.autonat") == float(value)
 
 
 @pytest.mark.parametrize(

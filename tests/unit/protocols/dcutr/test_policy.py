@@ -1,6 +1,5 @@
 """When rounds begin, fact by fact."""
 
-import importlib
 import itertools
 import re
 from random import Random
@@ -24,7 +23,7 @@ from p2pnode.protocols.dcutr.policy import (
     TryReversal,
 )
 from tests.support.identities import peer_id
-from tests.support.spec_tables import block, tables
+from tests.support.spec_tables import block, constant, tables
 
 A, B = peer_id("a"), peer_id("b")
 PLAIN = StartRound(A, 1, Strategy.PLAIN)
@@ -206,8 +205,7 @@ def test_the_diagram_of_the_spec_is_the_table() -> None:
 def test_the_constants_are_the_specs() -> None:
     units = {"": 1.0, "s": 1.0, "h": 3600.0, "KiB": 1024.0}
     for name, value, _source in tables("dcutr.md", "Limits and timers")[0]:
-        module, constant = name.strip("`").split(".")
-        found = getattr(importlib.import_module(f"p2pnode.protocols.dcutr.{module}"), constant)
+        found = constant(name, "p2pnode.protocols.dcutr")
         match = re.fullmatch(r"([0-9.]+) ?(\w*)", value)
         assert match, value
         assert found == float(match[1]) * units[match[2]], name
