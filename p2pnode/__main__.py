@@ -1,5 +1,7 @@
 """`python -m p2pnode` is the command `p2pnode`."""
 
+import sys
+
 from p2pnode.cli.main import main
 
-main()
+sys.exit(main())

@@ -1,7 +1,7 @@
 """The commands as one program, and what its failures look like.
 
 Rule: whatever happens, a person reads one sentence on stderr, a script one JSON object on stdout,
-and the exit code tells done (0), failed (1) and wrong usage (2) apart.
+and the exit code tells which of the outcomes in `exit_codes` it was.
 """
 
 from typing import Annotated, cast
@@ -25,19 +25,16 @@ from p2pnode.cli import (
 )
 from p2pnode.cli.command import Invocation
 from p2pnode.cli.environment import Environment
+from p2pnode.cli.exit_codes import ExitCode, exit_code_help
 from p2pnode.cli.output import Output
 from p2pnode.errors import P2PNodeError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 # Typer brings a copy of click with it, or depends on click, by version; this is its UsageError.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="p2pnode",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage.  An interrupt is an end like any other: "
-    "0 where waiting was all that was left to do, else 1.",
+    epilog=exit_code_help(),
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -102,7 +99,7 @@ def run_command(arguments: list[str], environment: Environment | None) -> int:
             output.error(usage_error.format_message())
         else:
             usage_error.show()
-        return EXIT_USAGE
+        return ExitCode.USAGE
     except P2PNodeError as exc:
         output.error(str(exc))
     except OSError as exc:
@@ -113,5 +110,5 @@ def run_command(arguments: list[str], environment: Environment | None) -> int:
         pass
     else:
         # Typer has its own code for KeyboardInterrupt.
-        return code if code in (0, EXIT_FAILED, EXIT_USAGE) else EXIT_FAILED
-    return EXIT_FAILED
+        return code if isinstance(code, int) and code in tuple(ExitCode) else ExitCode.FAILED
+    return ExitCode.FAILED

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM as a request to end, from the first moment of a command to its last.
+"""SIGINT, SIGTERM and SIGHUP as a request to end, from a command's first moment to its last.
 
 Rule: a signal never raises where it happens to arrive, in the middle of an import or of somebody
 else's clean-up; it is noted, and the command is ended where it can be.  Who is in a hurry repeats
-it: the third signal has the system's own effect.
+it: the third signal has the system's own effect, and SIGQUIT has it at once.
 """
 
 import signal
@@ -11,7 +11,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REQUESTS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""A terminal that is closed ends what runs in it; under nohup it does not."""
+LEFT_IF_IGNORED = ("SIGHUP",)
+AT_ONCE = ("SIGQUIT",)
+"""Shells start what they put into the background with this one ignored."""
 PATIENCE = 2  # signals; chosen: programs that pass signals on often deliver the same one twice
 
 
@@ -34,12 +38,19 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        previous = {number: signal.getsignal(number) for number in _numbers(*REQUESTS, *AT_ONCE)}
+        left = [n for n in _numbers(*LEFT_IF_IGNORED) if previous[n] is signal.SIG_IGN]
+        for number in _numbers(*REQUESTS):
+            if number not in left:
+                signal.signal(number, self._handle)
+        for number in _numbers(*AT_ONCE):
+            signal.signal(number, signal.SIG_DFL)
         try:
             yield
         finally:
             for number, handler in previous.items():
-                signal.signal(number, handler)
+                if handler is not None:  # not set by Python: cannot be set again
+                    signal.signal(number, handler)
 
     @contextmanager
     def ending_by(self, end: Callable[[], None]) -> Generator[None, None, None]:
@@ -61,6 +72,11 @@ class Interrupts:
             self._end()
         if self._count >= PATIENCE:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _numbers(*names: str) -> list[signal.Signals]:
+    """Returns those that the platform has: Windows lacks some."""
+    return [signal.Signals[name] for name in names if name in signal.Signals.__members__]
 
 
 INTERRUPTS = Interrupts()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnode.cli.command import begin
-from p2pnode.cli.environment import CommandNode, NodeRequest, RelayRequest, Traces
+from p2pnode.cli.environment import CommandNode, RelayRequest, Traces
 from p2pnode.cli.options import (
     BootstrapOption,
     DataOption,
@@ -51,14 +51,16 @@ def join(
     Like `run --bootstrap ADDR`, but fails where ADDR does not answer, and says whom it found.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
+    from p2pnode.cli.requests import bootstrap_peers, node_request
     from p2pnode.cli.serving import Server, announce_node, metrics_address
     from p2pnode.cli.session import run_session
 
-    request = NodeRequest(
-        data=environment.data_folder(data),
-        listen=tuple(listen) if listen else None,
+    request = node_request(
+        environment,
+        data=data,
+        listen=listen,
         traces=Traces(qlog, key_log),
-        bootstrap=(address, *(bootstrap or ())),
+        bootstrap=(*bootstrap_peers([address], "ADDR"), *(bootstrap or ())),
         relay=RelayRequest("off" if no_relay else "when public"),
     )
     server = Server(environment, output, request, metrics_address(metrics))

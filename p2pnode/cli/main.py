@@ -30,17 +30,18 @@ def main(argv: Sequence[str] | None = None, environment: "Environment | None" = 
 
 def _main(argv: Sequence[str] | None, environment: "Environment | None") -> int:
     with INTERRUPTS.taken():
-        from p2pnode.cli.app import EXIT_FAILED, run_command
+        from p2pnode.cli.app import run_command
+        from p2pnode.cli.exit_codes import ExitCode
         from p2pnode.cli.output import StdoutClosed, complain
 
         _take_missing_descriptors()
         if sys.stdout is None:
             complain(f"there is no stdout; {os.devnull} will do")
-            return EXIT_FAILED
+            return ExitCode.FAILED
         try:
             code = run_command(list(sys.argv[1:] if argv is None else argv), environment)
         except StdoutClosed as exc:
-            code = EXIT_FAILED
+            code = ExitCode.FAILED
             if exc.args:
                 complain(str(exc))
         _let_go_of_stdout()

@@ -44,14 +44,16 @@ def netcheck(
     on two IP addresses; what could not be measured says why.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
+    from p2pnode.cli.requests import bootstrap_peers
     from p2pnode.cli.session import run_session
     from p2pnode.errors import P2PNodeError
     from p2pnode.io.netcheck import known_peers, run_netcheck
 
     folder = environment.data_folder(data)
+    given = bootstrap_peers(bootstrap)
 
     async def command(_: "Session") -> int:
-        targets = bootstrap or await known_peers(folder, environment.control_socket(folder))
+        targets = given or await known_peers(folder, environment.control_socket(folder))
         if not targets:
             raise P2PNodeError(
                 f"no peer to check with: no node runs on {folder} and none is remembered there, so "

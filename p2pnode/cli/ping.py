@@ -49,17 +49,18 @@ def ping(
     environment, output = begin(context, is_json=json, verbose=verbose)
     from contextlib import aclosing
 
-    from p2pnode.cli.access import Errand, open_access
+    from p2pnode.cli.access import open_access
+    from p2pnode.cli.requests import errand
     from p2pnode.cli.session import run_session
 
-    errand = Errand(peer, data, tuple(bootstrap or ()), Traces(qlog, key_log))
+    wanted = errand(peer, data, bootstrap, Traces(qlog, key_log))
 
     async def command(session: "Session") -> int:
         tally = _Tally(output)
         session.code_if_interrupted = lambda: tally.exit_code
         try:
             async with (
-                open_access(environment, output, errand) as access,
+                open_access(environment, output, wanted) as access,
                 aclosing(access.ping(peer, count, interval)) as reports,
             ):
                 async for report in reports:

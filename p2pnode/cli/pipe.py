@@ -6,6 +6,7 @@ import typer
 
 from p2pnode.cli.command import begin
 from p2pnode.cli.environment import CommandNode, NodeRequest, Traces
+from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.options import (
     BootstrapOption,
     DataOption,
@@ -58,26 +59,29 @@ def pipe(
     if peer is not None and listen:
         raise typer.BadParameter("is for waiting: it does not go with PEER", param_hint="--listen")
     traces = Traces(qlog, key_log)
-    from p2pnode.cli.access import Errand, open_access
+    from p2pnode.cli.access import open_access
+    from p2pnode.cli.requests import errand, node_request
     from p2pnode.cli.session import run_session
     from p2pnode.cli.waiting import open_waiting_node
 
-    async def command(session: "Session") -> int:
-        if peer is not None:
-            errand = Errand(peer, data, tuple(bootstrap or ()), traces)
-            await _connect(open_access(environment, output, errand), peer, output)
-        else:
-            request = NodeRequest(
-                data=environment.data_folder(data),
-                listen=tuple(listen) if listen else None,
-                traces=traces,
-                bootstrap=tuple(bootstrap or ()),
-            )
-            waiting = open_waiting_node(environment, output, request)
-            await _wait(session, waiting, request, output)
-        return 0
+    if peer is not None:
+        wanted = errand(peer, data, bootstrap, traces)
 
-    return run_session(command)
+        async def connect(_: "Session") -> int:
+            await _connect(open_access(environment, output, wanted), wanted.target, output)
+            return ExitCode.DONE
+
+        return run_session(connect)
+    request = node_request(
+        environment, data=data, listen=listen, bootstrap=bootstrap, traces=traces
+    )
+
+    async def wait(session: "Session") -> int:
+        waiting = open_waiting_node(environment, output, request)
+        await _wait(session, waiting, request, output)
+        return ExitCode.DONE
+
+    return run_session(wait)
 
 
 async def _connect(

@@ -50,17 +50,19 @@ def receive(
     ends the command with 1.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
+    from p2pnode.cli.requests import node_request
     from p2pnode.cli.session import run_session
     from p2pnode.cli.waiting import open_waiting_node
     from p2pnode.io.applications.file_receiver import MAX_TRANSFERS, FileReceiver
     from p2pnode.io.applications.partial_file import remove_leftovers
     from p2pnode.protocols.file_transfer import PROTOCOL_ID
 
-    request = NodeRequest(
-        data=environment.data_folder(data),
-        listen=tuple(listen) if listen else None,
+    request = node_request(
+        environment,
+        data=data,
+        listen=listen,
+        bootstrap=bootstrap,
         traces=Traces(qlog, key_log),
-        bootstrap=tuple(bootstrap or ()),
     )
     _check_folder(folder)
     remove_leftovers(folder)

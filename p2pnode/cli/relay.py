@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from p2pnode.cli.command import begin
-from p2pnode.cli.environment import CommandNode, NodeRequest, RelayRequest, Traces
+from p2pnode.cli.environment import CommandNode, RelayRequest, Traces
 from p2pnode.cli.options import (
     BootstrapOption,
     DataOption,
@@ -81,6 +81,7 @@ def relay(
     environment, output = begin(context, is_json=json, verbose=verbose)
     from dataclasses import replace
 
+    from p2pnode.cli.requests import node_request
     from p2pnode.cli.serving import Server, announce_node, best_address, metrics_address
     from p2pnode.cli.session import run_session
     from p2pnode.protocols.relay.limits import GENEROUS
@@ -102,17 +103,18 @@ def relay(
     limits = replace(GENEROUS, **given)
     access = access_list(allow_peer, deny_peer, allow_network, deny_network)
     served = metrics_address(metrics)
+    request = node_request(
+        environment,
+        data=data,
+        listen=listen,
+        bootstrap=bootstrap,
+        traces=Traces(qlog, key_log),
+        relay=RelayRequest("always", limits, access),
+    )
     if print_unit or print_containerfile:
         from p2pnode.cli.relay_service import print_service
 
         return print_service(context, output, listen or ())
-    request = NodeRequest(
-        data=environment.data_folder(data),
-        listen=tuple(listen) if listen else None,
-        traces=Traces(qlog, key_log),
-        bootstrap=tuple(bootstrap or ()),
-        relay=RelayRequest("always", limits, access),
-    )
     server = Server(environment, output, request, served)
 
     def announce(node: CommandNode) -> None:

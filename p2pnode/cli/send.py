@@ -39,17 +39,18 @@ def send(
     Returns when the file lies on the peer's disk, checked.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
-    from p2pnode.cli.access import Errand, open_access
+    from p2pnode.cli.access import open_access
+    from p2pnode.cli.requests import errand
     from p2pnode.cli.session import run_session
     from p2pnode.errors import P2PNodeError, ProtocolNotSupported
     from p2pnode.io.applications.file_sender import OutgoingFile, send_file
     from p2pnode.protocols.file_transfer import PROTOCOL_ID
 
-    errand = Errand(peer, data, tuple(bootstrap or ()), Traces(qlog, key_log))
+    wanted = errand(peer, data, bootstrap, Traces(qlog, key_log))
 
     async def command(_: "Session") -> int:
         with OutgoingFile(file) as outgoing, ProgressBars() as bars:
-            async with open_access(environment, output, errand) as access:
+            async with open_access(environment, output, wanted) as access:
                 try:
                     opened = await access.open_stream(peer, PROTOCOL_ID)
                     bar = bars.add(outgoing.name, outgoing.size)

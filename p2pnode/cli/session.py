@@ -3,10 +3,6 @@
 Rule: an interrupt cancels the command, which then cleans up as it does after any end; what it
 means for the exit code, the command says itself.  A command that has to take leave of others is
 asked first, and cancelled by the second interrupt.
-
-    0   done, or interrupted where waiting was all that was left to do
-    1   failed, or interrupted in the middle of something
-    2   wrong usage
 """
 
 import gc
@@ -14,17 +10,16 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.interrupts import INTERRUPTS
 from p2pnode.io.applications.together import first_failure
-
-EXIT_FAILED = 1
 
 
 class Session:
     """What a command knows of its own run."""
 
     def __init__(self) -> None:
-        self.code_if_interrupted: Callable[[], int] = lambda: EXIT_FAILED
+        self.code_if_interrupted: Callable[[], int] = lambda: ExitCode.FAILED
         """Asked when the interrupt comes, before the command cleans up."""
         self.end_gently: Callable[[], None] | None = None
         """Called by the first interrupt instead: the command ends by itself soon, or is ended by
@@ -43,10 +38,10 @@ def run_session(command: Callable[[Session], Awaitable[int]]) -> int:
 
 async def _supervise(command: Callable[[Session], Awaitable[int]]) -> int:
     if INTERRUPTS.has_come:
-        return EXIT_FAILED
+        return ExitCode.FAILED
     session = Session()
     token = trio.lowlevel.current_trio_token()
-    code = EXIT_FAILED
+    code: int = ExitCode.FAILED
     with trio.CancelScope() as scope:
 
         def end() -> None:

@@ -38,13 +38,14 @@ def why(
     environment, output = begin(context, is_json=json, verbose=verbose)
     from dataclasses import asdict
 
-    from p2pnode.cli.access import Errand, open_access
+    from p2pnode.cli.access import open_access
+    from p2pnode.cli.requests import errand
     from p2pnode.cli.session import run_session
 
-    errand = Errand(peer, data, tuple(bootstrap or ()), Traces(qlog, key_log))
+    wanted = errand(peer, data, bootstrap, Traces(qlog, key_log))
 
     async def command(_: "Session") -> int:
-        async with open_access(environment, output, errand) as access:
+        async with open_access(environment, output, wanted) as access:
             report = await access.why(peer)
         output.emit(asdict(report), _text(report))
         return 0

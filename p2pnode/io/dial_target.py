@@ -1,6 +1,7 @@
 """What an application gives to say whom it wants: an address, a peer id, or text of either."""
 
 import socket
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -50,6 +51,15 @@ def dial_target(target: Target) -> DialTarget:
         return DialTarget(PeerId(parts[0].value), None)
     address, peer_id = split_peer_id(meant)
     return DialTarget(peer_id, _with_zone_index(address))
+
+
+def bootstrap_targets(addresses: Iterable[Target]) -> list[DialTarget]:
+    """Returns what to dial.  Raises AddressError for what gives no address."""
+    targets = [dial_target(address) for address in addresses]
+    for target in targets:
+        if target.address is None:
+            raise no_address_error(target)
+    return targets
 
 
 @lru_cache(maxsize=TEXTS_KEPT)

@@ -62,7 +62,7 @@ def open_sockets(listen: Sequence[Multiaddr | str], stack: ExitStack) -> list[No
     `stack` closes them.  Raises ListenError, or AddressError for an address that does not parse.
     """
     ids = _socket_ids()
-    wanted = dict.fromkeys(_listen_address(address) for address in listen)
+    wanted = dict.fromkeys(listen_address(address) for address in listen)
     opened = [_open(address, ids, stack, is_listening=True) for address in wanted]
     covered = [s.local.ip for s in opened]
     missing: ListenError | None = None
@@ -95,7 +95,8 @@ def open_probe_sockets(sockets: Sequence[NodeSocket], stack: ExitStack) -> list[
     return opened
 
 
-def _listen_address(given: Multiaddr | str) -> UdpAddr:
+def listen_address(given: Multiaddr | str) -> UdpAddr:
+    """Returns what to bind a socket to.  Raises AddressError for what is no such address."""
     address = parse_multiaddr(given) if isinstance(given, str) else given
     parts = udp_noise_addr(address)
     if parts is None or parts.kind not in ("ip4", "ip6"):

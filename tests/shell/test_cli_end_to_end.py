@@ -23,7 +23,6 @@ from tests.shell.test_partial_file import has_unnamed_files
 WATCHDOG = 60.0
 """seconds after which a process is taken for hanging"""
 
-ENTRY = "import sys; from p2pnode.cli.main import main; sys.exit(main())"
 NOTHING = Path(os.devnull)
 LISTEN = ("--listen", "/ip4/127.0.0.1/udp/0/noise")
 
@@ -39,7 +38,7 @@ class Command:
     def __init__(self, *arguments: str, data: Path, stdin: Path = NOTHING) -> None:
         with stdin.open("rb") as source:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", ENTRY, *arguments, "--data", str(data)],
+                [sys.executable, "-m", "p2pnode", *arguments, "--data", str(data)],
                 stdin=source,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

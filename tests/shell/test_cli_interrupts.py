@@ -44,7 +44,42 @@ def test_a_command_that_cannot_end_is_ended_by_the_third_signal() -> None:
     assert done.returncode != 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+HANGUP = (
+    "import os, signal; from p2pnode.cli.interrupts import INTERRUPTS\n"
+    "signal.signal(signal.SIGHUP, signal.{disposition})\n"
+    "with INTERRUPTS.taken():\n"
+    "    os.kill(os.getpid(), signal.SIGHUP)\n"
+    "    print(INTERRUPTS.has_come, flush=True)\n"
+    "print(signal.getsignal(signal.SIGHUP) == signal.{disposition}, flush=True)\n"
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGHUP")
+@pytest.mark.parametrize(("disposition", "has_come"), [("SIG_DFL", True), ("SIG_IGN", False)])
+def test_a_closed_terminal_asks_for_an_end_unless_that_was_ruled_out(
+    disposition: str, has_come: bool
+) -> None:
+    code = HANGUP.format(disposition=disposition)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{has_come}\nTrue\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGQUIT")
+@pytest.mark.parametrize("disposition", ["SIG_DFL", "SIG_IGN"])
+def test_sigquit_ends_a_command_at_once_wherever_it_was_started(disposition: str) -> None:
+    code = (
+        "import os, resource, signal; from p2pnode.cli.interrupts import INTERRUPTS\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        f"signal.signal(signal.SIGQUIT, signal.{disposition})\n"
+        "with INTERRUPTS.taken():\n"
+        "    os.kill(os.getpid(), signal.SIGQUIT)\n"
+        "    print('never', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGQUIT, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_mean_what_they_did_once_the_command_is_over(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     interrupts = Interrupts()

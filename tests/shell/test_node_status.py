@@ -5,9 +5,9 @@ import trio
 from trio.testing import MockClock
 
 from p2pnode.errors import AddressError, DialError
-from p2pnode.io.dial_target import dial_target
+from p2pnode.io.dial_target import bootstrap_targets, dial_target
 from p2pnode.io.metrics.node_metrics import NodeFactsSource
-from p2pnode.io.node.bootstrap import FIRST_RETRY, bootstrap_targets, keep_connected
+from p2pnode.io.node.bootstrap import FIRST_RETRY, keep_connected
 from p2pnode.io.node.events import BootstrapFailed
 from p2pnode.protocols.autonat import Reachability
 from tests.shell.fake_node import PEER

@@ -4,13 +4,13 @@ By them it is seen from outside, relayed for and found: so they are dialled agai
 a peer that comes back is met at once, and one that does not is not pestered.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
 from p2pnode.errors import AddressError, P2PNodeError
-from p2pnode.io.dial_target import DialTarget, Target, dial_target, no_address_error
+from p2pnode.io.dial_target import DialTarget
 from p2pnode.io.node.events import BootstrapFailed
 from p2pnode.io.node.node import Node
 
@@ -26,15 +26,6 @@ NEXT_PEER_DELAY: Final = 1.0
 whole handshake"""
 SETTLED_CHECK: Final = 0.05
 """seconds between looks at whether the node knows who reaches it; chosen"""
-
-
-def bootstrap_targets(addresses: Iterable[Target]) -> list[DialTarget]:
-    """Returns what to dial.  Raises AddressError for what gives no address."""
-    targets = [dial_target(address) for address in addresses]
-    for target in targets:
-        if target.address is None:
-            raise no_address_error(target)
-    return targets
 
 
 async def keep_all_connected(node: Node, targets: Sequence[DialTarget]) -> None:

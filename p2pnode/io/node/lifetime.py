@@ -18,7 +18,7 @@ from p2pnode.clock import UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.io.control.server import serve_control
-from p2pnode.io.dial_target import DialTarget
+from p2pnode.io.dial_target import DialTarget, bootstrap_targets
 from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder, choose_free_port
 from p2pnode.io.interfaces import (
     InterfaceAddress,
@@ -32,7 +32,7 @@ from p2pnode.io.listening import (
     open_probe_sockets,
     open_sockets,
 )
-from p2pnode.io.node.bootstrap import bootstrap_targets, keep_all_connected
+from p2pnode.io.node.bootstrap import keep_all_connected
 from p2pnode.io.node.config import NodeConfig, NodeSettings
 from p2pnode.io.node.node import Node
 from p2pnode.io.os_entropy import os_entropy, os_rng
