@@ -16,7 +16,7 @@ from p2pnode.errors import DialError, P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Buffer, ConnectionHandle, Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.autonat import ContactLog, Reachability
 from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
@@ -305,7 +305,7 @@ class Swarm:
         self.services.identify.identify(connection, now)
         self._run_services(now)
 
-    def send_datagram(self, connection: ConnectionHandle, data: bytes) -> bool:
+    def send_datagram(self, connection: ConnectionHandle, data: Buffer) -> bool:
         """Queues unreliable data; False where it cannot be queued now.  Raises as Connection's."""
         found = self._endpoint.connection(connection)
         return found is not None and found.send_datagram(data)

@@ -24,7 +24,7 @@ from p2pnode.errors import (
     TransportError,
 )
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Received, Transmit
+from p2pnode.machine import Buffer, Received, Transmit
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.closing import CLOSE_PTOS, CloseEvent, CloseState, Closing
 from p2pnode.transport.config import TransportConfig
@@ -78,6 +78,7 @@ from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_set import StreamSet
 from p2pnode.transport.varint import varint_size
+from p2pnode.wire.byte_view import byte_view
 
 MAX_DATAGRAM_EVENTS: Final = 1024
 """DATAGRAMs that wait for the application; more are dropped, as they are allowed to be"""
@@ -238,11 +239,13 @@ class Connection:
 
     # commands; those of streams are `streams`' own
 
-    def send_datagram(self, data: bytes) -> bool:
+    def send_datagram(self, data: Buffer) -> bool:
         """Queues unreliable data; returns False where the queue is full.
 
-        Raises LocalProtocolError where it is longer than `max_datagram_size`.
+        Raises LocalProtocolError where it is longer than `max_datagram_size`, TypeError where it is
+        not bytes-like.
         """
+        data = bytes(byte_view(data))
         if len(data) > self.max_datagram_size:
             raise LocalProtocolError("datagram longer than the path and the peer allow")
         if len(self._sender.datagrams) >= MAX_DATAGRAM_QUEUE or self.is_closed:

@@ -17,6 +17,7 @@ from p2pnode.transport.range_gaps import gaps
 from p2pnode.transport.ranges import RangeSet
 from p2pnode.transport.send_buffer import SendBuffer
 from p2pnode.transport.varint import encode_varint
+from p2pnode.wire.byte_view import byte_view
 
 SEND_BUFFER_SIZE: Final = 4 * 1024 * 1024
 """bytes that were written and not acknowledged; chosen: 12 MB/s over 100 ms is 1.2 MB in flight,
@@ -133,9 +134,12 @@ class SendStream:
     def write(self, data: Buffer) -> int:
         """Takes as much as there is room for and returns how much that was.
 
-        Raises StreamStopped where the peer gave up, LocalProtocolError after finish or reset.
+        Raises StreamStopped where the peer gave up, LocalProtocolError after finish or reset,
+        TypeError for what is not bytes-like.
         """
         self._check_writable()
+        if type(data) is not bytes:
+            data = byte_view(data)
         buffer = self._buffer
         room = self._buffer_size - (buffer.end - self._base)
         size = len(data)

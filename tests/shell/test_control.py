@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from p2pnode.errors import (
     ProtocolNotSupported,
 )
 from p2pnode.io.control import local_socket
+from p2pnode.io.control.channel import MAX_FRAME_SIZE
 from p2pnode.io.control.client import ControlClient
 from p2pnode.io.control.messages import (
     MAX_REQUEST_SIZE,
@@ -418,3 +420,24 @@ def test_no_line_raises_anything_but_decode_error(line: bytes) -> None:
 
 def test_a_dial_error_is_a_plain_error_for_the_client() -> None:
     assert isinstance(DialError("x"), P2PNodeError)
+
+
+async def test_a_lent_stream_takes_whatever_is_bytes_like(tmp_path: Path) -> None:
+    samples = array("d", range(MAX_FRAME_SIZE // 8 + 5))
+    async with serving(tmp_path) as served:
+        served.node.peer_handlers["/echo/1.0.0"] = echo
+        stream = await served.client.open_stream(ADDRESS, "/echo/1.0.0")
+
+        async def send() -> None:
+            await stream.send_all(memoryview(samples))
+            await stream.send_eof()
+
+        received = b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            while data := await stream.receive_some():
+                received += data
+        with pytest.raises(TypeError):
+            await stream.send_all("text")  # type: ignore[arg-type]
+        await stream.aclose()
+    assert received == samples.tobytes()

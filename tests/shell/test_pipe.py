@@ -1,6 +1,7 @@
 """A stream joined to file descriptors."""
 
 import os
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -109,3 +110,9 @@ async def test_a_reader_of_stdout_that_goes_away_ends_the_pipe(ends: Ends) -> No
     with pytest.raises(BrokenPipeError):
         await ends.join()
     assert ends.ours.reset_code is not None
+
+
+async def test_a_sink_writes_the_bytes_of_items_of_any_size(ends: Ends) -> None:
+    samples = array("d", [1.5, 2.5])
+    await ends.sink.write(memoryview(samples))
+    assert await ends.read(100) == samples.tobytes()

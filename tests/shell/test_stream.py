@@ -1,3 +1,5 @@
+from array import array
+
 import pytest
 import trio
 from trio.testing import MockClock, check_half_closeable_stream, wait_all_tasks_blocked
@@ -237,3 +239,34 @@ async def test_who_waits_for_delivery_waits_for_the_last_acknowledgement(
             pass
         with trio.fail_after(5):
             await opened.wait_delivered()
+
+
+async def test_all_bytes_of_an_array_are_sent_also_where_the_send_waits(
+    autojump_clock: MockClock,
+) -> None:
+    samples = array("d", range(CAPACITY // 8 + 1000))
+    async with node_pair(SMALL_WINDOW) as pair:
+        ours, theirs = await pair.streams()
+
+        async def send() -> None:
+            await ours.send_all(samples)  # type: ignore[arg-type]
+            await ours.send_all(memoryview(samples)[:3])
+            await ours.send_eof()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            received = b"".join([data async for data in theirs])
+
+        assert received == (samples + samples[:3]).tobytes()
+
+
+@pytest.mark.parametrize("data", ["text", 3, None, memoryview(b"abcd")[::2]])
+async def test_what_is_not_bytes_like_is_a_type_error_and_the_stream_goes_on(
+    autojump_clock: MockClock, data: bytes
+) -> None:
+    async with node_pair() as pair:
+        ours, theirs = await pair.streams()
+        with pytest.raises(TypeError):
+            await ours.send_all(data)
+        await ours.send_all(b"x")
+        assert await theirs.receive_some() == b"x"

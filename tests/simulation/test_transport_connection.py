@@ -1,5 +1,6 @@
 """Live connections: transfers over bad wires, key updates, closing, resets, datagrams."""
 
+from array import array
 from typing import Any
 
 import pytest
@@ -287,6 +288,17 @@ def test_a_datagram_that_cannot_fit_is_refused() -> None:
     pair.drive(seconds=1)
     got = [e.event.data for e in pair.server.events if isinstance(e.event, DatagramReceived)]
     assert got == [bytes(size)]
+
+
+def test_a_datagram_is_what_the_buffer_held_when_it_was_given() -> None:
+    pair = connected()
+    numbers = array("H", [1, 2, 3])
+    expected = numbers.tobytes()
+    assert pair.client.connection.send_datagram(memoryview(numbers))
+    numbers[0] = 9
+    pair.drive(seconds=1)
+    got = [e.event.data for e in pair.server.events if isinstance(e.event, DatagramReceived)]
+    assert got == [expected]
 
 
 def test_a_full_datagram_queue_says_so() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from p2pnode.io.applications.file_name import numbered_names
 from p2pnode.io.applications.partial_file import PartialFile, open_partial_file
 from p2pnode.machine import Buffer
+from p2pnode.wire.byte_view import byte_view
 
 
 class IncomingFile:
@@ -31,7 +32,7 @@ class IncomingFile:
     def write(self, data: Buffer) -> None:
         """Appends the data and hashes it."""
         self._hash.update(data)
-        rest = memoryview(data)
+        rest = memoryview(byte_view(data))
         while rest:
             rest = rest[os.write(self._partial.descriptor, rest) :]
 

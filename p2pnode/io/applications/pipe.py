@@ -12,6 +12,7 @@ import trio
 from p2pnode.io.applications.peer_stream import PeerStream
 from p2pnode.io.applications.together import run_together
 from p2pnode.machine import Buffer
+from p2pnode.wire.byte_view import byte_view
 from p2pnode.wire.reset_code import StreamResetCode
 
 PROTOCOL_ID = "/p2pnode/pipe/1.0.0"
@@ -97,6 +98,6 @@ class DescriptorSink:
         await trio.lowlevel.checkpoint()
 
     def _write(self, data: Buffer) -> None:
-        rest = memoryview(data)
+        rest = memoryview(byte_view(data))
         while rest:
             rest = rest[os.write(self._fd, rest) :]

@@ -22,6 +22,7 @@ from p2pnode.errors import DecodeError, P2PNodeError
 from p2pnode.io.control.fields import decode_object_untrusted
 from p2pnode.io.control.messages import decode_error_untrusted
 from p2pnode.machine import Buffer
+from p2pnode.wire.byte_view import byte_view
 
 MAX_FRAME_SIZE = 256 * 1024  # bytes of payload; chosen: few system calls, little memory
 
@@ -104,6 +105,7 @@ class ControlChannel:
 
     async def send_frame(self, kind: FrameKind, payload: Buffer = b"") -> None:
         """Sends a frame; the payload is at most MAX_FRAME_SIZE bytes."""
+        payload = byte_view(payload)
         self.is_between_frames = False
         await self._stream.send_all(_HEADER.pack(kind, len(payload)) + payload)
         self.is_between_frames = True

@@ -40,6 +40,7 @@ from p2pnode.io.control.status import (
     decode_why_untrusted,
 )
 from p2pnode.machine import Buffer
+from p2pnode.wire.byte_view import byte_view
 
 INFO_TIMEOUT = 10.0  # seconds for a node to say who it is; a node that hangs is as good as none
 
@@ -143,8 +144,11 @@ class LentStream:
         self._is_at_end = False
 
     async def send_all(self, data: Buffer) -> None:
-        """Raises BrokenResourceError where the stream or the node is gone."""
-        view = memoryview(data)
+        """Raises BrokenResourceError where the stream or the node is gone.
+
+        Raises TypeError for what is not bytes-like.
+        """
+        view = memoryview(byte_view(data))
         for start in range(0, len(view), MAX_FRAME_SIZE):
             await self._channel.send_frame(FrameKind.DATA, view[start : start + MAX_FRAME_SIZE])
 

@@ -17,6 +17,7 @@ from p2pnode.io.node.connection_info import ConnectionInfo, path_kind, via
 from p2pnode.machine import Buffer
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.route import Route
+from p2pnode.wire.byte_view import byte_view
 from p2pnode.wire.reset_code import StreamResetCode
 
 MAX_READ: Final = 256 * 1024
@@ -167,8 +168,11 @@ class Stream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: Buffer) -> None:
         """Returns once everything has a place in the send buffer and is on its way.
 
-        A cancelled call may have sent a part, after which the stream is only good for `aclose`.
+        `data` is anything bytes-like and contiguous, else this raises TypeError.  A cancelled call
+        may have sent a part, after which the stream is only good for `aclose`.
         """
+        if type(data) is not bytes:
+            data = byte_view(data)
         self._begin_sending()
         try:
             await trio.lowlevel.checkpoint_if_cancelled()

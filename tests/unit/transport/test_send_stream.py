@@ -1,3 +1,5 @@
+from array import array
+
 import pytest
 
 from p2pnode.errors import LocalProtocolError, StreamStopped
@@ -236,3 +238,12 @@ def test_the_end_waits_for_the_limit():
     assert sender.take(100, PLENTY) is None
     sender.on_max_stream_data(5)
     assert sender.take(100, PLENTY) == (2, b"llo", True)
+
+
+def test_a_write_counts_bytes_whatever_the_items_are():
+    doubles = array("d", [1.5, 2.5, 3.5])
+    sender = stream(buffer_size=10)
+    assert sender.write(doubles) == 10
+    assert sender.take(100, PLENTY) == (0, doubles.tobytes()[:10], False)
+    with pytest.raises(TypeError):
+        sender.write("text")
