@@ -69,6 +69,7 @@ def _text(report: "StatusReport", relayed: list[str]) -> str:
     lines = [
         f"peer id     {report.peer_id}",
         f"reachable   {_REACHABLE.get(report.reachability, report.reachability)}",
+        *([] if report.silence is None else [f"silence     {report.silence}"]),
         *columns("addresses", ("address", "reachable", "seen by"), addresses),
         *columns("relays", ("peer", "reserved for"), relays),
         *(f"  reached at {address}" for address in relayed),

@@ -38,6 +38,7 @@ from p2pnode.protocols.nat_behaviour import (
     ReportRequest,
 )
 from p2pnode.protocols.nat_behaviour.judge import Judgement, without_nat
+from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, silence_text
 from p2pnode.swarm import events
 from p2pnode.swarm.config import SwarmConfig
 from p2pnode.swarm.services.nat_behaviour import NatAnswered
@@ -47,8 +48,6 @@ from p2pnode.wire.multiaddr import Multiaddr
 CHECK_TIME: Final = 8.5
 """seconds until the report, whatever is missing; chosen: the command answers within ten, its start
 included"""
-NO_ANSWER_TIME: Final = 5.0
-"""seconds without anything over UDP until it counts as blocked; chosen: a handshake tries thrice"""
 SETTLE_TIME: Final = 3.0
 """seconds from the first connection until others are dialled; chosen: AutoNAT's for a verdict"""
 NEXT_PEER_DELAY: Final = 0.7
@@ -389,7 +388,7 @@ class Netcheck:
     def _is_over(self, now: Instant) -> bool:
         elapsed = now - self._began_at
         if self._first_at is None:
-            is_silent = not self._has_heard and elapsed >= NO_ANSWER_TIME
+            is_silent = not self._has_heard and elapsed >= SILENCE_TIME
             in_vain = not self._bootstrap and not self._dials_open
             return is_silent or in_vain or elapsed >= CHECK_TIME
         if self._lifetime is not None and not self._lifetime.is_over:
@@ -431,10 +430,8 @@ class Netcheck:
             why = "this machine has too few sockets to measure with"
         elif self._has_heard:
             why = "something answers over UDP, but no peer could be connected with"
-        elif len(self._dialled) == 1:
-            why = "the one peer that was tried does not answer: it is down, or UDP is blocked"
         else:
-            why = f"none of {len(self._dialled)} peers answers over UDP: it is blocked here"
+            why = silence_text(len(self._dialled))
         return make_empty_report(why, has_heard=self._has_heard)
 
     def _filtering(self, found: Findings, now: Instant) -> Judgement[Dependence]:

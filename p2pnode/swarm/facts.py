@@ -4,6 +4,7 @@ from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
+from p2pnode.protocols.nat_behaviour.udp_silence import UdpSilence
 from p2pnode.swarm.address_book import AddressBook
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.own_addresses import OwnAddresses
@@ -34,6 +35,7 @@ class Facts:
         """connections of those who came for something of their own: dial-backs"""
         self.infos: dict[ConnectionHandle, IdentifyInfo] = {}
         """what the peer of each connection has said of itself"""
+        self.udp_silence = UdpSilence()
 
     def peer(self, connection: ConnectionHandle) -> Peer | None:
         return self.peers.get(connection) or self.visitors.get(connection)

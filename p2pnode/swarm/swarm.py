@@ -20,7 +20,7 @@ from p2pnode.machine import Buffer, ConnectionHandle, Received, SocketId, Transm
 from p2pnode.protocols.autonat import ContactLog, Reachability
 from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
-from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt, PunchAttempts, explain
+from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt, PunchAttempts
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.byte_counts import ByteCounts
@@ -212,14 +212,9 @@ class Swarm:
         path: Literal["direct", "relayed"] | None = None
         if peer is not None:
             path = "relayed" if peer.route.is_relayed else "direct"
-        return explain(
-            peer_id=peer_id,
-            path=path,
-            ours=self.nat_service.own_facts(now),
-            theirs=self.nat_service.theirs(peer_id),
-            attempts=self._attempts.of(peer_id),
-            now=now,
-        )
+        silent_hosts = self.facts.udp_silence.silent_hosts(now)
+        attempts = self._attempts.of(peer_id)
+        return self.nat_service.explain(peer_id, path, attempts, silent_hosts, now)
 
     # commands
 
@@ -240,6 +235,7 @@ class Swarm:
             for connection in self._endpoint.connections.values():
                 connection.paths.forget_local_ips(addresses)
             self._observations.on_network_changed(self.addresses.sockets())
+            self.facts.udp_silence.on_network_changed()
             self.autonat_client.on_network_changed(now)
             self._on_addresses_changed(now)
             self.revalidate(now)
@@ -329,6 +325,7 @@ class Swarm:
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         for received in batch:
             self._contacts.heard(received.remote.ip, now)
+        self.facts.udp_silence.on_heard()
         own, circuits, probes = demultiplex(batch)
         self.byte_counts.received_directly += sum(len(received.buffer) for received in own)
         if self._prober.sockets:
@@ -384,6 +381,8 @@ class Swarm:
             elif (wrapped := self._circuits.wrap(transmit)) is not None:
                 counts.sent_relayed += len(transmit.buffer)
                 transmits.append(wrapped)
+        if transmits and not self.facts.udp_silence.is_over:
+            self.facts.udp_silence.on_sent((transmit.remote.ip for transmit in transmits), now)
         if self._prober.is_active:
             transmits += self._prober.poll_transmits(now)
         transmits += self.relay_server.poll_transmits(now)

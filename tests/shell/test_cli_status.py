@@ -32,6 +32,7 @@ STATUS = {
         {"peer": str(PEER), "bytes": 4096, "circuits": 2},
         {"peer": str(RELAY), "bytes": 0, "circuits": 2},
     ],
+    "silence": None,
 }
 SYMMETRIC = Explanation(
     PEER,
@@ -58,6 +59,7 @@ def test_status_is_the_running_nodes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"peer id     {OURS}\n" in out
     assert "private: strangers do not reach it" in out
     assert "30 min" in out
+    assert "silence" not in out
     assert "4.0 KiB" in out
 
 
@@ -69,6 +71,14 @@ def test_an_empty_status_says_what_there_is_none_of(
     out = capsys.readouterr().out
     assert "relays: none\n" in out
     assert "connections: none\n" in out
+
+
+def test_silence_over_udp_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "nothing is heard over UDP: none of the 3 hosts that were tried answers"
+    with RunningNode(tmp_path, status=FULL_STATUS._replace(silence=text)):
+        assert run_json(capsys, FakeEnvironment(tmp_path), "status")[1][0]["silence"] == text
+        assert main(["status"], FakeEnvironment(tmp_path)) == 0
+    assert f"silence     {text}\n" in capsys.readouterr().out
 
 
 def test_where_no_node_runs_status_says_so_and_what_to_do(

@@ -64,6 +64,7 @@ STATUS: dict[str, object] = {
     **{key: [] for key in ("addresses", "relays", "connections", "relaying")},
     "peer_id": str(OURS),
     "reachability": "unknown",
+    "silence": None,
 }
 WHY: dict[str, object] = {
     "peer": str(PEER),

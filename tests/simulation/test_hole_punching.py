@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from p2pnode.io.node.dial_failure import dial_failure_text
+from p2pnode.io.node.status import node_status
 from p2pnode.netsim import nat_presets as nats
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.link import LinkParams
@@ -28,6 +29,8 @@ from p2pnode.netsim.trace import Kind
 from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.netsim.world import World
 from p2pnode.protocols.dcutr import PunchPolicy, StartRound
+from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, silence_text
+from p2pnode.protocols.nat_behaviour.why import UDP_SILENT
 from p2pnode.swarm import events
 from p2pnode.transport.config import TransportConfig
 from tests.support.identities import peer_id
@@ -241,6 +244,35 @@ def test_where_udp_is_blocked_the_dial_says_so() -> None:
     sentence = dial_failure_text(str(meeting.relays[0].peer_id), told)
     assert "no answer" in sentence
     assert "UDP" in sentence
+
+
+@pytest.mark.spec("NATB-22")
+@pytest.mark.parametrize(("hosts", "side"), [(1, None), (2, "ours")])
+def test_where_nothing_is_heard_over_udp_why_and_status_say_so(hosts: int, side: str) -> None:
+    site = SiteParams(nat=nats.home(), block=BlockPolicy())
+    net = pair(1, PairParams(a=behind(nats.home()), b=site, public_hosts=hosts))
+    meeting = with_relays(net, relays=hosts)
+    target = meeting.a.peer_id
+    b = SimNode(meeting.b_host)
+    for relay in meeting.relays:
+        join_at(b, relay)
+    meeting.world.run_for(SILENCE_TIME - 1.0)
+    assert b.swarm.why(target, meeting.world.now).property is None
+    assert node_status(b.swarm, meeting.world.now).silence is None
+    meeting.world.run_for(1.5)
+
+    found = b.swarm.why(target, meeting.world.now)
+    assert (found.path, found.side, found.property) == (None, side, UDP_SILENT)
+    assert silence_text(hosts) in found.verdict
+    assert node_status(b.swarm, meeting.world.now).silence == silence_text(hosts)
+
+
+@pytest.mark.spec("NATB-22")
+def test_who_hears_anything_over_udp_has_no_silence_to_tell() -> None:
+    meeting = joined(pair(1, PairParams(a=behind(nats.home()), b=behind(nats.home()))))
+    meeting.world.run_for(60)
+    for node in (meeting.a, meeting.b):
+        assert node_status(node.swarm, meeting.world.now).silence is None
 
 
 # dials at once

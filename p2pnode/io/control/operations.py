@@ -99,6 +99,7 @@ def status_report(node: ControlledNode) -> StatusReport:
         relaying=tuple(
             RelayingReport(str(r.peer), r.carried, r.circuits) for r in status.relaying[:MAX_LISTED]
         ),
+        silence=status.silence,
     )
 
 

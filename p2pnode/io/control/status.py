@@ -67,6 +67,8 @@ class StatusReport:
     relays: tuple[RelayReport, ...]
     connections: tuple[ConnectionReport, ...]
     relaying: tuple[RelayingReport, ...]
+    silence: str | None
+    """That nothing is heard over UDP, in one sentence; None where that cannot be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ def decode_status_untrusted(fields: Fields) -> StatusReport:
             RelayingReport(text_of(f, "peer"), integer_of(f, "bytes"), integer_of(f, "circuits"))
             for f in objects_of(fields, "relaying")
         ),
+        silence=optional_text_of(fields, "silence"),
     )
 
 

@@ -7,6 +7,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info
 from p2pnode.protocols.autonat import Reachability
+from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
 from p2pnode.swarm import Swarm
 from p2pnode.swarm.services.relay.server import Relaying
 from p2pnode.wire.ip_ranges import IpScope
@@ -40,11 +41,14 @@ class NodeStatus(NamedTuple):
     relays: tuple[RelayStatus, ...]
     connections: tuple[ConnectionInfo, ...]
     relaying: tuple[Relaying, ...]
+    silence: str | None = None
+    """That nothing is heard over UDP, and of how many; None where that cannot be said."""
 
 
 def node_status(swarm: Swarm, now: Instant) -> NodeStatus:
     """Returns the status now."""
     best = [pooled[0].handle for pooled in swarm.pool.peers().values() if pooled]
+    silent_hosts = swarm.facts.udp_silence.silent_hosts(now)
     infos = (connection_info(swarm, handle) for handle in best)
     return NodeStatus(
         peer_id=swarm.peer_id,
@@ -56,6 +60,7 @@ def node_status(swarm: Swarm, now: Instant) -> NodeStatus:
         ),
         connections=tuple(info for info in infos if info is not None),
         relaying=swarm.relay_server.relaying(),
+        silence=silence_text(silent_hosts) if silent_hosts else None,
     )
 
 

@@ -45,7 +45,7 @@ async def connect_and_explain(node: ExplainingNode, target: DialTarget) -> Expla
         if target.peer_id is None:
             raise
         found = node.explain(target.peer_id)
-        return found if found.side is not None else replace(found, verdict=str(exc))
+        return found if found.property is not None else replace(found, verdict=str(exc))
     if node.explain(peer).path == "relayed" and not had_its_time:
         with trio.move_on_after(PUNCH_PATIENCE):
             await _watch(events, peer)

@@ -48,6 +48,7 @@ class NatFacts:
     external_ips: tuple[str, ...] = ()
     """Where peers see it; no ports."""
     is_udp_blocked: bool = False
+    """Another transport reaches its peers, and UDP does not."""
     observers: int = 0
     """Peers that the mapping was learned from."""
     probes: int = 0

@@ -2,7 +2,7 @@
 
     explain(*, peer_id: PeerId, path: "direct" | "relayed" | None, ours: NatFacts,
             theirs: NatFacts | None, attempts: Sequence[PunchAttempt],
-            now: Instant | None = None) -> Explanation
+            silent_hosts: int = 0, now: Instant | None = None) -> Explanation
 
     Explanation(peer_id, path, verdict: str, side: "ours" | "theirs" | "both" | None,
                 property: str | None, attempts: tuple[PunchAttempt, ...])
@@ -27,6 +27,7 @@ from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.nat_behaviour import Dependence, NatFacts
+from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
 
 MAX_ATTEMPTS: Final = 12
 """kept of one peer, the oldest goes; chosen: four times three rounds"""
@@ -37,6 +38,7 @@ Side: TypeAlias = Literal["ours", "theirs", "both"]
 Path: TypeAlias = Literal["direct", "relayed"]
 
 UDP_BLOCKED: Final = "UDP blocked"
+UDP_SILENT: Final = "nothing heard over UDP"
 
 _MINUTE = 60.0
 _HOUR = 3600.0
@@ -82,6 +84,7 @@ class Explanation:
     side: Side | None
     """Whose property is the cause; None where there is none, or none is known."""
     property: str | None
+    """What decides; without a `side` it is only what is seen."""
     attempts: tuple[PunchAttempt, ...]
 
 
@@ -98,13 +101,22 @@ def explain(
     ours: NatFacts,
     theirs: NatFacts | None,
     attempts: Sequence[PunchAttempt],
+    silent_hosts: int = 0,
     now: Instant | None = None,
 ) -> Explanation:
-    """Returns why the path is what it is; `path` is None where there is no connection."""
+    """Returns why the path is what it is; `path` is None where there is no connection.
+
+    `silent_hosts` is `UdpSilence.silent_hosts(now)`.
+    """
     if path == "direct":
         cause = _direct(attempts, now)
     else:
-        cause = _blocked(ours, theirs) or _impossible(ours, theirs) or _open(ours, theirs, attempts)
+        cause = (
+            _silent(silent_hosts)
+            or _blocked(theirs)
+            or _impossible(ours, theirs)
+            or _open(ours, theirs, attempts)
+        )
         where = "relayed" if path == "relayed" else "not connected"
         cause = cause._replace(verdict=f"{where}: {cause.verdict}")
     return Explanation(peer_id, path, cause.verdict, cause.side, cause.property, tuple(attempts))
@@ -149,18 +161,18 @@ def _direct(attempts: Sequence[PunchAttempt], now: Instant | None) -> _Cause:
     return _Cause("direct: one side could be dialled, no hole had to be punched")
 
 
-def _blocked(ours: NatFacts, theirs: NatFacts | None) -> _Cause | None:
-    they_are = theirs is not None and theirs.is_udp_blocked
-    if ours.is_udp_blocked and they_are:
-        verdict = "both networks block UDP, so no direct packet gets through"
-        return _Cause(verdict, "both", UDP_BLOCKED)
-    if ours.is_udp_blocked:
-        verdict = "our network blocks UDP, so no direct packet gets through"
-        return _Cause(verdict, "ours", UDP_BLOCKED)
-    if they_are:
-        verdict = "the peer's network blocks UDP, so no direct packet gets through"
-        return _Cause(verdict, "theirs", UDP_BLOCKED)
-    return None
+def _silent(hosts: int) -> _Cause | None:
+    if not hosts:
+        return None
+    # One host may be down; that several are is not likely, but nothing proves which network it is.
+    return _Cause(silence_text(hosts), "ours" if hosts > 1 else None, UDP_SILENT)
+
+
+def _blocked(theirs: NatFacts | None) -> _Cause | None:
+    if theirs is None or not theirs.is_udp_blocked:
+        return None
+    verdict = "the peer's network blocks UDP, so no direct packet gets through"
+    return _Cause(verdict, "theirs", UDP_BLOCKED)
 
 
 def _impossible(ours: NatFacts, theirs: NatFacts | None) -> _Cause | None:

@@ -45,6 +45,7 @@ from p2pnode.protocols.nat_behaviour.judge import (
     judge_mapping,
     without_nat,
 )
+from p2pnode.protocols.nat_behaviour.why import Explanation, Path, PunchAttempt, explain
 from p2pnode.rate_limit import KeyedRateLimit, SharedRateLimit
 from p2pnode.swarm.services.service import (
     OpenStream,
@@ -135,14 +136,12 @@ class NatService(Service):
         *,
         filtering: FilteringOf,
         alternate_ports: AlternatePorts,
-        is_udp_blocked: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self._facts = facts
         self._observed = observed
         self._filtering = filtering
         self._alternate_ports = alternate_ports
-        self._is_udp_blocked = is_udp_blocked
         self._reports = Bounded[PeerId, Reported](MAX_REPORTS)
         self._refreshes: dict[ConnectionHandle, _Refresh] = {}
         """connection -> when its peer is asked again"""
@@ -182,7 +181,6 @@ class NatService(Service):
             mapping=report.mapping.kind,
             filtering=report.filtering.kind,
             external_ips=tuple(dict.fromkeys(address.ip for address in report.external)),
-            is_udp_blocked=self._is_udp_blocked(),
             observers=report.observers,
             probes=int(report.filtering.kind is not Dependence.UNKNOWN),
             alternate_port_v4=port_v4,
@@ -197,6 +195,25 @@ class NatService(Service):
     def reported(self, peer_id: PeerId) -> Reported | None:
         """Returns the same with its time."""
         return self._reports.get(peer_id)
+
+    def explain(
+        self,
+        peer_id: PeerId,
+        path: Path | None,
+        attempts: Sequence[PunchAttempt],
+        silent_hosts: int,
+        now: Instant,
+    ) -> Explanation:
+        """Returns why packets to a peer take `path`, as far as is known of both sides."""
+        return explain(
+            peer_id=peer_id,
+            path=path,
+            ours=self.own_facts(now),
+            theirs=self.theirs(peer_id),
+            attempts=attempts,
+            silent_hosts=silent_hosts,
+            now=now,
+        )
 
     # commands
 

@@ -162,16 +162,26 @@ def test_what_the_peer_does_not_know_is_for_its_side_to_find_out() -> None:
 
 
 @pytest.mark.spec("NATB-19")
-@pytest.mark.parametrize(
-    ("ours", "theirs", "side"),
-    [(True, False, "ours"), (False, True, "theirs"), (True, True, "both")],
-)
-def test_blocked_udp_comes_before_everything_else(ours: bool, theirs: bool, side: str) -> None:
-    explanation = relayed(
-        facts("APD", "APD", is_udp_blocked=ours), facts("APD", "APD", is_udp_blocked=theirs)
+def test_udp_that_is_blocked_at_the_peer_comes_before_what_its_nat_does() -> None:
+    explanation = relayed(facts("APD", "APD"), facts("APD", "APD", is_udp_blocked=True))
+
+    assert (explanation.side, explanation.property) == ("theirs", why.UDP_BLOCKED)
+
+
+@pytest.mark.spec("NATB-19", "NATB-22")
+@pytest.mark.parametrize(("hosts", "side"), [(1, None), (2, "ours")])
+def test_silence_comes_before_everything_else(hosts: int, side: str | None) -> None:
+    explanation = explain(
+        peer_id=PEER,
+        path=None,
+        ours=facts("APD", "APD"),
+        theirs=facts("APD", "APD", is_udp_blocked=True),
+        attempts=(FAILED,),
+        silent_hosts=hosts,
     )
 
-    assert (explanation.side, explanation.property) == (side, why.UDP_BLOCKED)
+    assert (explanation.side, explanation.property) == (side, why.UDP_SILENT)
+    assert explanation.verdict.startswith("not connected: nothing is heard over UDP: ")
 
 
 @pytest.mark.spec("NATB-18")
