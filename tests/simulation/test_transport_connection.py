@@ -154,6 +154,37 @@ def test_keys_are_updated_under_way(aead: Aead, monkeypatch: pytest.MonkeyPatch)
     assert not close_reasons(pair.server)
 
 
+@pytest.mark.spec("TRANSPORT-21")
+@pytest.mark.parametrize(("ptos", "is_readable"), [(0.1, True), (2.9, True), (3.1, False)])
+def test_a_packet_that_was_under_way_at_an_update_is_read_for_3_pto(
+    ptos: float, is_readable: bool
+) -> None:
+    pair = connected()
+    Transfer(pair, 1000).run()
+    pair.drive(seconds=1)
+    held: list[bytes] = []
+
+    def hold(sender: str, datagram: bytes) -> bool:
+        held.append(datagram)
+        return False
+
+    pair.filter = hold
+    pair.client.connection.send_datagram(b"on its way")
+    pair.flush()
+    (late,) = held
+    pair.filter = lambda sender, datagram: True
+    assert pair.client.connection.update_keys(pair.now)
+    pair.client.connection.ping()
+    keys = pair.server.connection._sender._keys
+    assert pair.drive(lambda: keys.phase == 1, 1)
+    pto = pair.server.connection.paths.active.pto(0.025)
+    pair.drive(seconds=ptos * pto)
+    pair.inject(pair.server, late, pair.client.address)
+    pair.drive(seconds=0.01)
+    got = [e.event.data for e in pair.server.events if isinstance(e.event, DatagramReceived)]
+    assert got == [b"on its way"] * is_readable
+
+
 @pytest.mark.spec("TRANSPORT-20")
 def test_an_update_waits_until_the_last_one_is_over() -> None:
     pair = connected()
@@ -205,6 +236,23 @@ def test_a_silent_peer_is_given_up_after_the_idle_timeout() -> None:
     assert pair.drive(lambda: bool(close_reasons(pair.client) and close_reasons(pair.server)), 90)
     assert isinstance(close_reasons(pair.client)[0], IdleTimeout)
     assert pair.now - start <= 31
+
+
+@pytest.mark.spec("TRANSPORT-36")
+def test_on_a_slow_path_a_peer_has_three_probe_timeouts_however_short_the_idle_timeout() -> None:
+    config = TransportConfig(idle_timeout=0.2)
+    pair = Pair(latency=0.4, client_config=config, server_config=config)
+    pair.connect()
+    Transfer(pair, 10_000).run()
+    pair.drive(seconds=2)
+    connection = pair.client.connection
+    pair.filter = lambda sender, datagram: False
+    pto = connection.paths.active.pto(0.025)
+    heard = connection.last_received
+    assert 3 * pto > 10 * config.idle_timeout
+    assert pair.drive(lambda: bool(close_reasons(pair.client)), 30)
+    assert isinstance(close_reasons(pair.client)[0], IdleTimeout)
+    assert pair.now - heard == pytest.approx(3 * pto, rel=0.01)
 
 
 @pytest.mark.spec("TRANSPORT-34")

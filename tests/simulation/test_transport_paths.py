@@ -273,6 +273,24 @@ def test_the_peer_can_be_asked_to_leave_a_path() -> None:
     assert changed.reason == "the peer asked to leave the path"
 
 
+@pytest.mark.spec("TRANSPORT-44")
+@pytest.mark.parametrize(("sequence", "counts"), [(6, False), (7, False), (8, True)])
+def test_what_the_peer_asks_of_a_path_counts_with_a_higher_sequence_only(
+    sequence: int, counts: bool
+) -> None:
+    pair, route = with_second_socket()
+    open_second_path(pair, route)
+
+    def ask(number: int, *, is_available: bool) -> None:
+        frame = PathStatus(0, number, is_available=is_available)
+        pair.client.connection.paths._control.push(frame.encode())
+        pair.drive(seconds=1)
+
+    ask(7, is_available=False)
+    ask(sequence, is_available=True)
+    assert pair.server.connection.paths.paths[0].is_peer_available == counts
+
+
 @pytest.mark.spec("TRANSPORT-31")
 def test_a_new_ip_address_starts_the_measurements_anew() -> None:
     pair = connected()
@@ -386,3 +404,15 @@ def test_a_path_that_will_end_is_left_as_soon_as_there_is_another_one() -> None:
     assert client.paths.active.path_id == path_id
     assert list(client.paths.paths) == [path_id]
     assert not of_kind(pair.client, ConnectionClosed)
+
+
+@pytest.mark.spec("TRANSPORT-34")
+def test_a_standby_path_is_kept_alive_by_both_sides_like_the_one_in_use() -> None:
+    pair, route = with_second_socket()
+    path_id = open_second_path(pair, route)
+    for side in pair.sides:
+        assert side.connection.paths.active.path_id != path_id
+    for _ in range(4):
+        pair.drive(seconds=50)
+        for side in pair.sides:
+            assert pair.now - side.connection.paths.paths[path_id].last_sent <= 25.5

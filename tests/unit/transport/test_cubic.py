@@ -176,3 +176,21 @@ def test_the_window_is_bounded():
     cubic = Cubic(SIZE)
     cubic.on_packets_acked(4 * MAX_WINDOW, 0, 0.0, False, steady_rtt(), 0.1)
     assert cubic.window == MAX_WINDOW
+
+
+@pytest.mark.spec("RECOVERY-14")
+def test_a_later_slow_start_ends_at_its_threshold_and_not_beyond():
+    rtt = steady_rtt()
+    cubic = grown_to(100 * SIZE)
+    cubic.on_congestion_event(0.2, 0.3)
+    threshold = cubic.ssthresh
+    cubic.on_idle()
+    assert cubic.window == initial_window(SIZE) < threshold
+    now = 10.0
+    windows = []
+    while cubic.in_slow_start:
+        ack_window(cubic, now, rtt)
+        windows.append(cubic.window)
+        now += 0.1
+    assert windows[0] == 2 * initial_window(SIZE)
+    assert windows[-1] == threshold

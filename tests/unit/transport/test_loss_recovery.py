@@ -312,6 +312,48 @@ def test_a_late_ack_of_a_lost_packet_is_recognised_and_makes_detection_slower():
     assert numbers(sender.ack((6, 12), (0, 5), now=1.1).lost) == [5]
 
 
+@pytest.mark.spec("RECOVERY-10")
+def test_late_acks_slow_detection_down_to_bounds():
+    """96 packets, and two round trips."""
+    sender = Sender()
+    now = 0.0
+    for _ in range(12):
+        start = sender.next
+        sender.send(200, now=now)
+        sender.ack((start + 1, start + 200), now=now + RTT)
+        assert start in sender.owner.lost
+        sender.ack((start, start + 200), now=now + RTT + 0.001)
+        now += 1.0
+    start = sender.next
+    sender.send(97, now=now)
+    assert sender.ack((start + 1, start + 96), now=now + RTT / 2).lost == []
+    assert numbers(sender.ack((start + 1, start + 97), now=now + RTT / 2).lost) == [start]
+    now += 1.0
+    start = sender.next
+    sender.send(2, now=now)
+    assert sender.ack((start + 1, start + 2), now=now + RTT).lost == []
+    deadline = sender.recovery.poll_timeout()
+    assert deadline is not None
+    assert deadline.at - now == pytest.approx(2 * RTT, rel=0.05)
+
+
+@pytest.mark.spec("TRANSPORT-31")
+def test_a_new_route_forgets_how_much_the_old_one_reordered():
+    sender = Sender()
+    sender.send(5)
+    sender.ack((1, 5))
+    assert sender.ack((0, 5), now=RTT + 0.001).spurious == 1
+    sender.recovery.restart(RttEstimator(), Cubic(SIZE), ecn=None, mtu=None)
+    sender.send(4, now=1.0)
+    outcome = sender.ack((6, 9), (0, 5), now=1.0 + RTT / 2)
+    assert numbers(outcome.lost) == [5]
+    sender.send(2, now=2.0)
+    assert sender.ack((10, 11), (6, 9), (0, 5), now=2.0 + RTT / 2).lost == []
+    deadline = sender.recovery.poll_timeout()
+    assert deadline is not None
+    assert deadline.at - 2.0 == pytest.approx(RTT / 2 * 9 / 8)
+
+
 @pytest.mark.spec("RECOVERY-13")
 def test_a_window_that_the_application_does_not_use_does_not_grow():
     sender = Sender()

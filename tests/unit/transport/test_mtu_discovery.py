@@ -59,6 +59,15 @@ def test_a_probe_lost_by_bad_luck_is_repeated():
     assert discovery.current == 1472
 
 
+@pytest.mark.spec("RECOVERY-18")
+def test_a_size_is_given_up_after_3_lost_probes():
+    probed = search(MtuDiscovery(), 1230)
+    assert 1 < max(probed.count(size) for size in probed) <= 3
+    alone = MtuDiscovery(maximum=1216)
+    assert search(alone, 1200) == [1216] * 3
+    assert alone.probe_size(0.0) is None
+
+
 def test_one_probe_is_in_flight_at_a_time():
     discovery = MtuDiscovery(maximum=1472)
     discovery.on_probe_sent(1472, 0.0)

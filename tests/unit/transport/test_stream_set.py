@@ -729,3 +729,22 @@ def test_a_window_too_small_for_a_reserve_has_none():
     a, _ = pair(Limits(100_000, 1 << 20, 8))
     a.write(a.open(), bytes(1 << 20))
     assert sent_until_blocked(a)[0] == 100_000
+
+
+@pytest.mark.spec("STREAM-19")
+def test_what_is_sent_again_and_an_end_need_no_credit():
+    a, b = pair(Limits(1000, 1000, 8))
+    first, second = a.open(), a.open()
+    a.write(first, bytes(1000))
+    lost = packet(a)
+    assert len(frames(lost.payload)[0][2]) == 1000
+    lost.lost()
+    again = packet(a)
+    assert frames(again.payload)[0] == (first, 0, bytes(1000), False)
+    a.finish(first)
+    a.finish(second)
+    sent = frames(packet(a).payload)
+    assert (first, 1000, b"", True) in sent
+    assert (second, 0, b"", True) in sent
+    deliver(again.payload, b)
+    assert b.read(first, 2000) == bytes(1000)
