@@ -5,6 +5,7 @@ python .ci/reference.py FOLDER
 
 import pkgutil
 import sys
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -46,6 +47,8 @@ def build(folder: Path) -> None:
     """Writes a page a module."""
     for name in p2pnode.__all__:
         getattr(p2pnode, name)  # public names are imported when they are first used
+    # Generated modules have no page, and types for type checkers only are shown as written.
+    warnings.filterwarnings("ignore", module=r"pdoc\.doc_(pyi|types)")
     pdoc.render.configure(docformat="markdown", show_source=False)
     pdoc.pdoc(*modules(), output_directory=folder)
 
