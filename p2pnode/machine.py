@@ -8,10 +8,17 @@ A machine does no I/O, reads no clock and rolls no dice of its own.  Its driver 
 
 Rules of the contract:
 
-- `now` never decreases.  `handle_timeout` before the deadline does nothing; at or after it,
-  everything that is due is done.
+- `now` never decreases, from one call to the next, whichever it is.
+- What a call causes is told to whom it concerns at the time of that call: `handle_*` and commands
+  settle at their `now`.  A command without `now` only queues; what it causes is settled by the
+  next `poll_transmits`, at its `now`.  `poll_events` settles nothing: it hands over.
+- `handle_timeout` before the deadline does nothing; at or after it, everything that is due is
+  done, so that the deadline is another one afterwards.
 - Any number of `handle_*` calls may come before a drain (batched receive needs that).  A drain is
-  synchronous and complete; only then may a shell `await`.
+  rounds of `drain_once`, transmits before events, until one has brought nothing; it is
+  synchronous and complete; only then may a shell `await`.  Who is told an event may command the
+  machine on the spot: the next round has what that caused.
+- After a drain there is no output without a cause: `handle_*` or a command.
 - `poll_timeout` changes only through `handle_*`, a command or a drain.
 - A machine never calls back, never logs secrets and never holds a machine that is not its part.
   A parent drains its parts inside its own `handle_*`.
@@ -19,7 +26,7 @@ Rules of the contract:
 - Everything is bounded; each bound is a named constant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -105,16 +112,51 @@ class DatagramMachine(Protocol[EventT_co]):
         ...
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
-        """Returns what to send, in order; empty when there is nothing (more) to send at `now`."""
+        """Settles at `now`, and returns what to send, in order; empty when there is no more."""
         ...
 
     def poll_events(self) -> Sequence[EventT_co]:
-        """Returns the facts since the last call, oldest first."""
+        """Hands over the facts since the last call, oldest first."""
         ...
 
     def poll_timeout(self) -> Deadline | None:
         """Returns when to call `handle_timeout` next, or None while only input changes anything."""
         ...
+
+
+@runtime_checkable
+class SelfChecking(Protocol):
+    """A machine that can say whether what it remembers of its parts is so."""
+
+    def check(self) -> None:
+        """Asserts it, after a complete drain.  Costs time: for `p2pnode.netsim.contract`."""
+        ...
+
+
+EventT = TypeVar("EventT")
+
+
+def drain_once(
+    machine: DatagramMachine[EventT],
+    now: Instant,
+    send: Callable[[Transmit], object],
+    tell: Callable[[EventT], object],
+    *,
+    may_send: bool = True,
+) -> bool:
+    """One round of a drain, the order in which everybody drives a machine.
+
+    Returns whether it brought anything; the drain is complete once a round has not.  Where the
+    driver `may_send` nothing now, events alone are taken, and a later drain completes this one.
+    """
+    transmits = machine.poll_transmits(now) if may_send else []
+    for transmit in transmits:
+        send(transmit)
+    # Sending tells things as well, so events are taken behind it, or some would be left.
+    events = machine.poll_events()
+    for event in events:
+        tell(event)
+    return bool(transmits or events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@
     one drain task       waits for `wake`, then drains
     one timer task       sleeps until the machine's deadline, then lets it act and drains
 
-Rules: a drain (events, then transmits) is synchronous and complete, or leaves a wake-up behind; no
-drain is longer than a turn, so that other tasks run in between.  While a socket is full the machine
+Rules: a drain (`drain_once`) is synchronous and complete, or leaves a wake-up behind; no drain is
+longer than a turn, so that other tasks run in between.  While a socket is full the machine
 is not asked for more, so that nothing piles up here.  An exception out of the machine or the
 dispatch is a bug and ends `run`.
 
@@ -21,8 +21,7 @@ from typing import Generic, Protocol, TypeVar
 
 import trio
 
-from p2pnode.clock import Instant
-from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit
+from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, drain_once
 
 MAX_TURN_BYTES = 256 * 1024
 """bytes sent before other tasks get their turn; chosen: some 180 packets, 3 ms of work"""
@@ -82,6 +81,8 @@ class Driver(Generic[EventT]):
         self._woken = trio.Event()
         self._sleep: trio.CancelScope | None = None
         self._is_draining = False
+        self._sent_bytes = 0
+        """In this turn."""
 
     def add_socket(self, sock: DatagramSocket) -> None:
         """Reads from the socket and sends by it from now on; also while `run` is running."""
@@ -116,7 +117,7 @@ class Driver(Generic[EventT]):
             return
         self._is_draining = True
         try:
-            if not self._drain(trio.current_time()):
+            if not self._drain():
                 self._woken.set()
         finally:
             self._is_draining = False
@@ -187,25 +188,21 @@ class Driver(Generic[EventT]):
             if self._full.pop(attached.socket.socket_id, None) is not None:
                 self.drain()
 
-    def _drain(self, now: Instant) -> bool:
+    def _drain(self) -> bool:
         """Drains within the bounds of one turn; returns False where there may be more."""
-        machine, dispatch = self._machine, self._dispatch
-        left = MAX_TURN_BYTES
+        machine, send, dispatch = self._machine, self._send, self._dispatch
+        self._sent_bytes = 0
         for _ in range(MAX_TURN_ROUNDS):
-            events = machine.poll_events()
-            for event in events:
-                dispatch(event)
-            transmits = [] if self._full else machine.poll_transmits(now)
-            for transmit in transmits:
-                left -= len(transmit.buffer)
-                self._send(transmit)
-            if not transmits and not events:
+            # A dispatch may have taken its time, and commanded the machine at a later one.
+            now = trio.current_time()
+            if not drain_once(machine, now, send, dispatch, may_send=not self._full):
                 return True
-            if left <= 0:
+            if self._sent_bytes >= MAX_TURN_BYTES:
                 return False
         return False
 
     def _send(self, transmit: Transmit) -> None:
+        self._sent_bytes += len(transmit.buffer)
         attached = self._sockets.get(transmit.socket)
         if attached is None:
             return  # the socket was removed; to the machine it is a lost datagram

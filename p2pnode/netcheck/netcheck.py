@@ -216,7 +216,6 @@ class Netcheck:
         if self._measurement is not None:
             self._ask(self._measurement.advance(now), now)
         self._measure_lifetime(now)
-        self.swarm.poll_events()  # runs what was asked for; nothing has happened since
         if now >= self._poll_at:
             self._poll_at = now + _POLL
         self._end_if_over(now)
@@ -247,7 +246,7 @@ class Netcheck:
             speaks = info is not None and nat_behaviour.PROTOCOL_ID in info.protocols
             if speaks and peer_id in self._witnesses and peer_id not in self._asked:
                 self._asked.add(peer_id)
-                self.swarm.nat_service.ask(connection, ReportRequest(), now)
+                self.swarm.ask_nat(connection, ReportRequest(), now)
 
     def _add_witness(
         self, peer_id: PeerId, connection: ConnectionHandle, remote: UdpAddr, now: Instant
@@ -299,7 +298,7 @@ class Netcheck:
 
     def _ask(self, asks: Sequence[NatAsk], now: Instant) -> None:
         for ask in asks:
-            self.swarm.nat_service.ask(ask.connection, ask.request, now)
+            self.swarm.ask_nat(ask.connection, ask.request, now)
 
     # peers
 

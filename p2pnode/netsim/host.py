@@ -1,7 +1,7 @@
-"""A host: sockets, and a machine that is driven exactly as the trio shell drives it.
+"""A host: sockets, and a machine that is driven exactly as the trio shell drives it, and watched.
 
     packets of one instant -> handle_received -+
-    deadline reached       -> handle_timeout  -+-> drain: poll_transmits, poll_events, poll_timeout
+    deadline reached       -> handle_timeout  -+-> drain: rounds of `drain_once`, then poll_timeout
     host.call(command)     --------------------+
 
 The host moves bytes, time and events; it decides nothing.
@@ -14,7 +14,8 @@ from math import inf
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from p2pnode.clock import Instant, UnixTime
-from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, UdpAddr, drain_once
+from p2pnode.netsim.contract import Contract
 from p2pnode.netsim.link import ETHERNET_MTU
 from p2pnode.netsim.packet import DEFAULT_TTL, MAX_UDP_PAYLOAD, Packet, wire_size
 from p2pnode.netsim.part import Port
@@ -196,11 +197,14 @@ class _Driven:
     def attach(
         self, machine: DatagramMachine[Any] | None, on_event: Callable[[Any], object] | None
     ) -> None:
-        self._machine = machine
+        self._machine = None if machine is None else Contract(machine, self._broken)
         self._on_event = on_event
         self._arrivals.clear()
         self._arrived_bytes = 0
         self.drain()
+
+    def _broken(self, what: str) -> Exception:
+        return self._world.error(f"{self._host.name} breaks the contract of machines: {what}")
 
     def receive(self, packet: Packet, interface_index: int, now: Instant) -> None:
         host = self._host
@@ -257,19 +261,16 @@ class _Driven:
             self.drain()
 
     def _drain(self, machine: DatagramMachine[Any]) -> None:
-        now = self.now
         for _ in range(MAX_DRAIN_ROUNDS):
-            transmits = machine.poll_transmits(now)
-            for transmit in transmits:
-                self._send(transmit)
-            events = machine.poll_events()
-            for event in events:
-                self._host.events.append(event)
-                if self._on_event is not None:
-                    self._on_event(event)
-            if self._machine is not machine or not (transmits or events):
+            has_more = drain_once(machine, self.now, self._send, self._tell)
+            if self._machine is not machine or not has_more:
                 return
         raise self._world.error(f"{self._host.name} never stops sending")
+
+    def _tell(self, event: object) -> None:
+        self._host.events.append(event)
+        if self._on_event is not None:
+            self._on_event(event)
 
     def _arm(self, machine: DatagramMachine[Any]) -> None:
         deadline = machine.poll_timeout()

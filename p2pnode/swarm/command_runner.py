@@ -15,6 +15,7 @@ from p2pnode.swarm.dial_back_endpoint import FIRST_HANDLE, DialBackEndpoint
 from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.facts import Facts
 from p2pnode.swarm.relayed_paths import RelayedPaths
+from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.services.service import (
     CircuitFailed,
@@ -53,6 +54,7 @@ class ServiceCommands:
         book: AddressBook,
         facts: Facts,
         services: Services,
+        calls: ServiceCalls,
         readvertise: Callable[[Instant], None],
     ) -> None:
         self._endpoint = endpoint
@@ -63,6 +65,7 @@ class ServiceCommands:
         self._book = book
         self._facts = facts
         self._services = services
+        self._calls = calls
         self._readvertise = readvertise
         self._service_of_dial_back: dict[int, Service] = {}
         self._service_of_dial: dict[int, tuple[Service, PeerId]] = {}
@@ -96,7 +99,7 @@ class ServiceCommands:
             case ReplaceCircuit(route, peer_id, relay):
                 self._relayed_paths.replace_circuit(route, peer_id, relay, now)
             case ProbePath(connection):
-                found = self._endpoint.connection(connection)
+                found = self._endpoint.command(connection)
                 if found is not None:
                     found.ping()
             case FindPeers():
@@ -112,8 +115,7 @@ class ServiceCommands:
         for result in self._prober.poll_results(now):
             service = self._service_of_dial_back.pop(result.ticket, None)
             if service is not None:
-                service.is_touched = True
-                service.on_dial_back(*result, now)
+                self._calls.dialled_back(service, *result, now)
 
     def is_for_service(self, event: events.DialSucceeded | events.DialFailed, now: Instant) -> bool:
         """Whether a dial that has ended was a service's, who is told of a failure."""
@@ -122,8 +124,8 @@ class ServiceCommands:
             return False
         if isinstance(event, events.DialFailed):
             reasons = "; ".join(str(error) for _, error in event.attempts)
-            service.is_touched = True
-            service.on_connect_failed(peer_id, reasons or "no address is known", now)
+            reason = reasons or "no address is known"
+            self._calls.connect_failed(service, peer_id, reason, now)
         return True
 
     def _connect(
@@ -134,7 +136,7 @@ class ServiceCommands:
         try:
             dial_id = self._dials.begin(peer_id, addresses, None, now, is_direct_only=True)
         except P2PNodeError as error:
-            service.on_connect_failed(peer_id, str(error), now)
+            self._calls.connect_failed(service, peer_id, str(error), now)
             return
         self._service_of_dial[dial_id] = service, peer_id
 
@@ -142,6 +144,6 @@ class ServiceCommands:
         if connection >= FIRST_HANDLE:
             self._prober.disconnect(connection, reason, now)
             return
-        found = self._endpoint.connection(connection)
+        found = self._endpoint.command(connection)
         if found is not None:
             found.close(0, reason, now)

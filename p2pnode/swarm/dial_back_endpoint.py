@@ -15,6 +15,7 @@ from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr
+from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.transport import events as transport
@@ -50,6 +51,7 @@ class DialBackEndpoint:
     def __init__(
         self,
         config: TransportConfig,
+        calls: ServiceCalls,
         *,
         secret: bytes,
         entropy: Entropy,
@@ -70,7 +72,7 @@ class DialBackEndpoint:
             max_connections=MAX_CONNECTIONS,
             first_handle=FIRST_HANDLE,
         )
-        self._streams = StreamTable(self._endpoint, ())
+        self._streams = StreamTable(self._endpoint, calls, ())
         self._sockets: dict[SocketId, UdpAddr] = {}
         self._tickets: dict[ConnectionHandle, int] = {}
         """handshake -> ticket"""
@@ -89,6 +91,11 @@ class DialBackEndpoint:
 
     def add_socket(self, socket: SocketId, local: UdpAddr) -> None:
         self._sockets[socket] = local
+
+    @property
+    def has_results(self) -> bool:
+        """Whether `poll_results` is known to have something: asked after `poll_transmits`."""
+        return bool(self._results or self._endpoint.has_events)
 
     @property
     def is_active(self) -> bool:
@@ -126,7 +133,7 @@ class DialBackEndpoint:
         self._streams.run(service, command, now)
 
     def disconnect(self, connection: ConnectionHandle, reason: str, now: Instant) -> None:
-        found = self._endpoint.connection(connection)
+        found = self._endpoint.command(connection)
         if found is not None:
             found.close(0, reason, now)
 

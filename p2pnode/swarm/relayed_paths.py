@@ -63,9 +63,10 @@ class RelayedPaths:
         """A circuit stands: another path of a connection, or the way of a dial."""
         best = self._pool.best(peer_id)
         connection = None if best is None else self._open(best)
-        if connection is not None:
+        if best is not None and connection is not None:
             if not is_asker or _runs_over(connection, route):
                 return
+            self._endpoint.wake(best)
             try:
                 connection.paths.open([route], now)
             except LocalProtocolError:  # only the initiator may, and not without end
@@ -80,6 +81,7 @@ class RelayedPaths:
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
             if connection is not None and _runs_over(connection, route):
+                self._endpoint.wake(pooled.handle)
                 connection.paths.lose(route, reason, now)
                 if connection.route.is_relayed:
                     self.ask_other_relays(peer_id, None, now)
@@ -89,6 +91,7 @@ class RelayedPaths:
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
             if connection is not None:
+                self._endpoint.wake(pooled.handle)
                 connection.paths.retire(route, now)
         self.ask_other_relays(peer_id, relay, now)
 
@@ -152,6 +155,7 @@ class RelayedPaths:
         sockets = ((self._addresses.socket_for(remote), remote) for remote in remotes)
         routes = [Route(socket, None, remote) for socket, remote in sockets if socket is not None]
         if routes:
+            self._endpoint.wake(handle)
             # Where the peer allows no further path, the round's time passes without an answer.
             with contextlib.suppress(LocalProtocolError):
                 connection.paths.punch(routes, punch, now)
@@ -169,7 +173,7 @@ class RelayedPaths:
         return list(islice(found, MAX_SPECULATIVE_RELAYS))
 
     def _open(self, handle: ConnectionHandle) -> Connection | None:
-        connection = self._endpoint.connection(handle)
+        connection = self._endpoint.connections.get(handle)
         return None if connection is None or connection.is_closed else connection
 
 

@@ -14,6 +14,7 @@ from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.multistream import Responder
 from p2pnode.swarm import events
 from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import OpenStream, Peer, Service
 from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
@@ -31,8 +32,12 @@ StreamKey: TypeAlias = tuple[ConnectionHandle, int]
 class StreamTable:
     """Streams by connection and id."""
 
-    def __init__(self, endpoint: Endpoint, services: tuple[Service, ...]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, calls: ServiceCalls, services: tuple[Service, ...]
+    ) -> None:
+        """`services` are those that take inbound streams; they are told by `calls`."""
         self._endpoint = endpoint
+        self._calls = calls
         self._service_of = {p: service for service in services for p in service.protocol_ids}
         self.handled: dict[str, int] = {}
         """Application protocols, and how many streams of each one connection may have."""
@@ -47,7 +52,7 @@ class StreamTable:
 
     def has_streams(self, connection: ConnectionHandle) -> bool:
         """True also while what was written to a released stream is on its way."""
-        found = self._endpoint.connection(connection)
+        found = self._endpoint.connections.get(connection)
         return found is not None and len(found.streams) > 0
 
     def has_application_streams(self, connection: ConnectionHandle) -> bool:
@@ -72,7 +77,7 @@ class StreamTable:
 
         Returns None where the peer allows no more streams now; StreamsAvailable tells when it does.
         """
-        found = self._endpoint.connection(connection)
+        found = self._endpoint.command(connection)
         if found is None:
             raise ClosedLocally("the connection is gone")
         if found.close_reason is not None:
@@ -80,26 +85,27 @@ class StreamTable:
         stream_id = found.streams.open()
         if stream_id is None:
             return None
-        touch = self._endpoint.connection
-        stream = SwarmStream(connection, found, stream_id, propose(protocols), touch, now)
+        wake = self._endpoint.wake
+        stream = SwarmStream(connection, found, stream_id, propose(protocols), wake, now)
         self._add((connection, stream_id), stream)
         return stream
 
     def run(self, service: Service, command: OpenStream, now: Instant) -> None:
         """Opens a stream for a service's machine."""
-        service.is_touched = True
         try:
             stream = self.open(command.connection, [command.protocol], now)
         except P2PNodeError as error:
-            service.on_stream_failed(command.connection, command.machine, str(error), now)
+            self._fail(service, command, str(error), now)
             return
         if stream is None:
-            reason = "the peer allows no more streams now"
-            service.on_stream_failed(command.connection, command.machine, reason, now)
+            self._fail(service, command, "the peer allows no more streams now", now)
             return
         key = (command.connection, stream.stream_id)
         self._pumps[key] = StreamPump(stream, command.machine), service
         self._pump(key, now)
+
+    def _fail(self, service: Service, command: OpenStream, reason: str, now: Instant) -> None:
+        self._calls.stream_failed(service, command.connection, command.machine, reason, now)
 
     def pump_machine(
         self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
@@ -127,14 +133,13 @@ class StreamTable:
 
     def on_opened(self, peer: Peer, stream_id: int, now: Instant) -> None:
         """The peer opened a stream; what it is for comes next."""
-        found = self._endpoint.connection(peer.connection)
+        found = self._endpoint.connections.get(peer.connection)
         if found is None:
             return
         key = (peer.connection, stream_id)
         responder = Responder(lambda protocol: self._accepts(peer, protocol))
-        stream = SwarmStream(
-            peer.connection, found, stream_id, responder, self._endpoint.connection, now
-        )
+        wake = self._endpoint.wake
+        stream = SwarmStream(peer.connection, found, stream_id, responder, wake, now)
         if self._negotiating_of[peer.connection] >= MAX_NEGOTIATING:
             stream.fail(LocalProtocolError("too many streams"), StreamResetCode.RESOURCE_LIMIT)
             return
@@ -231,11 +236,10 @@ class StreamTable:
         if service is None:
             self._events.append(events.StreamOpened(stream))
             return
-        found = self._endpoint.connection(key[0])
+        found = self._endpoint.connections.get(key[0])
         assert found is not None
         peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator)
-        service.is_touched = True
-        machine = service.accept(peer, stream.protocol, now)
+        machine = self._calls.accept(service, peer, stream.protocol, now)
         if machine is None:
             stream.reset(StreamResetCode.RESOURCE_LIMIT)
             self._forget(key)
@@ -249,13 +253,12 @@ class StreamTable:
         self._after_pump(key, pump, service, now)
 
     def _after_pump(self, key: StreamKey, pump: StreamPump, service: Service, now: Instant) -> None:
-        service.is_touched = True
         failure = pump.stream.failure
         if failure is not None:
             self._drop(key)
-            service.on_stream_failed(key[0], pump.machine, str(failure), now)
+            self._calls.stream_failed(service, key[0], pump.machine, str(failure), now)
             return
-        service.on_progress(key[0], pump.machine, now)
+        self._calls.progressed(service, key[0], pump.machine, now)
         pump.flush(now)
         if pump.is_over:
             self._drop(key)

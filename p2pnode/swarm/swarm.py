@@ -7,19 +7,19 @@ A DatagramMachine.  What is here is who is told what; the decisions are in the p
 
 from collections.abc import Sequence
 from random import Random
-from typing import Final, Literal
+from typing import Literal
 
 from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
-from p2pnode.errors import DialError, P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import Buffer, ConnectionHandle, Received, SocketId, Transmit, UdpAddr
-from p2pnode.protocols.autonat import ContactLog, Reachability
+from p2pnode.protocols.autonat import ContactLog, Evidence, Reachability
 from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
+from p2pnode.protocols.nat_behaviour import NatRequest
 from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt, PunchAttempts
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
@@ -28,6 +28,7 @@ from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.command_runner import ServiceCommands
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS, SwarmConfig
 from p2pnode.swarm.connection_pool import ConnectionPool
+from p2pnode.swarm.connection_reports import ConnectionReports
 from p2pnode.swarm.demultiplexer import demultiplex
 from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
 from p2pnode.swarm.dials import Dials, without_peer
@@ -38,6 +39,7 @@ from p2pnode.swarm.observations import Observations
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.relayed_paths import RelayedPaths
 from p2pnode.swarm.self_description import SelfDescription
+from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.swarm.services.service import (
@@ -48,7 +50,6 @@ from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport import events as transport
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.handshake import Credentials
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_events import (
@@ -61,10 +62,6 @@ from p2pnode.transport.stream_events import (
     StreamWritable,
 )
 from p2pnode.wire.multiaddr import Multiaddr
-
-MAX_VISITORS: Final = 64
-"""connections of those who came for something of their own; the oldest goes; chosen: as many as
-dial-backs may be under way"""
 
 
 class Swarm:
@@ -93,8 +90,15 @@ class Swarm:
             now=now,
             unix_now=unix_now,
         )
+        self._calls = ServiceCalls()
         self._prober = DialBackEndpoint(
-            config.transport, secret=secret, entropy=entropy, rng=rng, now=now, unix_now=unix_now
+            config.transport,
+            self._calls,
+            secret=secret,
+            entropy=entropy,
+            rng=rng,
+            now=now,
+            unix_now=unix_now,
         )
         self.addresses = OwnAddresses()
         self.book = AddressBook()
@@ -106,7 +110,7 @@ class Swarm:
         self._description = SelfDescription(identity, config, self.addresses, unix_now - now)
         self._circuits = Circuits(self._route_of)
         self._contacts = ContactLog()
-        self._now = now
+        self._settled_at = now
         self._events: list[SwarmEvent] = []
         self.services = services = self._make_services(
             identity, config, entropy=entropy, rng=rng, now=now, unix_now=unix_now
@@ -119,17 +123,8 @@ class Swarm:
         self._attempts = PunchAttempts()
         self._forwarded: list[Transmit] = []
         """Packets of others' circuits that are to leave."""
-        self.streams = StreamTable(self._endpoint, services.all)
-        self._dials = Dials(
-            self.peer_id,
-            self._endpoint,
-            self.addresses,
-            self.book,
-            request_circuit=services.relay_client.request,
-            finder=services.routing,
-            neighbours=lambda: list(self._peers.values()),
-            quarantined_ips=services.autonat_client.quarantined_ips,
-        )
+        self.streams = StreamTable(self._endpoint, self._calls, services.all)
+        self._dials = self._make_dials()
         self._relayed_paths = RelayedPaths(
             self._endpoint,
             self.pool,
@@ -138,6 +133,7 @@ class Swarm:
             services.relay_client,
             self._dials,
         )
+        self._reports = self._make_reports()
         self._commands = ServiceCommands(
             self._endpoint,
             self._prober,
@@ -147,6 +143,7 @@ class Swarm:
             self.book,
             self.facts,
             services,
+            self._calls,
             self._readvertise,
         )
         self._renew_protocols()
@@ -166,18 +163,44 @@ class Swarm:
             self.peer_id,
             config,
             self.facts,
+            self._calls,
             circuits=self._circuits,
             contacts=self._contacts,
             neighbours=Neighbourhood(self.pool, self.book),
             observed=self.observed,
             alternate_ports=self._prober.ports,
             known_peers=self.book.peers,
-            describe=lambda peer: self._description.message(peer, self._now),
+            describe=self._description.message,
             relay_addresses=self._description.relay_addresses,
             entropy=entropy,
             rng=rng,
             now=now,
             unix_now=unix_now,
+        )
+
+    def _make_dials(self) -> Dials:
+        return Dials(
+            self.peer_id,
+            self._endpoint,
+            self.addresses,
+            self.book,
+            request_circuit=self.services.relay_client.request,
+            finder=self.services.routing,
+            neighbours=lambda: list(self._peers.values()),
+            quarantined_ips=self.services.autonat_client.quarantined_ips,
+        )
+
+    def _make_reports(self) -> ConnectionReports:
+        return ConnectionReports(
+            self._endpoint,
+            self.facts,
+            self.pool,
+            self.streams,
+            self._dials,
+            self._relayed_paths,
+            self._observations,
+            self._calls,
+            lambda event: self._events.append(event),
         )
 
     # facts
@@ -216,7 +239,7 @@ class Swarm:
         attempts = self._attempts.of(peer_id)
         return self.nat_service.explain(peer_id, path, attempts, silent_hosts, now)
 
-    # commands
+    # commands: each has taken effect, and whom it concerns was told, when it returns
 
     def add_socket(
         self, socket: SocketId, local: UdpAddr, now: Instant, *, is_listening: bool = True
@@ -224,9 +247,10 @@ class Swarm:
         """Tells of a socket of the driver's, and the address that it is bound to."""
         self.addresses.add_socket(socket, local, is_listening=is_listening)
         self._on_addresses_changed(now)
+        self._settle(now)
 
     def add_probe_socket(self, socket: SocketId, local: UdpAddr) -> None:
-        """Tells of a socket for dial-backs, which is used for nothing else."""
+        """Tells of a socket for dial-backs, which is used for nothing else; causes nothing."""
         self._prober.add_socket(socket, local)
 
     def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
@@ -243,10 +267,11 @@ class Swarm:
     def revalidate(self, now: Instant) -> None:
         """Validates every path at once: after a suspend, or when the network changed."""
         for handle in list(self._endpoint.connections):
-            connection = self._endpoint.connection(handle)
+            connection = self._endpoint.command(handle)
             if connection is not None and not connection.is_closed:
                 connection.paths.validate_all(now)
                 connection.ping()
+        self._settle(now)
 
     def handle_protocol(
         self, protocol: str, now: Instant, max_streams: int = DEFAULT_MAX_STREAMS
@@ -254,10 +279,12 @@ class Swarm:
         """Takes inbound streams for an application protocol from now on."""
         self.streams.handled[protocol] = max_streams
         self._push_protocols(now)
+        self._settle(now)
 
     def unhandle_protocol(self, protocol: str, now: Instant) -> None:
         self.streams.handled.pop(protocol, None)
         self._push_protocols(now)
+        self._settle(now)
 
     def dial(self, peer_id: PeerId | None, addresses: Sequence[Multiaddr], now: Instant) -> int:
         """Dials a peer at these addresses and at those that the book has; returns the dial's id.
@@ -268,13 +295,13 @@ class Swarm:
         """
         connected = None if peer_id is None else self.pool.best(peer_id)
         dial_id = self._dials.begin(peer_id, addresses, connected, now)
-        self.services.touch()
-        self._run_services(now)
+        self._settle(now)
         return dial_id
 
-    def cancel_dial(self, dial_id: int) -> None:
+    def cancel_dial(self, dial_id: int, now: Instant) -> None:
         """Forgets a dial; nothing is reported."""
         self._dials.cancel(dial_id)
+        self._settle(now)
 
     def open_stream(
         self, connection: ConnectionHandle, protocols: Sequence[str], now: Instant
@@ -282,43 +309,74 @@ class Swarm:
         """Opens a stream for the first of the protocols that the peer speaks.
 
         With one protocol, data may be written at once: no round trip is spent on the negotiation.
+        What is written, read and ended on the stream itself is settled by the next drain.
         Returns None where the peer allows no more streams now; StreamsAvailable tells when it does.
         Raises ConnectionLost.
         """
-        return self.streams.open(connection, protocols, now)
+        stream = self.streams.open(connection, protocols, now)
+        self._settle_streams(now)
+        return stream
+
+    def release_stream(self, stream: SwarmStream, now: Instant) -> None:
+        """The application is done with a stream: what it has written is still delivered."""
+        self.streams.release(stream)
+        self._settle_streams(now)
+
+    def reset_stream(self, stream: SwarmStream, code: int, now: Instant) -> None:
+        """The application gives a stream up in both directions."""
+        self.streams.reset(stream, code)
+        self._settle_streams(now)
 
     def ping(self, connection: ConnectionHandle, now: Instant) -> None:
         """Sends a ping; the answer is PongReceived or PingFailed."""
-        requester = self.services.ping.ping(connection, now)
-        if requester is None:
-            return
-        self._run_services(now)
-        self.streams.pump_machine(connection, requester, now)
-        self._run_services(now)
+        self.services.ping.ping(connection, now)
+        self._settle(now)
 
     def identify(self, connection: ConnectionHandle, now: Instant) -> None:
         """Asks who the peer is, now; the answer is PeerIdentified or IdentifyFailed."""
         self.services.identify.identify(connection, now)
-        self._run_services(now)
+        self._settle(now)
+
+    def ask_nat(self, connection: ConnectionHandle, request: NatRequest, now: Instant) -> None:
+        """Asks a peer about NATs; `nat_service.poll_answers` has what came of it."""
+        self.nat_service.ask(connection, request, now)
+        self._settle(now)
 
     def send_datagram(self, connection: ConnectionHandle, data: Buffer) -> bool:
         """Queues unreliable data; False where it cannot be queued now.  Raises as Connection's."""
-        found = self._endpoint.connection(connection)
+        found = self._endpoint.command(connection)
         return found is not None and found.send_datagram(data)
+
+    def remember_evidence(self, address: Multiaddr, piece: Evidence, now: Instant) -> None:
+        """Takes evidence of an earlier run in this network that strangers reach an address."""
+        self.autonat_client.remember(address, piece)
+        self._settle(now)
+
+    def remember_relay(
+        self, relay_id: PeerId, network: str, rtt: float | None, now: Instant
+    ) -> None:
+        """Names a relay of an earlier run: it is asked again where relays are short."""
+        self.relay_client.remember(relay_id, network, rtt, now)
+        self._settle(now)
+
+    def drain_relay(self, grace: float, now: Instant) -> None:
+        """Relays nothing new, announces the end of all circuits, and ends them after `grace` s."""
+        self.relay_server.drain(grace, now)
+        self._settle(now)
 
     def disconnect(
         self, connection: ConnectionHandle, now: Instant, code: int = 0, reason: str = ""
     ) -> None:
         """Closes a connection and tells the peer why."""
-        found = self._endpoint.connection(connection)
-        if found is not None:
-            found.close(code, reason, now)
+        self._reports.disconnect(connection, now, code, reason)
+        self._settle(now)
 
     def close(self, now: Instant, reason: str = "the node is going away") -> None:
         """Closes everything; what tells the peers leaves with the next transmits."""
         self._dials.cancel_all()
         self._prober.close(now)
         self._endpoint.close_all(reason, now)
+        self._settle(now)
 
     # the machine
 
@@ -338,39 +396,49 @@ class Swarm:
             self.byte_counts.received_relayed += sum(len(received.buffer) for received in ours)
             own = [*own, *ours]
             if others:
-                self.relay_server.handle_circuit_packets(others, now)
+                self._calls.command(self.relay_server).handle_circuit_packets(others, now)
                 # Before the rest of the batch, which may be the end of a circuit's connection.
                 self._forwarded += self.relay_server.poll_transmits(now)
         for probe in probes:
             payload = bytes(probe.buffer[: probe.segment_size])
-            self.services.touch()
             if probe.socket in self._prober.sockets:
-                self.nat_service.on_knock(payload, probe.remote, now)
+                self._calls.command(self.nat_service).on_knock(payload, probe.remote, now)
             else:
-                self.autonat_client.on_probe(payload, probe.remote, probe.socket, now)
+                client = self._calls.command(self.autonat_client)
+                client.on_probe(payload, probe.remote, probe.socket, now)
         self._endpoint.handle_received(own, now)
-        self._drain(now)
+        self._settle_streams(now)
 
     def handle_timeout(self, now: Instant) -> None:
         self._endpoint.handle_timeout(now)
         self._prober.handle_timeout(now)
-        self._drain(now)
-        self.services.handle_timeout(now)
+        self._settle_streams(now)
+        self._calls.handle_timeout(now)
         self.streams.handle_timeout(now)
         for handle in self.pool.drained(now):
             if self.streams.has_application_streams(handle):
                 self.pool.spare(handle, now)
             else:
-                self._supplant(handle, now)
+                self._reports.supplant(handle, now)
         if now >= self._observations.refresh_at:
             self._observations.refresh(tuple(p.peer_id for p in self._peers.values()), now)
         dial = self._dials.poll_timeout()
         if dial is not None and now >= dial.at:
-            self.services.touch()
+            self._calls.stir()  # of another candidate a relay is asked, or others where it is
             self._dials.poll(now)
-        self._run_services(now)
+        self._settle_streams(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
+        """Settles what was done to streams since, and returns what may leave."""
+        self._settle_streams(now)
+        transmits = self._take_transmits(now)
+        # Sending may tell something, to which somebody may have to say something.
+        while not transmits and (self._endpoint.has_events or self._prober.has_results):
+            self._settle_streams(now)
+            transmits = self._take_transmits(now)
+        return transmits
+
+    def _take_transmits(self, now: Instant) -> list[Transmit]:
         transmits, self._forwarded = self._forwarded, []
         note, counts = self._contacts.note, self.byte_counts
         for transmit in self._endpoint.poll_transmits(now):
@@ -385,12 +453,12 @@ class Swarm:
             self.facts.udp_silence.on_sent((transmit.remote.ip for transmit in transmits), now)
         if self._prober.is_active:
             transmits += self._prober.poll_transmits(now)
-        transmits += self.relay_server.poll_transmits(now)
+        if self.relay_server.has_circuits:
+            transmits += self._calls.command(self.relay_server).poll_transmits(now)
         return transmits
 
     def poll_events(self) -> list[SwarmEvent]:
         """Returns the facts since the last call."""
-        self._drain(self._now)
         found, self._events = self._events, []
         return found
 
@@ -403,7 +471,7 @@ class Swarm:
             Deadline(self._observations.refresh_at, "observed addresses are refreshed")
             if self._peers
             else None,
-            self.services.poll_timeout(),
+            self._calls.poll_timeout(),
             self._dials.poll_timeout(),
         )
 
@@ -415,22 +483,38 @@ class Swarm:
         """Returns (trace name, JSON texts), where the configuration asks for them."""
         return self._endpoint.poll_qlog()
 
-    # endpoint events
+    def check(self) -> None:
+        """Asserts, after a drain, that no part has something to say or a deadline unknown here."""
+        assert not self._endpoint.poll_events(), "a connection has events"
+        self._endpoint.check()
+        self._calls.check()
 
-    def _drain(self, now: Instant) -> None:
-        self._now = now
-        found = self._endpoint.poll_events()
-        while found:
+    # what follows from what
+
+    def _settle(self, now: Instant) -> None:
+        """Ends whatever may have concerned a service."""
+        self._calls.stir()
+        self._settle_streams(now)
+
+    def _settle_streams(self, now: Instant) -> None:
+        """Tells whom it concerns what has happened until `now`, until nothing follows any more.
+
+        Ends whatever concerned connections and their streams; each is paid for with every packet.
+        """
+        assert now >= self._settled_at, f"time went back from {self._settled_at} to {now}"
+        self._settled_at = now
+        is_settled = False
+        while not is_settled:
+            found = self._endpoint.poll_events()
             for handle, event in found:
                 self._on_endpoint_event(handle, event, now)
-            self._run_services(now)
-            found = self._endpoint.poll_events()
-        if self._prober.is_active:
-            self._commands.take_dial_backs(now)
-        self._run_services(now)
-        while self._collect_dials(now):
-            self._run_services(now)
+            if self._prober.is_active:
+                self._commands.take_dial_backs(now)
+            has_run = self._run_services(now)
+            is_settled = not (self._collect_dials(now) or has_run or found)
         self._events += self.streams.poll_events()
+
+    # endpoint events
 
     def _on_endpoint_event(
         self,
@@ -448,7 +532,7 @@ class Swarm:
                 if peer is not None:
                     self.streams.on_opened(peer, stream_id, now)
             case StreamFinished():
-                self._close_if_drained(handle, now)
+                self._reports.close_if_drained(handle, now)
             case StreamsAvailable():
                 self._events.append(events.StreamsAvailable(handle))
             case transport.DatagramReceived(data):
@@ -456,140 +540,22 @@ class Swarm:
             case transport.MaxDatagramSizeChanged():
                 pass
             case _:
-                self.services.touch()
-                self._on_connection_event(handle, event, now)
-
-    def _on_connection_event(
-        self,
-        handle: ConnectionHandle,
-        event: transport.Connected | transport.DialFailed | transport.ConnectionEvent,
-        now: Instant,
-    ) -> None:
-        """What is rare, and may be of interest to services."""
-        match event:
-            case transport.Connected():
-                self._on_connected(handle, event, now)
-            case transport.DialFailed(_, reason):
-                self._dials.on_dial_failed(handle, reason, now)
-            case transport.ConnectionClosed(reason):
-                self._on_closed(handle, reason, now)
-            case transport.AddressObserved(_, route, address):
-                self._on_observed(handle, route, address, now)
-            case transport.PathChanged(_, route, reason):
-                self._on_path_changed(handle, route, reason, now)
-            case transport.PathValidated(_, route):
-                for service in self.services:
-                    service.on_path_validated(handle, route, now)
-                self._release_idle(handle, now)
-            case transport.PathConfirmed(_, route):
-                self._observe_again(handle, route, now)
-            case transport.PathFailed():
-                self._release_idle(handle, now)
-            case transport.PathSuspected():
-                self._relayed_paths.rescue(handle, now)
-            case transport.TokenReceived(remote, token):
-                peer = self._peers.get(handle)
-                if peer is not None and not peer.route.is_relayed:  # else it is the relay's address
-                    self._dials.keep_token(remote, token)
-            case _:
-                pass
-
-    def _on_connected(
-        self, handle: ConnectionHandle, event: transport.Connected, now: Instant
-    ) -> None:
-        peer = Peer(handle, event.peer_id, event.route, event.is_initiator)
-        if not event.allows_streams:
-            if event.is_initiator:
-                reason = "the peer lets nobody open streams"
-                self.disconnect(handle, now, reason=reason)
-                self._dials.on_dial_failed(handle, DialError(reason), now)
-            else:
-                self._receive_visitor(peer, now)
-            return
-        self._peers[handle] = peer
-        loser = self.pool.add(event.peer_id, handle, event.is_initiator, now)
-        self._events.append(
-            events.ConnectionEstablished(
-                handle, event.peer_id, event.is_initiator, event.route, event.handshake_time
-            )
-        )
-        for service in self.services:
-            service.on_connected(peer, now)
-        self._dials.on_connected(peer, now)
-        if loser is not None:
-            # Only who began it ends it at once: the other side may have seen the two the other
-            # way round, and both would be gone.
-            found = self._endpoint.connection(loser)
-            if found is not None and found.is_initiator:
-                self._close_if_drained(loser, now)
-
-    def _receive_visitor(self, peer: Peer, now: Instant) -> None:
-        visitors = self.facts.visitors
-        visitors[peer.connection] = peer
-        if len(visitors) > MAX_VISITORS:
-            self.disconnect(next(iter(visitors)), now, reason="too many visitors")
-
-    def _on_closed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
-        peer = self._peers.pop(handle, None)
-        if peer is None:
-            if self.facts.visitors.pop(handle, None) is not None:
-                self.streams.on_connection_closed(handle, now)
-            return
-        is_last = self.pool.remove(peer.peer_id, handle)
-        self._relayed_paths.release_idle(peer.peer_id, now)
-        self.streams.on_connection_closed(handle, now)
-        for service in self.services:
-            service.on_disconnected(peer, now)
-        self._observations.on_closed(handle, peer.peer_id, is_last=is_last)
-        self._events.append(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))
-
-    def _release_idle(self, handle: ConnectionHandle, now: Instant) -> None:
-        peer = self._peers.get(handle)
-        if peer is not None:
-            self._relayed_paths.release_idle(peer.peer_id, now)
-
-    def _on_observed(
-        self, handle: ConnectionHandle, route: Route, address: UdpAddr, now: Instant
-    ) -> None:
-        peer = self._peers.get(handle)
-        if peer is None:
-            return
-        disposition, report = self._observations.on_observed(peer, route, address, now)
-        self._events.append(events.AddressObserved(peer.peer_id, address, disposition, report))
-        for service in self.services:
-            service.on_observed(peer, now)
-
-    def _observe_again(self, handle: ConnectionHandle, route: Route, now: Instant) -> None:
-        """After a change of the network a path answers: what its peer saw holds, or it says so."""
-        peer = self._peers.get(handle)
-        if peer is None or not self._observations.on_confirmed(handle, route, now):
-            return
-        for service in self.services:
-            service.on_observed(peer, now)
-
-    def _on_path_changed(
-        self, handle: ConnectionHandle, route: Route, reason: str, now: Instant
-    ) -> None:
-        peer = self._peers.get(handle)
-        if peer is None:
-            return
-        self._peers[handle] = peer = peer._replace(route=route)
-        self._events.append(events.PathChanged(handle, peer.peer_id, route, reason))
-        for service in self.services:
-            service.on_path_changed(peer, now)
+                self._calls.stir()
+                self._reports.on_event(handle, event, now)
 
     # services
 
-    def _run_services(self, now: Instant) -> None:
-        while touched := self.services.take_touched():
-            for service in touched:
-                commands, found = service.poll_commands(), service.poll_events()
-                if commands or found:
-                    self.services.touch()
-                for command in commands:
-                    self._commands.obey(service, command, now)
-                for event in found:
-                    self._on_service_event(event, now)
+    def _run_services(self, now: Instant) -> bool:
+        """Does what services ask for; returns whether any did."""
+        has_run = False
+        while (service := self._calls.next_speaker()) is not None:
+            has_run = True
+            commands, found = service.poll_commands(), service.poll_events()
+            for command in commands:
+                self._commands.obey(service, command, now)
+            for event in found:
+                self._on_service_event(event, now)
+        return has_run
 
     def _on_service_event(self, event: SwarmEvent, now: Instant) -> None:
         match event:
@@ -597,8 +563,7 @@ class Swarm:
                 peer = self._peers.get(connection)
                 if peer is not None:
                     self._learn_from(peer, info, now)
-                    for service in self.services:
-                        service.on_identified(peer, info, now)
+                    self._calls.identified(peer, info, now)
             case events.PeerFound(peer_id, addresses):
                 self.book.add(peer_id, addresses, AddressSource.HEARSAY, now)
                 self._dials.on_found(peer_id, addresses, now)
@@ -635,12 +600,12 @@ class Swarm:
     def _collect_dials(self, now: Instant) -> bool:
         """Takes what became of dials: services' own are theirs, the others the user's.
 
-        Returns whether a dial has ended, so that services may have something to do.
+        Returns whether there was anything, so that services may have something to do.
         """
-        ended = self._dials.poll_ended()
+        ended, found = self._dials.poll_ended(), self._dials.poll_events()
         for peer_id in ended:
             self._relayed_paths.release_idle(peer_id, now)
-        for event in self._dials.poll_events():
+        for event in found:
             if isinstance(event, events.DialSucceeded):
                 # Where two of its tries were answered at once, the pool has chosen.
                 best = self.pool.best(event.peer_id)
@@ -650,9 +615,7 @@ class Swarm:
             ) and self._commands.is_for_service(event, now):
                 continue
             self._events.append(event)
-        if ended:
-            self.services.touch()
-        return bool(ended)
+        return bool(ended or found)
 
     def _route_of(self, connection: ConnectionHandle) -> Route | None:
         peer = self._peers.get(connection)
@@ -661,12 +624,9 @@ class Swarm:
     # ourselves
 
     def _on_addresses_changed(self, now: Instant) -> None:
-        for service in self.services:
-            service.on_addresses_changed(now)
+        self._calls.addresses_changed(now)
         self._settle_relays(now)
         self._readvertise(now)
-        self.services.touch()
-        self._run_services(now)
 
     def _renew_protocols(self) -> None:
         self._description.protocols = self.protocols
@@ -682,17 +642,3 @@ class Swarm:
         self._description.renew()
         self._push_protocols(now)
         self._events.append(events.ListenAddressesChanged(self.listen_addresses()))
-
-    # connections that are superfluous
-
-    def _close_if_drained(self, handle: ConnectionHandle, now: Instant) -> None:
-        if handle in self.pool.draining and not self.streams.has_streams(handle):
-            self._supplant(handle, now)
-
-    def _supplant(self, handle: ConnectionHandle, now: Instant) -> None:
-        connection = self._endpoint.connection(handle)
-        if connection is not None:
-            connection.close(
-                ErrorCode.SUPPLANTED, "another connection replaces this one", now,
-                is_application=False,
-            )  # fmt: skip

@@ -25,7 +25,7 @@ stranger holds a stream all that time"""
 MAX_NEGOTIATION_READ: Final = 64 * 1024
 """bytes taken at once while negotiating: what is behind the negotiation is kept"""
 
-Touch: TypeAlias = Callable[[ConnectionHandle], object]
+Wake: TypeAlias = Callable[[ConnectionHandle], object]
 """Makes the endpoint notice that a connection has something to send."""
 
 
@@ -39,7 +39,7 @@ class SwarmStream:
         "_is_released",
         "_negotiation",
         "_rest",
-        "_touch",
+        "_wake",
         "connection",
         "is_inbound",
         "peer_id",
@@ -53,7 +53,7 @@ class SwarmStream:
         connection: Connection,
         stream_id: int,
         negotiation: Initiator | Responder,
-        touch: Touch,
+        wake: Wake,
         now: Instant,
     ) -> None:
         self.connection = handle
@@ -63,7 +63,7 @@ class SwarmStream:
         self.protocol: str | None = None
         """What both sides agreed on, once they have."""
         self._connection = connection
-        self._touch = touch
+        self._wake = wake
         self._negotiation: Initiator | Responder | None = negotiation
         self._deadline: Instant | None = now + NEGOTIATION_TIMEOUT
         self._rest = b""
@@ -141,7 +141,7 @@ class SwarmStream:
         data = self._connection.streams.read(self.stream_id, max_bytes)
         if data:
             if self._connection.streams.has_pending:
-                self._touch(self.connection)
+                self._wake(self.connection)
         elif not self.at_eof:
             self._raise_lost()
         return data
@@ -169,7 +169,7 @@ class SwarmStream:
         if not self.may_write:
             return 0
         taken = self._connection.streams.write(self.stream_id, data)
-        self._touch(self.connection)
+        self._wake(self.connection)
         return taken
 
     @property
@@ -184,7 +184,7 @@ class SwarmStream:
         self._raise_failure()
         self._raise_lost()
         self._connection.streams.finish(self.stream_id)
-        self._touch(self.connection)
+        self._wake(self.connection)
 
     def reset(self, code: int) -> None:
         """Gives both directions up.  Does nothing for what is over already."""
@@ -192,7 +192,7 @@ class SwarmStream:
         if not self._connection.is_closed and streams.is_known(self.stream_id):
             streams.reset(self.stream_id, code)
             streams.stop(self.stream_id, code)
-            self._touch(self.connection)
+            self._wake(self.connection)
 
     def release(self) -> None:
         """The caller wants no more of the stream: what still comes is dropped.
@@ -233,13 +233,13 @@ class SwarmStream:
                 self._connection.streams.write(self.stream_id, data)
             except P2PNodeError as error:
                 self.fail(error, StreamResetCode.NONE)
-            self._touch(self.connection)
+            self._wake(self.connection)
 
     def _stop(self) -> None:
         streams = self._connection.streams
         if not self._connection.is_closed and streams.is_known(self.stream_id):
             streams.stop(self.stream_id, StreamResetCode.NONE)
-            self._touch(self.connection)
+            self._wake(self.connection)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

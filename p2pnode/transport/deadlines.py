@@ -27,6 +27,10 @@ class Deadlines:
             if len(self._heap) > 4 * len(self._current) + 64:
                 self._heap = sorted((d.at, n) for n, d in self._current.items())
 
+    def of(self, number: ConnectionHandle) -> Deadline | None:
+        """Returns the deadline that was set for `number`."""
+        return self._current.get(number)
+
     def first(self) -> Deadline | None:
         heap = self._heap
         while heap:

@@ -1,7 +1,9 @@
 """The endpoint: routes datagrams to connections, dials, and answers strangers.
 
-One endpoint serves all sockets of a node.  It owns its connections, and is a DatagramMachine:
-whoever changes a connection asks for it by `connection`, so that what it wants to send is noticed.
+One endpoint serves all sockets of a node.  It owns its connections, and is a DatagramMachine.
+
+    connections    to look at
+    command        to change one: what it then has to say is taken by the next drain
 """
 
 from collections.abc import Sequence
@@ -145,17 +147,25 @@ class Endpoint:
             self._deadlines.set(handle, None)
             self._dirty.pop(handle, None)
 
-    def connection(self, handle: ConnectionHandle) -> Connection | None:
-        """Returns a connection for the caller to look at and to command."""
-        connection = self._connections.get(handle)
-        if connection is not None:
+    def command(self, handle: ConnectionHandle) -> Connection | None:
+        """Returns a connection for the caller to command, at once; None where it is gone."""
+        self.wake(handle)
+        return self._connections.get(handle)
+
+    def wake(self, handle: ConnectionHandle) -> None:
+        """A connection was commanded by who holds it; nothing where it is gone."""
+        if handle in self._connections:
             self._dirty[handle] = None
-        return connection
 
     @property
     def connections(self) -> dict[ConnectionHandle, Connection]:
         """Handles and connections, for reading only."""
         return self._connections
+
+    @property
+    def has_events(self) -> bool:
+        """Whether `poll_events` is known to have something: asked after `poll_transmits`."""
+        return bool(self._events)
 
     @property
     def is_active(self) -> bool:
@@ -232,6 +242,14 @@ class Endpoint:
 
     def poll_timeout(self) -> Deadline | None:
         return earliest(self._deadlines.first(), self._incoming.poll_timeout())
+
+    def check(self) -> None:
+        """Asserts, after a drain, that no connection wants to be asked or has another deadline."""
+        assert not self._dirty, f"{list(self._dirty)} were commanded, and not drained"
+        for handle, connection in self._connections.items():
+            assert connection.poll_timeout() == self._deadlines.of(handle), (
+                f"the deadline of connection {handle} has moved"
+            )
 
     # logs, on request
 

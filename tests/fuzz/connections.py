@@ -90,7 +90,7 @@ def say_something_back(peer: RawPeer, choices: Choices) -> None:
 
 def use_the_connection(endpoint: Endpoint, handle: int, choices: Choices, now: float) -> None:
     """Does what an application may do at any time."""
-    connection = endpoint.connection(handle)
+    connection = endpoint.command(handle)
     if connection is None or connection.is_closed:
         return
     match choices.byte() % 5:

@@ -34,7 +34,7 @@ MAX_BURST = 200  # datagrams; far above what one step may cause
 
 def ask(peer, what, size):
     """Does what an application may do, while there is a connection."""
-    connection = peer.endpoint.connection(peer.handle)
+    connection = peer.endpoint.command(peer.handle)
     if connection is None or connection.is_closed:
         return
     if what == 0:

@@ -104,11 +104,11 @@ def test_a_supplanted_connection_is_closed_once() -> None:
     a, b = ToldNode(net.a), ToldNode(net.b)
     b.serve("/test")
     stream = a.open(a.connect(b), "/test")
-    stream.write(b"held")
+    a.do(stream.write, b"held")
     net.world.run_for(1)
     a.dial(b, check=False)
     net.world.run_for(1)
-    a.do(a.swarm.streams.reset, stream, 0)
+    a.do(a.swarm.reset_stream, stream, 0, net.world.now)
     net.world.run_for(60)
     assert a.connections_to(b) == 1
 

@@ -148,7 +148,7 @@ def test_a_dial_after_a_cancelled_one_gets_through() -> None:
     for wait in (0.0, 0.05, 0.11, 0.16):
         cancelled = world.b.do(world.b.swarm.dial, world.a.peer_id, (), world.time.now)
         world.time.run_for(wait)
-        world.b.do(world.b.swarm.cancel_dial, cancelled)
+        world.b.do(world.b.swarm.cancel_dial, cancelled, world.time.now)
         assert not ended(world.b, cancelled)
     world.dial()
     assert not ended(world.b, cancelled)
@@ -161,7 +161,7 @@ def test_a_circuit_whose_dial_was_cancelled_is_given_back() -> None:
     world = World(corporate(), corporate())
     dial_id = world.b.do(world.b.swarm.dial, world.a.peer_id, (), world.time.now)
     world.time.run_until(lambda: len(world.b.swarm._circuits) == 1, 5)
-    world.b.do(world.b.swarm.cancel_dial, dial_id)
+    world.b.do(world.b.swarm.cancel_dial, dial_id, world.time.now)
     world.time.run_for(1)
     assert world.circuits() == [0, 0, 0]
 
@@ -184,7 +184,7 @@ def test_when_a_relay_lets_its_circuits_end_the_other_one_carries_on() -> None:
     peer = world.b.swarm.facts.peer(connection)
     assert peer is not None
     first = next(r for r in world.relays if r.host.ip == peer.route.remote.ip)
-    first.do(first.swarm.relay_server.drain, 1.0, world.time.now)
+    first.do(first.swarm.drain_relay, 1.0, world.time.now)
     world.time.run_for(3)
     peer = world.b.swarm.facts.peer(connection)
     assert peer is not None
@@ -354,7 +354,7 @@ def test_a_node_that_is_short_of_relays_meets_peers_of_its_peers() -> None:
 
 @pytest.mark.spec("SWARM-14")
 def test_visitors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pnode.swarm.swarm.MAX_VISITORS", 2)
+    monkeypatch.setattr("p2pnode.swarm.connection_reports.MAX_VISITORS", 2)
     network = pair(1, PairParams(public_hosts=4))
     host = SimNode(network.a)
     config = SwarmConfig(transport=TransportConfig(max_streams=0))

@@ -320,7 +320,7 @@ class Handover:
             self._draining[number] = True
             self.tell(f"relay {number} drains within {grace:g} s")
             self._note_ways()
-            node.do(node.swarm.relay_server.drain, grace, self.world.now)
+            node.do(node.swarm.drain_relay, grace, self.world.now)
 
     def restart_relay(self, number: int) -> None:
         """It dies as by kill -9, and is back without memory."""

@@ -134,8 +134,8 @@ class Hostile(SimNode):
         service = self.swarm.services.identify
         describe = service._describe
 
-        def lie(peer: Peer) -> IdentifyMessage:
-            honest = describe(peer)
+        def lie(peer: Peer, now: Instant) -> IdentifyMessage:
+            honest = describe(peer, now)
             told = (*honest.protocols, *protocols)
             return replace(honest, listen_addrs=addrs, protocols=told, signed_peer_record=None)
 
@@ -143,7 +143,7 @@ class Hostile(SimNode):
 
     def observe(self, connection: int, address: UdpAddr) -> None:
         """Tells the peer that it is seen somewhere else."""
-        found = self.swarm._endpoint.connection(connection)
+        found = self.swarm._endpoint.command(connection)
         assert found is not None
         path = found.paths.active
         path.observed_sequence += 1

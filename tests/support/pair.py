@@ -5,13 +5,14 @@ For topologies with NATs use `p2pnode.netsim`; this is for stepping packets by h
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 
 from p2pnode.clock import UnixTime
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr, drain_once
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
@@ -48,7 +49,7 @@ class Side:
 
     @property
     def connection(self) -> Connection:
-        connection = self.endpoint.connection(self.handle)
+        connection = self.endpoint.command(self.handle)
         assert connection is not None, f"{self.name} has no connection"
         return connection
 
@@ -164,15 +165,16 @@ class Pair:
         """Drains both endpoints."""
         for side in self.sides:
             for _ in range(1000):
-                transmits = side.endpoint.poll_transmits(self.now)
-                for transmit in transmits:
-                    self._send(side, transmit)
-                if not transmits:
+                if not drain_once(
+                    side.endpoint, self.now, partial(self._send, side), partial(self._tell, side)
+                ):
                     break
-            for event in side.endpoint.poll_events():
-                side.events.append(event)
-                if isinstance(event.event, Connected):
-                    side.handle = event.handle
+
+    @staticmethod
+    def _tell(side: Side, event: EndpointEvent) -> None:
+        side.events.append(event)
+        if isinstance(event.event, Connected):
+            side.handle = event.handle
 
     def inject(self, to: Side, datagram: bytes, source: UdpAddr) -> None:
         """Delivers a forged datagram at once."""

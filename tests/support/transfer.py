@@ -25,7 +25,7 @@ class Transfer:
     def step(self) -> bool:
         """For `Pair.drive`: True once everything has arrived, the end included."""
         self._write(self.sender.connection)
-        connection = self.receiver.endpoint.connection(self.receiver.handle)
+        connection = self.receiver.endpoint.command(self.receiver.handle)
         if connection is None or not connection.streams.is_known(self.stream_id):
             return self.is_complete
         while data := connection.streams.read(self.stream_id, WRITE_SIZE):

@@ -242,7 +242,7 @@ class Node:
         Returns when no circuit is left.
         """
         relay_server = self._swarm.relay_server
-        relay_server.drain(grace, self._engine.now)
+        self._swarm.drain_relay(grace, self._engine.now)
         self._engine.drain()
         with trio.move_on_after(grace):
             while not relay_server.is_drained:  # noqa: ASYNC110 - no event tells it

@@ -67,11 +67,11 @@ class OpenStreams:
 
     def release(self, stream: SwarmStream) -> None:
         self._streams.pop(stream, None)
-        self._engine.swarm.streams.release(stream)
+        self._engine.swarm.release_stream(stream, self._engine.now)
 
     def reset(self, stream: SwarmStream, code: int) -> None:
         self._streams.pop(stream, None)
-        self._engine.swarm.streams.reset(stream, code)
+        self._engine.swarm.reset_stream(stream, code, self._engine.now)
 
     def connection_info(self, stream: SwarmStream) -> ConnectionInfo | None:
         return connection_info(self._engine.swarm, stream.connection)

@@ -136,7 +136,7 @@ class SharedDials:
 
     def _give_up(self, dial: _SharedDial) -> None:
         self._forget(dial)
-        self._engine.swarm.cancel_dial(dial.dial_id)
+        self._engine.swarm.cancel_dial(dial.dial_id, self._engine.now)
         self._engine.wake()
 
     def _forget(self, dial: _SharedDial) -> None:

@@ -70,13 +70,13 @@ class Memory:
         for piece in loaded.evidence:
             found = _evidence_of(piece, self._unix_offset)
             if found is not None:
-                swarm.autonat_client.remember(*found)
+                swarm.remember_evidence(*found, now)
         for token in loaded.tokens:
             swarm.tokens[UdpAddr(token.ip, token.port)] = token.token
         for relay in loaded.relays:
             relay_id = _peer_id(relay.peer)
             if relay_id is not None and swarm.book.addresses(relay_id, now):
-                swarm.relay_client.remember(relay_id, relay.network, relay.rtt, now)
+                swarm.remember_relay(relay_id, relay.network, relay.rtt, now)
 
     def note(self, event: SwarmEvent, swarm: Swarm, now: Instant) -> None:
         """Commits what an event is about to report."""

@@ -75,7 +75,7 @@ class Acquaintances(Service):
         ]
         self._wanted -= 1
         if candidates:
-            self._commands.append(DialPeer(self._rng.choice(candidates)))
+            self._command(DialPeer(self._rng.choice(candidates)))
 
     def poll_timeout(self) -> Deadline | None:
         return Deadline(self._next_at, "another acquaintance") if self._wanted else None

@@ -206,12 +206,12 @@ class DcutrService(Service):
 
     def _end_reversal(self, connection: ConnectionHandle, *, is_direct: bool) -> None:
         if self._reversals.pop(connection, None) is not None:
-            self._events.append(events.ReversalEnded(connection, is_direct))
+            self._announce(events.ReversalEnded(connection, is_direct))
 
     def _tell(
         self, connection: ConnectionHandle, ended: _PunchRound, *, is_direct: bool, reason: str
     ) -> None:
-        self._events.append(
+        self._announce(
             events.PunchEnded(
                 connection,
                 ended.peer_id,
@@ -235,7 +235,7 @@ class DcutrService(Service):
                     self._rounds[connection] = _PunchRound(
                         peer_id, Role.INITIATOR, number, strategy.value
                     )
-                    self._commands.append(OpenStream(connection, dcutr.PROTOCOL_ID, machine))
+                    self._command(OpenStream(connection, dcutr.PROTOCOL_ID, machine))
                 case TryReversal(peer_id, addrs):
                     plan = make_reversal(punchable(addrs, self._own_addrs(now)), now)
                     if self._punch(connection, peer_id, plan, now):
@@ -272,7 +272,7 @@ class DcutrService(Service):
             return False
         probes = tuple(PunchProbe(probe.offset, probe.ttl) for probe in plan.probes)
         punch = Punch(plan.start_at, probes, plan.gives_up_at)
-        self._commands.append(PunchRoutes(connection, tuple(remotes), punch))
+        self._command(PunchRoutes(connection, tuple(remotes), punch))
         return True
 
     def _on_own_evidence(self, now: Instant) -> None:

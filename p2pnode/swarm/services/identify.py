@@ -32,7 +32,7 @@ class IdentifyService(Service):
 
     protocol_ids: tuple[str, ...] = (identify.PROTOCOL_ID, identify.PUSH_PROTOCOL_ID)
 
-    def __init__(self, describe: Callable[[Peer], IdentifyMessage], delay: float) -> None:
+    def __init__(self, describe: Callable[[Peer, Instant], IdentifyMessage], delay: float) -> None:
         """`describe` gives what we say of ourselves to a peer."""
         super().__init__()
         self._describe = describe
@@ -51,18 +51,16 @@ class IdentifyService(Service):
 
     def identify(self, connection: ConnectionHandle, now: Instant) -> None:
         """Asks a peer now, unless it is being asked."""
-        self.is_touched = True
         self._due.pop(connection, None)
         peer = self._peers.get(connection)
         if peer is None or connection in self._asking:
             return
         self._asking[connection] = None
         requester = IdentifyRequester(peer.peer_id, now)
-        self._commands.append(OpenStream(connection, identify.PROTOCOL_ID, requester))
+        self._command(OpenStream(connection, identify.PROTOCOL_ID, requester))
 
     def push_news(self, now: Instant) -> None:
         """Our addresses or protocols have changed: those who know us should hear it."""
-        self.is_touched = True
         if self._push_at is None and self.infos:
             self._push_at = max(now, self._pushed_at + PUSH_INTERVAL)
 
@@ -73,7 +71,7 @@ class IdentifyService(Service):
         self._responders[peer.connection] = open_streams + 1
         if protocol == identify.PUSH_PROTOCOL_ID:
             return PushReceiver(peer.peer_id, now)
-        return IdentifyResponder(self._describe(peer))
+        return IdentifyResponder(self._describe(peer, now))
 
     def on_connected(self, peer: Peer, now: Instant) -> None:
         self._peers[peer.connection] = peer
@@ -95,7 +93,7 @@ class IdentifyService(Service):
                     case identify.Identified(info):
                         self._learn(connection, info)
                     case identify.IdentifyFailed(reason):
-                        self._events.append(IdentifyFailed(connection, reason))
+                        self._announce(IdentifyFailed(connection, reason))
                     case None:
                         pass
             case PushReceiver():
@@ -114,7 +112,7 @@ class IdentifyService(Service):
     ) -> None:
         if isinstance(machine, IdentifyRequester):
             self._asking.pop(connection, None)
-            self._events.append(IdentifyFailed(connection, reason))
+            self._announce(IdentifyFailed(connection, reason))
 
     def handle_timeout(self, now: Instant) -> None:
         for connection in [c for c, at in self._due.items() if now >= at]:
@@ -124,9 +122,9 @@ class IdentifyService(Service):
             self._pushed_at = now
             for connection, info in self.infos.items():
                 if identify.PUSH_PROTOCOL_ID in info.protocols:
-                    sender = PushSender(self._describe(self._peers[connection]))
+                    sender = PushSender(self._describe(self._peers[connection], now))
                     command = OpenStream(connection, identify.PUSH_PROTOCOL_ID, sender)
-                    self._commands.append(command)
+                    self._command(command)
 
     def poll_timeout(self) -> Deadline | None:
         first = min(self._due.values(), default=None)
@@ -146,7 +144,7 @@ class IdentifyService(Service):
 
     def _learn(self, connection: ConnectionHandle, info: IdentifyInfo) -> None:
         self.infos[connection] = info
-        self._events.append(PeerIdentified(connection, info))
+        self._announce(PeerIdentified(connection, info))
 
     def _count_down(self, connection: ConnectionHandle) -> None:
         if self._responders.get(connection, 0) > 0:

@@ -219,7 +219,6 @@ class NatService(Service):
 
     def ask(self, connection: ConnectionHandle, request: NatRequest, now: Instant) -> None:
         """Asks a peer; `poll_answers` has what came of it."""
-        self.is_touched = True
         peer = self._facts.peer(connection)
         if peer is None:
             self._answers.append(NatAnswered(connection, request, None, "the connection is gone"))
@@ -317,7 +316,7 @@ class NatService(Service):
         requester = NatRequester(request, now)
         self._requests[requester] = peer.connection, peer.peer_id, is_awaited
         command = OpenStream(peer.connection, nat_behaviour.PROTOCOL_ID, requester)
-        self._commands.append(command)
+        self._command(command)
 
     def _ask_again(self, connection: ConnectionHandle, now: Instant) -> None:
         """Asks a relayed peer and says when to ask next: soon while it does not know."""
@@ -359,7 +358,7 @@ class NatService(Service):
                 self._answer(connection, responder, responder.request, now)
             else:
                 responder.refuse(StreamResetCode.RATE_LIMITED)
-            self._commands.append(PumpMachine(connection, responder))
+            self._command(PumpMachine(connection, responder))
         self._forget(responder)
 
     def _answer(
@@ -386,7 +385,7 @@ class NatService(Service):
                     responder.refuse(StreamResetCode.RATE_LIMITED)
                 else:
                     target = remote._replace(port=port)
-                    self._commands.append(SendDatagram(target, encode_knock(nonce)))
+                    self._command(SendDatagram(target, encode_knock(nonce)))
                     responder.answer(NatAnswer(NatStatus.OK))
 
     def _locate(self, nonce: bytes, now: Instant) -> NatAnswer:

@@ -6,7 +6,7 @@ from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols import ping
 from p2pnode.protocols.ping import PingRequester, PingResponder, Pong
 from p2pnode.swarm.events import PingFailed, PongReceived
-from p2pnode.swarm.services.service import OpenStream, Peer, Service
+from p2pnode.swarm.services.service import OpenStream, Peer, PumpMachine, Service
 
 
 class PingService(Service):
@@ -20,19 +20,16 @@ class PingService(Service):
         self._requesters: dict[ConnectionHandle, PingRequester] = {}
         self._responders: dict[ConnectionHandle, int] = {}
 
-    def ping(self, connection: ConnectionHandle, now: Instant) -> PingRequester | None:
-        """Sends a ping; returns the machine to pump, or None where one is on its way already."""
-        self.is_touched = True
+    def ping(self, connection: ConnectionHandle, now: Instant) -> None:
+        """Sends a ping, unless one is on its way."""
         requester = self._requesters.get(connection)
         if requester is None or requester.is_done:
             requester = self._requesters[connection] = PingRequester(self._entropy)
             requester.ping(now)
-            self._commands.append(OpenStream(connection, ping.PROTOCOL_ID, requester))
-            return requester
-        if not requester.can_ping:
-            return None
-        requester.ping(now)
-        return requester
+            self._command(OpenStream(connection, ping.PROTOCOL_ID, requester))
+        elif requester.can_ping:
+            requester.ping(now)
+            self._command(PumpMachine(connection, requester))
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
         if self._responders.get(peer.connection, 0) >= ping.MAX_INBOUND_STREAMS_PER_PEER:
@@ -50,9 +47,9 @@ class PingService(Service):
         if isinstance(machine, PingRequester):
             for event in machine.poll_events():
                 if isinstance(event, Pong):
-                    self._events.append(PongReceived(connection, event.rtt))
+                    self._announce(PongReceived(connection, event.rtt))
                 else:
-                    self._events.append(PingFailed(connection, event.reason))
+                    self._announce(PingFailed(connection, event.reason))
         elif machine.is_done and connection in self._responders:
             self._responders[connection] -= 1
 
@@ -61,6 +58,6 @@ class PingService(Service):
     ) -> None:
         if isinstance(machine, PingRequester):
             self._requesters.pop(connection, None)
-            self._events.append(PingFailed(connection, reason))
+            self._announce(PingFailed(connection, reason))
         elif connection in self._responders:
             self._responders[connection] -= 1

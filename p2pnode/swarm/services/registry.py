@@ -1,9 +1,9 @@
 """The built-in protocols of a swarm, made and kept together."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from random import Random
 
-from p2pnode.clock import Deadline, Instant, UnixTime, earliest
+from p2pnode.clock import Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
@@ -16,6 +16,7 @@ from p2pnode.swarm.facts import Facts
 from p2pnode.swarm.services.acquaintances import Acquaintances
 from p2pnode.swarm.services.autonat.client import AutonatClient
 from p2pnode.swarm.services.autonat.server import AutonatServer
+from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.dcutr import DcutrService
 from p2pnode.swarm.services.identify import IdentifyService
 from p2pnode.swarm.services.nat_behaviour import AlternatePorts, NatService
@@ -36,6 +37,7 @@ class Services:
         own_id: PeerId,
         config: SwarmConfig,
         facts: Facts,
+        calls: ServiceCalls,
         *,
         circuits: Circuits,
         contacts: ContactLog,
@@ -43,14 +45,17 @@ class Services:
         observed: ObservedAddressBook,
         alternate_ports: AlternatePorts,
         known_peers: Callable[[], Iterable[PeerId]],
-        describe: Callable[[Peer], IdentifyMessage],
+        describe: Callable[[Peer, Instant], IdentifyMessage],
         relay_addresses: Callable[[Peer], tuple[Multiaddr, ...]],
         entropy: Entropy,
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
     ) -> None:
-        """`describe` says what a peer is told of us, `relay_addresses` where a relay is found."""
+        """They are called by `calls`.
+
+        `describe` says what a peer is told of us, `relay_addresses` where a relay is found.
+        """
         self.ping = PingService(entropy)
         self.identify = IdentifyService(describe, config.identify_delay)
         facts.infos = self.identify.infos
@@ -105,46 +110,7 @@ class Services:
             self.nat,
             self.acquaintances,
         )
-        self._deadlines: dict[Service, Deadline | None] = {}
-        self._first: Deadline | None = None
-
-    def touch(self) -> None:
-        """Something has happened that any of them may have to do with."""
-        for service in self.all:
-            service.is_touched = True
-
-    def take_touched(self) -> list[Service]:
-        """Returns those whose commands and events are to be taken."""
-        touched = [service for service in self.all if service.is_touched]
-        for service in touched:
-            service.is_touched = False
-            service.is_deadline_stale = True
-        return touched
-
-    def handle_timeout(self, now: Instant) -> None:
-        """Lets those act whose time has come."""
-        first = self.poll_timeout()
-        if first is None or now < first.at:
-            return
-        for service, deadline in self._deadlines.items():
-            if deadline is not None and now >= deadline.at:
-                service.handle_timeout(now)
-                service.is_touched = service.is_deadline_stale = True
-
-    def poll_timeout(self) -> Deadline | None:
-        """Asks only those that something has happened to: this is asked after every packet."""
-        is_stale = False
-        for service in self.all:
-            if service.is_deadline_stale:
-                service.is_deadline_stale = False
-                self._deadlines[service] = service.poll_timeout()
-                is_stale = True
-        if is_stale:
-            self._first = earliest(*self._deadlines.values())
-        return self._first
-
-    def __iter__(self) -> Iterator[Service]:
-        return iter(self.all)
+        calls.register(self.all)
 
     @property
     def offered_ids(self) -> tuple[str, ...]:

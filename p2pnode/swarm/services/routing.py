@@ -127,12 +127,12 @@ class RoutingService(Service):
         if peer_id in self._lookups:
             return
         if peer_id == self._own_id:
-            self._events.append(PeerNotFound(peer_id, "that is this node itself"))
+            self._announce(PeerNotFound(peer_id, "that is this node itself"))
         elif peer_id in self._peers.values():
-            self._events.append(PeerFound(peer_id, self._facts.known_addresses(peer_id, now)))
+            self._announce(PeerFound(peer_id, self._facts.known_addresses(peer_id, now)))
         elif len(self._lookups) >= MAX_LOOKUPS:
             reason = "this node looks for as many peers as it may already"
-            self._events.append(PeerNotFound(peer_id, reason))
+            self._announce(PeerNotFound(peer_id, reason))
         else:
             lookup = self._lookups[peer_id] = Lookup(peer_id, now)
             for asked in lookup.start(self._askable(), self._rng):
@@ -154,7 +154,7 @@ class RoutingService(Service):
         self._peers[peer.connection] = peer.peer_id
         if self._lookups.pop(peer.peer_id, None) is not None:
             known = self._facts.known_addresses(peer.peer_id, now)
-            self._events.append(PeerFound(peer.peer_id, known))
+            self._announce(PeerFound(peer.peer_id, known))
         for lookup in self._lookups.values():
             if self._may_speak(peer.peer_id) and lookup.ask_also(peer.peer_id):
                 self._ask(peer.peer_id, lookup.wanted, lookup, now)
@@ -241,7 +241,7 @@ class RoutingService(Service):
             return
         requester = FindNodeRequester(key.multihash, now)
         self._requests[requester] = _Request(connection, peer_id, lookup)
-        self._commands.append(OpenStream(connection, kad.PROTOCOL_ID, requester))
+        self._command(OpenStream(connection, kad.PROTOCOL_ID, requester))
 
     def _on_answer(
         self, requester: FindNodeRequester, peers: tuple[CloserPeer, ...], now: Instant
@@ -253,9 +253,9 @@ class RoutingService(Service):
         for peer in peers:
             addrs = self._believed(peer, ip)
             if addrs:
-                self._commands.append(LearnAddresses(peer.peer_id, addrs))
+                self._command(LearnAddresses(peer.peer_id, addrs))
             if addrs and self._lookups.pop(peer.peer_id, None) is not None:
-                self._events.append(PeerFound(peer.peer_id, addrs))
+                self._announce(PeerFound(peer.peer_id, addrs))
         if request.lookup is not None:
             request.lookup.on_answer(request.peer_id)
             self._end_if_over(request.lookup, now)
@@ -269,7 +269,7 @@ class RoutingService(Service):
     def _end_if_over(self, lookup: Lookup, now: Instant) -> None:
         if self._lookups.get(lookup.wanted) is lookup and lookup.is_over(now):
             del self._lookups[lookup.wanted]
-            self._events.append(PeerNotFound(lookup.wanted, lookup.reason))
+            self._announce(PeerNotFound(lookup.wanted, lookup.reason))
 
     def _believed(self, peer: CloserPeer, ip: str | None) -> tuple[Multiaddr, ...]:
         """Returns what of a peer's addresses to believe from somebody at `ip`."""
@@ -297,7 +297,7 @@ class RoutingService(Service):
             else:
                 responder.refuse(StreamResetCode.RATE_LIMITED)
         if requests:
-            self._commands.append(PumpMachine(connection, responder))
+            self._command(PumpMachine(connection, responder))
         if responder.is_done:
             self._forget(responder)
 

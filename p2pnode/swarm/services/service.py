@@ -1,8 +1,8 @@
 """How built-in protocols plug into the swarm.
 
     facts in       what happens, by the hooks `on_...`; what is, by `SwarmFacts`
-    commands out   what the swarm shall do, by `poll_commands`
-    events out     what the user shall know, by `poll_events`
+    commands out   what the swarm shall do: `_command`, taken by `poll_commands`
+    events out     what the user shall know: `_announce`, taken by `poll_events`
 
 A service is told what happens, answers with stream machines, and asks for the rest by commands.  It
 sees connections as facts, never as objects, and speaks to other services only through the swarm.
@@ -248,12 +248,15 @@ class Service:
     """What inbound streams it takes."""
 
     def __init__(self) -> None:
-        self.is_touched = True
-        """Something was told to it since its commands and events were taken."""
-        self.is_deadline_stale = True
-        """`poll_timeout` may answer otherwise than the last time."""
         self._commands: list[Command] = []
         self._events: list[SwarmEvent] = []
+        self._line: dict[Service, None] = {}
+
+    def speak_to(self, line: "dict[Service, None]") -> None:
+        """From now on it puts itself in that line whenever it has output."""
+        self._line = line
+        if self._commands or self._events:
+            line[self] = None
 
     @property
     def offered_ids(self) -> tuple[str, ...]:
@@ -319,6 +322,16 @@ class Service:
         return None
 
     # results
+
+    def _command(self, command: Command) -> None:
+        """Asks the swarm to do something."""
+        self._commands.append(command)
+        self._line[self] = None
+
+    def _announce(self, event: SwarmEvent) -> None:
+        """Tells the user something."""
+        self._events.append(event)
+        self._line[self] = None
 
     def poll_commands(self) -> Sequence[Command]:
         """Returns what the swarm shall do, in order."""

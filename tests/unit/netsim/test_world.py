@@ -83,8 +83,10 @@ def test_time_that_never_moves_becomes_an_error() -> None:
 @pytest.mark.spec("NETSIM-3")
 def test_a_deadline_that_never_moves_becomes_an_error_that_names_its_reason() -> None:
     class Stuck(Ticker):
+        """Moves its deadline, and never past the present."""
+
         def handle_timeout(self, now: float) -> None:
-            pass
+            self._next -= 1.0
 
     net = wire(7)
     socket = net.a.bind()

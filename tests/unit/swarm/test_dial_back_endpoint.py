@@ -14,6 +14,7 @@ from p2pnode.swarm.dial_back_endpoint import (
     DialBackEndpoint,
     DialledBack,
 )
+from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.endpoint import Endpoint
@@ -46,6 +47,7 @@ class World:
         self.now = 0.0
         self.prober = DialBackEndpoint(
             TransportConfig(),
+            ServiceCalls(),
             secret=bytes(32),
             entropy=Random("prober").randbytes,
             rng=Random(1),
@@ -105,6 +107,7 @@ def test_two_probers_have_two_identities() -> None:
         world = World()
         world.prober = DialBackEndpoint(
             TransportConfig(),
+            ServiceCalls(),
             secret=bytes(32),
             entropy=Random(name).randbytes,
             rng=Random(1),

@@ -187,7 +187,7 @@ def test_responses_that_nobody_asked_for_are_ignored():
 @pytest.mark.parametrize("size", [0, 1, 2, 64])
 def test_a_peer_that_takes_tiny_datagrams_or_none_leaves_room_for_none_below_zero(size):
     peer = connected(our_parameters=parameters(OUR_ID, max_datagram_frame=size))
-    connection = peer.endpoint.connection(peer.handle)
+    connection = peer.endpoint.command(peer.handle)
     assert 0 <= connection.max_datagram_size <= size
 
 

@@ -182,7 +182,6 @@ class AutonatClient(Service):
 
     def remember(self, address: Multiaddr, piece: Evidence) -> None:
         """Takes evidence of an earlier run in this network; fresh evidence replaces it."""
-        self.is_touched = True
         self._tracker.remember(address, piece)
 
     # what happens
@@ -227,7 +226,7 @@ class AutonatClient(Service):
         """This node is somewhere else: what was proved, or is being asked, says nothing now."""
         for ask in self._asks.values():
             ask.machine.handle_reset(0, now)
-            self._commands.append(PumpMachine(ask.server.connection, ask.machine))
+            self._command(PumpMachine(ask.server.connection, ask.machine))
         self._asks.clear()
         self._rounds.clear()
         self._observers.clear()
@@ -310,7 +309,7 @@ class AutonatClient(Service):
         self._peers[server.peer_id] = self._peers.pop(server.peer_id, True)
         if server.sees_us_there:
             self._observers[address, owner_group(server.ip)] = None
-        self._commands.append(OpenStream(server.connection, method.value, ask.machine))
+        self._command(OpenStream(server.connection, method.value, ask.machine))
         return ask
 
     def _advance(self, ask: AskUnderWay, now: Instant) -> None:
@@ -319,7 +318,7 @@ class AutonatClient(Service):
         if isinstance(machine, DelegatedAsker) and machine.offer is not None:
             known = self._contacts.has_contacted
             machine.on_chosen([ip for ip in machine.offer if not known(ip, now)], now)
-            self._commands.append(PumpMachine(ask.server.connection, machine))
+            self._command(PumpMachine(ask.server.connection, machine))
         self._learn(ask, now)
         if machine.is_done and self._asks.pop(machine, None) is not None:
             self._conclude(ask)
@@ -364,10 +363,10 @@ class AutonatClient(Service):
         else:
             receiver.accept()
             ask.prober_ip = peer.route.remote.ip
-            self._commands.append(PumpMachine(ask.server.connection, ask.machine))
+            self._command(PumpMachine(ask.server.connection, ask.machine))
             self._advance(ask, now)
         self._receivers.pop(receiver, None)
-        self._commands.append(PumpMachine(peer.connection, receiver))
+        self._command(PumpMachine(peer.connection, receiver))
 
     def _ask_of_nonce(self, nonce: int, peer: Peer, now: Instant) -> AskUnderWay | None:
         local = self._facts.socket_addresses().get(peer.route.socket)
@@ -490,11 +489,11 @@ class AutonatClient(Service):
         if state != self._reported or (self._has_tried_in_vain() and not self._has_reported):
             self._reported = state
             self._has_reported = True
-            self._events.append(ReachabilityChanged(state[0], verdicts))
+            self._announce(ReachabilityChanged(state[0], verdicts))
         confirmed = self._tracker.confirmed(now)
         if confirmed != self._advertised:
             self._advertised = confirmed
-            self._commands.append(Readvertise())
+            self._command(Readvertise())
 
     def _has_tried_in_vain(self) -> bool:
         """True when a first round is over: "unknown" is an answer too, and has a reason."""

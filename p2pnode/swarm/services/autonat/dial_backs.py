@@ -4,7 +4,7 @@ Each dial leaves from a socket that is used for nothing else; a v2 dial that suc
 nonce; and every connection that came of a dial is closed at the end, whatever the end was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,19 +61,17 @@ class _DialBackUnderWay:
 class DialBacks:
     """A part of `AutonatServer`."""
 
-    def __init__(self, facts: SwarmFacts, contacts: ContactLog) -> None:
+    def __init__(
+        self, facts: SwarmFacts, contacts: ContactLog, command: Callable[[Command], None]
+    ) -> None:
+        """`command` takes what the swarm shall do."""
         self._facts = facts
+        self._command = command
         self._contacts = contacts
         self._dials: dict[int, _DialBackUnderWay] = {}
         self._senders: dict[StreamMachine, int] = {}
         self._begun: dict[StreamMachine, None] = {}
         self._next_ticket = 1
-        self._commands: list[Command] = []
-
-    def take_commands(self) -> Sequence[Command]:
-        """Returns what the swarm shall do, in order."""
-        commands, self._commands = self._commands, []
-        return commands
 
     def begin(
         self, server: V1Server | V2Server, connection: ConnectionHandle, now: Instant
@@ -125,7 +123,7 @@ class DialBacks:
                     return
                 sender = DialBackSender(dial.nonce, now)
                 self._senders[sender] = ticket
-                self._commands.append(OpenStream(connection, DIAL_BACK_PROTOCOL_ID, sender))
+                self._command(OpenStream(connection, DIAL_BACK_PROTOCOL_ID, sender))
 
     def on_delivered(self, sender: DialBackSender, now: Instant) -> None:
         """A nonce was delivered, or could not be."""
@@ -148,7 +146,7 @@ class DialBacks:
         self._contacts.note(addr.host, now)
         left = max(0.0, dial.deadline - now)
         target = UdpAddr(addr.host, addr.port)
-        self._commands.append(DialBack(ticket, dial.peer_id, target, min(timeout, left)))
+        self._command(DialBack(ticket, dial.peer_id, target, min(timeout, left)))
 
     def _v2_timeout(self, dial: _DialBackUnderWay) -> float:
         """Returns how long to try: where the way is known, no longer than it bears."""
@@ -160,7 +158,7 @@ class DialBacks:
 
     def _hang_up(self, connection: ConnectionHandle | None) -> None:
         if connection is not None:
-            self._commands.append(Disconnect(connection, "the dial-back is over"))
+            self._command(Disconnect(connection, "the dial-back is over"))
 
     def _pump(self, dial: _DialBackUnderWay) -> None:
-        self._commands.append(PumpMachine(dial.asked_on, dial.server))
+        self._command(PumpMachine(dial.asked_on, dial.server))

@@ -10,7 +10,6 @@ address of that IP version, because else it may knock at itself from inside.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
@@ -43,7 +42,6 @@ from p2pnode.protocols.autonat import (
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.services.autonat.dial_backs import DialBacks
 from p2pnode.swarm.services.service import (
-    Command,
     OpenStream,
     Peer,
     PumpMachine,
@@ -98,7 +96,7 @@ class AutonatServer(Service):
         self._delegation, self._help = Budget(DELEGATION_LIMITS), Budget(HELPER_LIMITS)
         self._clients: dict[StreamMachine, _Client] = {}
         self._counts: dict[tuple[PeerId, str], int] = {}
-        self._dial_backs = DialBacks(facts, contacts)
+        self._dial_backs = DialBacks(facts, contacts, self._command)
         self._orders: dict[StreamMachine, tuple[DelegatedServer, int]] = {}
         self._ordered: dict[StreamMachine, None] = {}
         """Whose orders have been given out."""
@@ -186,10 +184,6 @@ class AutonatServer(Service):
         """A dial-back stands, or will not."""
         self._dial_backs.on_dial_back(ticket, connection, now)
 
-    def poll_commands(self) -> Sequence[Command]:
-        """Returns what the swarm shall do, in order."""
-        return [*super().poll_commands(), *self._dial_backs.take_commands()]
-
     # delegated dial-back
 
     def _delegate(self, machine: DelegatedServer, now: Instant) -> None:
@@ -215,7 +209,7 @@ class AutonatServer(Service):
             self._pump(machine)
             return
         self._orders[sender] = machine, index
-        self._commands.append(OpenStream(connection, HELPER_PROTOCOL_ID, sender))
+        self._command(OpenStream(connection, HELPER_PROTOCOL_ID, sender))
 
     def _on_order_answered(self, sender: OrderSender, now: Instant) -> None:
         ordered = self._orders.pop(sender, None)
@@ -245,7 +239,7 @@ class AutonatServer(Service):
         else:
             # Not noted as a contact: filters are kept for each inside endpoint (RFC 4787 section
             # 5), and it leaves from another than strangers are to reach.
-            self._commands.append(SendDatagram(probe.target, probe.payload))
+            self._command(SendDatagram(probe.target, probe.payload))
             machine.on_sent(HelperStatus.SENT, now)
         self._pump(machine)
 
@@ -254,7 +248,7 @@ class AutonatServer(Service):
     def _pump(self, machine: StreamMachine) -> None:
         client = self._clients.get(machine)
         if client is not None:
-            self._commands.append(PumpMachine(client.connection, machine))
+            self._command(PumpMachine(client.connection, machine))
 
     def _forget(self, machine: StreamMachine) -> None:
         client = self._clients.pop(machine, None)

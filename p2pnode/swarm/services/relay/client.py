@@ -174,7 +174,6 @@ class RelayClient(Service):
 
     def remember(self, relay_id: PeerId, network: str, rtt: float | None, now: Instant) -> None:
         """Names a relay of an earlier run: it is asked again where relays are short."""
-        self.is_touched = True
         self._policy.add_candidate(relay_id, network, rtt, now)
         self._obey(now)
 
@@ -189,19 +188,19 @@ class RelayClient(Service):
         for end in asked:
             if end.peer_id == peer_id and end.relay == relay_id:
                 if end.route is not None:
-                    self._commands.append(UseCircuit(end.route, peer_id, is_asker=True))
+                    self._command(UseCircuit(end.route, peer_id, is_asker=True))
                 return
         if peer_id in self._waiting.get(relay_id, []):
             return
         if len(asked) >= MAX_ASKED or len(self._waiting) >= MAX_ASKED:
-            self._commands.append(CircuitFailed(peer_id, relay_id, "too many circuits"))
+            self._command(CircuitFailed(peer_id, relay_id, "too many circuits"))
             return
         connection = self._facts.direct(relay_id)
         if connection is not None:
             self._ask(connection, peer_id, relay_id, now)
             return
         self._waiting.setdefault(relay_id, []).append(peer_id)
-        self._commands.append(DialPeer(relay_id, tuple(addresses)))
+        self._command(DialPeer(relay_id, tuple(addresses)))
 
     def circuits_to(self, peer_id: PeerId) -> tuple[Route, ...]:
         """Returns the circuits that we asked for and that stand."""
@@ -216,7 +215,7 @@ class RelayClient(Service):
         for machine, end in self._ends.items():
             if end.route == route and isinstance(machine, CircuitRequester | CircuitResponder):
                 machine.close()
-                self._commands.append(PumpMachine(end.connection, machine))
+                self._command(PumpMachine(end.connection, machine))
 
     # hooks
 
@@ -276,9 +275,7 @@ class RelayClient(Service):
             self._policy.handle_failed(peer_id, now)
             self._obey(now)
         for wanted in self._waiting.pop(peer_id, []):
-            self._commands.append(
-                CircuitFailed(wanted, peer_id, f"the relay cannot be reached: {reason}")
-            )
+            self._command(CircuitFailed(wanted, peer_id, f"the relay cannot be reached: {reason}"))
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
         was_asked = self._reserving.get(peer.peer_id) == peer.connection
@@ -339,15 +336,15 @@ class RelayClient(Service):
                         self._reserve(connection, relay_id, now)
                     else:
                         self._awaited[relay_id] = None
-                        self._commands.append(DialPeer(relay_id))
+                        self._command(DialPeer(relay_id))
                 case auto_relay.Release(relay_id):
                     self._reserved.pop(relay_id, None)
                 case auto_relay.ProbeRelay(relay_id):
                     connection = self._facts.direct(relay_id)
                     if connection is not None:
-                        self._commands.append(ProbePath(connection))
+                        self._command(ProbePath(connection))
                 case auto_relay.FindCandidates():
-                    self._commands.append(FindPeers())
+                    self._command(FindPeers())
                 case auto_relay.Advertise(relays):
                     self._reserved = {r: v for r, v in self._reserved.items() if r in relays}
                     self._tell()
@@ -359,7 +356,7 @@ class RelayClient(Service):
         machine = ReservationRequester(
             relay_id, self._own_id, now=now, unix_now=UnixTime(now + self._unix_offset)
         )
-        self._commands.append(OpenStream(connection, relay.HOP_PROTOCOL_ID, machine))
+        self._command(OpenStream(connection, relay.HOP_PROTOCOL_ID, machine))
 
     def _on_reservation(
         self, connection: ConnectionHandle, machine: ReservationRequester, now: Instant
@@ -404,8 +401,8 @@ class RelayClient(Service):
         told = events.ReservationsChanged(relays, self.addresses())
         if told != self._told:
             self._told = told
-            self._events.append(told)
-            self._commands.append(Readvertise())
+            self._announce(told)
+            self._command(Readvertise())
 
     # circuits
 
@@ -414,7 +411,7 @@ class RelayClient(Service):
     ) -> None:
         machine = CircuitRequester(peer_id, self._entropy(CIRCUIT_ID_SIZE), now)
         self._ends[machine] = _End(connection, relay_id, peer_id, is_asker=True)
-        self._commands.append(OpenStream(connection, relay.CIRCUIT_HOP_PROTOCOL_ID, machine))
+        self._command(OpenStream(connection, relay.CIRCUIT_HOP_PROTOCOL_ID, machine))
 
     def _on_circuit(
         self,
@@ -434,7 +431,7 @@ class RelayClient(Service):
                         self._on_ready(end, machine, send_id, receive_id)
                     case CircuitEnding():
                         if end.route is not None and end.peer_id is not None:
-                            self._commands.append(ReplaceCircuit(end.route, end.peer_id, end.relay))
+                            self._command(ReplaceCircuit(end.route, end.peer_id, end.relay))
                     case CircuitEnded(_, reason):
                         self._ends.pop(machine, None)
                         self._on_ended(end, reason)
@@ -448,7 +445,7 @@ class RelayClient(Service):
             machine.refuse(Status.PERMISSION_DENIED)
         else:
             machine.accept(self._entropy(CIRCUIT_ID_SIZE), now=now)
-        self._commands.append(PumpMachine(end.connection, machine))
+        self._command(PumpMachine(end.connection, machine))
 
     def _on_ready(
         self,
@@ -461,9 +458,9 @@ class RelayClient(Service):
         end.route = self._circuits.open(end.connection, send_id, receive_id)
         if end.route is None:
             machine.close()
-            self._commands.append(PumpMachine(end.connection, machine))
+            self._command(PumpMachine(end.connection, machine))
             return
-        self._commands.append(UseCircuit(end.route, end.peer_id, end.is_asker))
+        self._command(UseCircuit(end.route, end.peer_id, end.is_asker))
 
     def _on_ended(self, end: _End, reason: str) -> None:
         if end.peer_id is None:
@@ -476,6 +473,6 @@ class RelayClient(Service):
                 self._commands.remove(use)
                 was_used = False
             else:
-                self._commands.append(DropCircuit(end.route, end.peer_id, reason))
+                self._command(DropCircuit(end.route, end.peer_id, reason))
         if end.is_asker and not was_used:
-            self._commands.append(CircuitFailed(end.peer_id, end.relay, reason))
+            self._command(CircuitFailed(end.peer_id, end.relay, reason))

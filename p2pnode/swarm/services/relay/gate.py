@@ -6,6 +6,7 @@ answer is counted by its status.
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.identity.peer_id import PeerId
@@ -34,6 +35,7 @@ class RelayGate:
     def __init__(
         self,
         facts: SwarmFacts,
+        command: Callable[[Command], None],
         *,
         limits: RelayLimits,
         access: AccessList,
@@ -41,7 +43,9 @@ class RelayGate:
         now: Instant,
         unix_now: UnixTime,
     ) -> None:
+        """`command` takes what the swarm shall do."""
         self.facts = facts
+        self._command = command
         self.limits = limits
         self.volume = volume
         self.reservations = ReservationTable(limits, access, now=now, unix_now=unix_now)
@@ -55,7 +59,6 @@ class RelayGate:
         self.reservation_answers = Counter[Status]()
         self.circuit_answers = Counter[Status]()
         self.left: list[ConnectionHandle] = []
-        self.commands: list[Command] = []
 
     def take_left(self) -> list[ConnectionHandle]:
         """Returns the connections whose peers have reserved on another one since the last call."""
@@ -104,10 +107,10 @@ class RelayGate:
         self._admission.release(admitted)
 
     def open(self, connection: ConnectionHandle, protocol: str, machine: StreamMachine) -> None:
-        self.commands.append(OpenStream(connection, protocol, machine))
+        self._command(OpenStream(connection, protocol, machine))
 
     def pump(self, connection: ConnectionHandle, machine: StreamMachine) -> None:
-        self.commands.append(PumpMachine(connection, machine))
+        self._command(PumpMachine(connection, machine))
 
     def _reserve(
         self, connection: ConnectionHandle, now: Instant

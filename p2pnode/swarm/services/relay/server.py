@@ -37,7 +37,7 @@ from p2pnode.swarm.services.relay.datagrams import DatagramCircuits
 from p2pnode.swarm.services.relay.gate import RelayGate
 from p2pnode.swarm.services.relay.splice import SplicedStream
 from p2pnode.swarm.services.relay.streams import HopStreams
-from p2pnode.swarm.services.service import Command, Peer, Readvertise, Service, SwarmFacts
+from p2pnode.swarm.services.service import Peer, Readvertise, Service, SwarmFacts
 from p2pnode.wire.multiaddr import Multiaddr
 
 _StreamKind: TypeAlias = tuple[PeerId, str]
@@ -88,7 +88,13 @@ class RelayServer(Service):
         self.mode = mode
         self.volume = volume
         self._gate = RelayGate(
-            facts, limits=limits, access=access, volume=volume, now=now, unix_now=unix_now
+            facts,
+            self._command,
+            limits=limits,
+            access=access,
+            volume=volume,
+            now=now,
+            unix_now=unix_now,
         )
         self._gate.is_serving = mode is RelayMode.ALWAYS
         self._table = CircuitTable(limits, entropy, volume)
@@ -115,15 +121,14 @@ class RelayServer(Service):
             return
         if is_public != self._gate.is_serving:
             self._gate.is_serving = is_public
-            self._commands.append(Readvertise())
+            self._command(Readvertise())
 
     def drain(self, grace: float, now: Instant) -> None:
         """Takes nothing more, announces the end of all circuits, and ends them after `grace` s."""
         if self._gate.is_draining:
             return
-        self.is_touched = True
         if self._gate.is_serving:
-            self._commands.append(Readvertise())
+            self._command(Readvertise())
         self._gate.is_serving = False
         self._gate.drain()
         self._datagrams.drain(grace, now)
@@ -195,16 +200,17 @@ class RelayServer(Service):
 
     # packets
 
+    @property
+    def has_circuits(self) -> bool:
+        """Whether there may be packets to pass on."""
+        return bool(self._table)
+
     def handle_circuit_packets(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes datagrams whose first byte is CIRCUIT_TYPE.  Untrusted; never raises."""
         self._table.handle_received(batch, now)
-        self.is_deadline_stale = True
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         """Returns what may leave now, in order."""
-        if not self._table:
-            return []
-        self.is_deadline_stale = True
         return self._table.poll_transmits(now)
 
     # time
@@ -220,12 +226,6 @@ class RelayServer(Service):
 
     def poll_timeout(self) -> Deadline | None:
         return earliest(self._gate.reservations.poll_timeout(), self._table.poll_timeout())
-
-    # results
-
-    def poll_commands(self) -> Sequence[Command]:
-        commands, self._gate.commands = self._gate.commands, []
-        return [*super().poll_commands(), *commands]
 
     # facts
 

@@ -1,0 +1,108 @@
+"""Watches a driver and its machine, and finds out when one breaks the contract of machine.py.
+
+    Contract(machine)  is a machine as well: whatever drives the one drives the other
+
+What it asserts, of the machine unless it says otherwise:
+
+- `now` never decreases (the driver's duty);
+- after a complete drain nothing is left to say, and asking changes nothing;
+- from there on nothing is said, and the deadline stays, until there is a cause: `handle_*` or a
+  command, which a drain must follow (the driver's duty);
+- `handle_timeout` before the deadline does nothing; a deadline that was handled is another one
+  after the drain;
+- what the machine knows of its own parts is so (`check`, where it has that).
+"""
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Generic, TypeVar
+
+from p2pnode.clock import Deadline, Instant
+from p2pnode.machine import DatagramMachine, Received, SelfChecking, Transmit
+
+EventT = TypeVar("EventT")
+
+
+class Contract(Generic[EventT]):
+    """A machine that is watched."""
+
+    def __init__(self, machine: DatagramMachine[EventT], error: Callable[[str], Exception]) -> None:
+        """`error` makes what is raised where the contract is broken."""
+        self._machine = machine
+        self._error = error
+        self._check = machine.check if isinstance(machine, SelfChecking) else None
+        self._now: Instant = -inf
+        self._has_sent = False
+        """Whether the round of a drain that is under way has brought transmits."""
+        self._is_drained = False
+        self._deadline: Deadline | None = None
+        """After the last complete drain."""
+        self._handled: Deadline | None = None
+        """What was due when `handle_timeout` was called; None once a drain has followed."""
+
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        self._advance(now)
+        self._assert_at_rest("something was received")
+        self._is_drained = False
+        self._machine.handle_received(batch, now)
+
+    def handle_timeout(self, now: Instant) -> None:
+        self._advance(now)
+        self._assert_at_rest("a timeout was handled")
+        due = self._machine.poll_timeout()
+        self._machine.handle_timeout(now)
+        if due is not None and now >= due.at:
+            self._is_drained = False
+            self._handled = due
+        else:
+            self._assert_at_rest("handle_timeout was called too early", is_after=True)
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        self._advance(now)
+        transmits = self._machine.poll_transmits(now)
+        self._has_sent = bool(transmits)
+        return transmits
+
+    def poll_events(self) -> Sequence[EventT]:
+        events = self._machine.poll_events()
+        if not events and not self._has_sent:
+            self._on_drained()
+        return events
+
+    def poll_timeout(self) -> Deadline | None:
+        return self._machine.poll_timeout()
+
+    def _advance(self, now: Instant) -> None:
+        if now < self._now:
+            raise self._error(f"the driver's time went back from {self._now} to {now}")
+        self._now = now
+
+    def _assert_at_rest(self, what: str, *, is_after: bool = False) -> None:
+        """Nothing has happened since the last drain, or the driver has not followed it by one."""
+        if not self._is_drained:
+            return
+        when = "when" if is_after else "before"
+        machine = self._machine
+        deadline = machine.poll_timeout()
+        if deadline != self._deadline:
+            moved = f"the deadline moved from {self._deadline} to {deadline}"
+            raise self._error(f"{moved} without a cause, {when} {what}")
+        if deadline is not None and self._now >= deadline.at:
+            return  # time alone is cause enough
+        if found := [*machine.poll_events(), *machine.poll_transmits(self._now)]:
+            raise self._error(f"{found[0]} came without a cause, {when} {what}")
+
+    def _on_drained(self) -> None:
+        machine = self._machine
+        deadline = machine.poll_timeout()
+        if found := [*machine.poll_transmits(self._now), *machine.poll_events()]:
+            raise self._error(f"{found[0]} came after the drain was complete")
+        if deadline != machine.poll_timeout():
+            raise self._error(f"the deadline {deadline} moved because it was asked for")
+        if self._handled is not None and deadline == self._handled:
+            raise self._error(f"the deadline {deadline} was handled, and is due still")
+        if self._check is not None:
+            self._check()
+        self._handled = None
+        self._deadline = deadline
+        self._is_drained = True

@@ -1,0 +1,194 @@
+"""What connections report: keeps the list of peers and the pool, and tells whom it concerns.
+
+Two connections with one peer are one too many: the pool says which one ends, and when.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from p2pnode.clock import Instant
+from p2pnode.errors import DialError, P2PNodeError
+from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.swarm import events
+from p2pnode.swarm.connection_pool import ConnectionPool
+from p2pnode.swarm.dials import Dials
+from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.facts import Facts
+from p2pnode.swarm.observations import Observations
+from p2pnode.swarm.relayed_paths import RelayedPaths
+from p2pnode.swarm.services.calls import ServiceCalls
+from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.stream_table import StreamTable
+from p2pnode.transport import events as transport
+from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transport.route import Route
+
+MAX_VISITORS: Final = 64
+"""connections of those who came for something of their own; the oldest goes; chosen: as many as
+dial-backs may be under way"""
+
+
+class ConnectionReports:
+    """Joins the parts that have the state; it has none of its own."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        facts: Facts,
+        pool: ConnectionPool,
+        streams: StreamTable,
+        dials: Dials,
+        relayed_paths: RelayedPaths,
+        observations: Observations,
+        calls: ServiceCalls,
+        tell: Callable[[SwarmEvent], None],
+    ) -> None:
+        """`tell` takes what the user shall know."""
+        self._endpoint = endpoint
+        self._facts = facts
+        self._peers = facts.peers
+        self._pool = pool
+        self._streams = streams
+        self._dials = dials
+        self._relayed_paths = relayed_paths
+        self._observations = observations
+        self._calls = calls
+        self._tell = tell
+
+    def on_event(
+        self,
+        handle: ConnectionHandle,
+        event: transport.Connected | transport.DialFailed | transport.ConnectionEvent,
+        now: Instant,
+    ) -> None:
+        """Takes an event that is not of a stream: what is rare."""
+        match event:
+            case transport.Connected():
+                self._on_connected(handle, event, now)
+            case transport.DialFailed(_, reason):
+                self._dials.on_dial_failed(handle, reason, now)
+            case transport.ConnectionClosed(reason):
+                self._on_closed(handle, reason, now)
+            case transport.AddressObserved(_, route, address):
+                self._on_observed(handle, route, address, now)
+            case transport.PathChanged(_, route, reason):
+                self._on_path_changed(handle, route, reason, now)
+            case transport.PathValidated(_, route):
+                self._calls.path_validated(handle, route, now)
+                self._release_idle(handle, now)
+            case transport.PathConfirmed(_, route):
+                self._observe_again(handle, route, now)
+            case transport.PathFailed():
+                self._release_idle(handle, now)
+            case transport.PathSuspected():
+                self._relayed_paths.rescue(handle, now)
+            case transport.TokenReceived(remote, token):
+                peer = self._peers.get(handle)
+                if peer is not None and not peer.route.is_relayed:  # else it is the relay's address
+                    self._dials.keep_token(remote, token)
+            case _:
+                pass
+
+    def _on_connected(
+        self, handle: ConnectionHandle, event: transport.Connected, now: Instant
+    ) -> None:
+        peer = Peer(handle, event.peer_id, event.route, event.is_initiator)
+        if not event.allows_streams:
+            if event.is_initiator:
+                reason = "the peer lets nobody open streams"
+                self.disconnect(handle, now, reason=reason)
+                self._dials.on_dial_failed(handle, DialError(reason), now)
+            else:
+                self._receive_visitor(peer, now)
+            return
+        self._peers[handle] = peer
+        loser = self._pool.add(event.peer_id, handle, event.is_initiator, now)
+        self._tell(
+            events.ConnectionEstablished(
+                handle, event.peer_id, event.is_initiator, event.route, event.handshake_time
+            )
+        )
+        self._calls.connected(peer, now)
+        self._dials.on_connected(peer, now)
+        if loser is not None:
+            # Only who began it ends it at once: the other side may have seen the two the other
+            # way round, and both would be gone.
+            found = self._endpoint.connections.get(loser)
+            if found is not None and found.is_initiator:
+                self.close_if_drained(loser, now)
+
+    def _receive_visitor(self, peer: Peer, now: Instant) -> None:
+        visitors = self._facts.visitors
+        visitors[peer.connection] = peer
+        if len(visitors) > MAX_VISITORS:
+            self.disconnect(next(iter(visitors)), now, reason="too many visitors")
+
+    def _on_closed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
+        peer = self._peers.pop(handle, None)
+        if peer is None:
+            if self._facts.visitors.pop(handle, None) is not None:
+                self._streams.on_connection_closed(handle, now)
+            return
+        is_last = self._pool.remove(peer.peer_id, handle)
+        self._relayed_paths.release_idle(peer.peer_id, now)
+        self._streams.on_connection_closed(handle, now)
+        self._calls.disconnected(peer, now)
+        self._observations.on_closed(handle, peer.peer_id, is_last=is_last)
+        self._tell(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))
+
+    def _release_idle(self, handle: ConnectionHandle, now: Instant) -> None:
+        peer = self._peers.get(handle)
+        if peer is not None:
+            self._relayed_paths.release_idle(peer.peer_id, now)
+
+    def _on_observed(
+        self, handle: ConnectionHandle, route: Route, address: UdpAddr, now: Instant
+    ) -> None:
+        peer = self._peers.get(handle)
+        if peer is None:
+            return
+        disposition, report = self._observations.on_observed(peer, route, address, now)
+        self._tell(events.AddressObserved(peer.peer_id, address, disposition, report))
+        self._calls.observed(peer, now)
+
+    def _observe_again(self, handle: ConnectionHandle, route: Route, now: Instant) -> None:
+        """After a change of the network a path answers: what its peer saw holds, or it says so."""
+        peer = self._peers.get(handle)
+        if peer is None or not self._observations.on_confirmed(handle, route, now):
+            return
+        self._calls.observed(peer, now)
+
+    def _on_path_changed(
+        self, handle: ConnectionHandle, route: Route, reason: str, now: Instant
+    ) -> None:
+        peer = self._peers.get(handle)
+        if peer is None:
+            return
+        self._peers[handle] = peer = peer._replace(route=route)
+        self._tell(events.PathChanged(handle, peer.peer_id, route, reason))
+        self._calls.path_changed(peer, now)
+
+    # the end of connections
+
+    def disconnect(
+        self, handle: ConnectionHandle, now: Instant, code: int = 0, reason: str = ""
+    ) -> None:
+        """Closes a connection and tells the peer why."""
+        connection = self._endpoint.command(handle)
+        if connection is not None:
+            connection.close(code, reason, now)
+
+    def close_if_drained(self, handle: ConnectionHandle, now: Instant) -> None:
+        """Ends a connection that another one replaces, if nobody uses it any more."""
+        if handle in self._pool.draining and not self._streams.has_streams(handle):
+            self.supplant(handle, now)
+
+    def supplant(self, handle: ConnectionHandle, now: Instant) -> None:
+        """Ends a connection because another one replaces it."""
+        connection = self._endpoint.command(handle)
+        if connection is not None:
+            connection.close(
+                ErrorCode.SUPPLANTED, "another connection replaces this one", now,
+                is_application=False,
+            )  # fmt: skip
