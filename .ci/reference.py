@@ -47,8 +47,9 @@ def build(folder: Path) -> None:
     """Writes a page a module."""
     for name in p2pnode.__all__:
         getattr(p2pnode, name)  # public names are imported when they are first used
-    # Generated modules have no page, and types for type checkers only are shown as written.
-    warnings.filterwarnings("ignore", module=r"pdoc\.doc_(pyi|types)")
+    # Generated modules have no page, types for type checkers only are shown as they are written,
+    # and a module may be found twice: by its own name, and below its package's.
+    warnings.filterwarnings("ignore", module=r"pdoc\.")
     pdoc.render.configure(docformat="markdown", show_source=False)
     pdoc.pdoc(*modules(), output_directory=folder)
 
