@@ -46,8 +46,8 @@ def receive(
     """Wait for files from peers that run `p2pnode send`.
 
     Nothing is overwritten: a file whose name is taken gets a number.  Ctrl-C while no file is on
-    its way ends with 0, in the middle of one with 1, and then nothing is left of it.  A full disk
-    ends the command with 1.
+    its way ends with 0, in the middle of one with 1, and then nothing is left of it.  A file that
+    does not fit on the disk is refused, and the others go on.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
     from p2pnode.cli.requests import node_request
@@ -79,8 +79,6 @@ def receive(
                 await reporter.finished.wait()
                 node.unhandle(PROTOCOL_ID)
                 await receiver.wait_idle()
-        if reporter.failure is not None:
-            raise reporter.failure
         return 0
 
     return run_session(command)
@@ -109,7 +107,6 @@ class _Reporter:
         import trio
 
         self.finished = trio.Event()
-        self.failure: TransferError | None = None
         self._output = output
         self._bars = bars
         self._is_once = is_once
@@ -152,9 +149,5 @@ class _Reporter:
             bar = self._bar_of.pop(transfer, None)
             if bar is not None:
                 bar.remove()
-        if failure.is_ours:
-            self.failure = failure
-            self.finished.set()
-            return
         fields = {"event": "failed", "file": name, "reason": str(failure)}
         self._output.emit(fields, f"{name or 'a file'} was not received: {failure}")

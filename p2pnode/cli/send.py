@@ -43,7 +43,8 @@ def send(
     from p2pnode.cli.requests import errand
     from p2pnode.cli.session import run_session
     from p2pnode.errors import P2PNodeError, ProtocolNotSupported
-    from p2pnode.io.applications.file_sender import OutgoingFile, send_file
+    from p2pnode.io.applications.file_sender import send_file
+    from p2pnode.io.applications.outgoing_file import OutgoingFile
     from p2pnode.protocols.file_transfer import PROTOCOL_ID
 
     wanted = errand(peer, data, bootstrap, Traces(qlog, key_log))

@@ -11,7 +11,8 @@ from p2pnode.cli.environment import NodeRequest
 from p2pnode.cli.main import main
 from p2pnode.errors import DataFolderInUse
 from p2pnode.io.applications.file_receiver import FileReceiver
-from p2pnode.io.applications.file_sender import OutgoingFile, send_file
+from p2pnode.io.applications.file_sender import send_file
+from p2pnode.io.applications.outgoing_file import OutgoingFile
 from p2pnode.protocols.file_transfer import PROTOCOL_ID as FILE_PROTOCOL
 from p2pnode.protocols.file_transfer.messages import Offer, encode_offer
 from p2pnode.wire.framing import encode_frame
@@ -169,30 +170,39 @@ def test_receive_under_a_folder_that_is_in_use_takes_another_identity(
     assert "another node uses" in capsys.readouterr().err
 
 
-def test_a_full_disk_ends_receive_with_an_error(
+@pytest.mark.spec("FILE-12")
+def test_receive_refuses_what_does_not_fit_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     incoming = tmp_path / "incoming"
     incoming.mkdir()
+    (tmp_path / "small").write_bytes(b"abc")
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 42)
 
     async def send(node: FakeNode, nursery: trio.Nursery) -> None:
         await node.has_handler.wait()
+        handler = node.handlers[FILE_PROTOCOL]
         ours, theirs = fake_stream_pair(OURS, PEER)
-        nursery.start_soon(node.handlers[FILE_PROTOCOL], ours)
+        nursery.start_soon(handler, ours)
         with OutgoingFile(tmp_path / "sparse") as outgoing, pytest.raises(Exception, match="space"):
+            await send_file(theirs, outgoing, lambda _: None)
+        ours, theirs = fake_stream_pair(OURS, PEER)
+        nursery.start_soon(handler, ours)
+        with OutgoingFile(tmp_path / "small") as outgoing:
             await send_file(theirs, outgoing, lambda _: None)
 
     def on_open(node: FakeNode, nursery: trio.Nursery) -> None:
         nursery.start_soon(send, node, nursery)
 
-    code, lines = run_json(
+    code, [_, failed, received] = run_json(
         capsys, FakeEnvironment(tmp_path, on_open), "receive", str(incoming), "--once"
     )
-    assert code == 1
-    assert "the disk is full" in lines[-1]["error"]
-    assert os.listdir(incoming) == []
+    assert code == 0
+    assert (failed["event"], failed["file"]) == ("failed", "sparse")
+    assert f"not enough space on the disk for its {1 << 42} bytes" in failed["reason"]
+    assert received["event"] == "received"
+    assert os.listdir(incoming) == ["small"]
 
 
 def test_receive_needs_a_folder_that_it_can_write_to(

@@ -1,7 +1,8 @@
 """The receiving end of file transfers (specs/file_transfer.md).
 
 Rule: a file is either in the folder, whole and checked, or nothing is left of it; and a sender
-whose file was not taken is told why, in words that give nothing of this machine away.
+whose file was not taken is told why, in words that give nothing of this machine away.  An offer
+that is refused and a transfer that fails are nothing to the others.
 """
 
 import errno
@@ -20,6 +21,7 @@ from p2pnode.io.applications.file_transfer import (
     BLOCK_SIZE,
     DRAIN_TIMEOUT,
     OFFER_TIMEOUT,
+    PROMISE_TIMEOUT,
     STALL_TIMEOUT,
     MessageReader,
     TransferError,
@@ -70,25 +72,39 @@ class TransferObserver(Protocol):
         ...
 
     def handle_failed(self, transfer: IncomingTransfer | None, failure: TransferError) -> None:
-        """Nothing is left of the file; there is no transfer where no good offer was made."""
+        """Nothing is left of the file, if any of it came; there is no transfer where no good offer
+        was made, and one that was not started where it was refused."""
         ...
 
 
 class _Refusal(TransferError):
     """A transfer that ends with this reply to the sender; the text is for our own user."""
 
-    def __init__(self, status: TransferStatus, reason: str, text: str | None = None) -> None:
+    def __init__(
+        self,
+        status: TransferStatus,
+        reason: str,
+        text: str | None = None,
+        transfer: IncomingTransfer | None = None,
+    ) -> None:
         super().__init__(text or reason)
         self.reply = Reply(status, reason)
-        self.is_ours = status in (TransferStatus.NO_SPACE, TransferStatus.WRITE_FAILED)
+        self.transfer = transfer
 
 
 class FileReceiver:
     """Takes files into a folder, several at once; `handle` is the protocol's handler."""
 
     def __init__(
-        self, folder: Path, observer: TransferObserver, *, max_transfers: int = MAX_TRANSFERS
+        self,
+        folder: Path,
+        observer: TransferObserver,
+        *,
+        max_transfers: int = MAX_TRANSFERS,
+        free_space: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     ) -> None:
+        """`free_space` tells the bytes that the folder's disk can take; it may raise OSError."""
+        self._free_space = free_space
         self._folder = folder
         self._observer = observer
         self._max_transfers = max_transfers
@@ -113,7 +129,7 @@ class FileReceiver:
             try:
                 receiving = await self._negotiate(stream)
             except _Refusal as exc:
-                report = functools.partial(self._observer.handle_failed, None, exc)
+                report = functools.partial(self._observer.handle_failed, exc.transfer, exc)
                 await _conclude(stream, exc.reply)
             else:
                 reply, report = await self._receive(receiving)
@@ -139,12 +155,22 @@ class FileReceiver:
             raise _Refusal(TransferStatus.BAD_MESSAGE, str(exc)) from exc
         except trio.TooSlowError as exc:
             raise _Refusal(TransferStatus.TIMED_OUT, "no offer came in time") from exc
-        if len(self._running) >= self._max_transfers:
-            raise _Refusal(TransferStatus.BUSY, "it is busy with other files; try again later")
         transfer = IncomingTransfer(safe_file_name(offer.name), offer.size, stream)
-        promised = sum(receiving.remaining for receiving in self._running)
-        file = _create(self._folder, transfer, promised)
-        return _Receiving(transfer, messages, file, self._observer)
+        if len(self._running) >= self._max_transfers:
+            reason = "it is busy with other files; try again later"
+            text = f"{len(self._running)} others were on their way"
+            raise _Refusal(TransferStatus.BUSY, reason, text, transfer)
+        return _Receiving(transfer, messages, self._create(transfer), self._observer)
+
+    def _create(self, transfer: IncomingTransfer) -> IncomingFile:
+        """Raises _Refusal where the disk cannot take it beside what is kept for the others."""
+        promised = sum(receiving.promised() for receiving in self._running)
+        try:
+            if transfer.size > self._free_space(self._folder) - promised:
+                raise OSError(errno.ENOSPC, "not enough space")
+            return IncomingFile(self._folder)
+        except OSError as exc:
+            raise _disk_refusal(exc, transfer) from exc
 
     async def _receive(self, receiving: "_Receiving") -> tuple[Reply, Callable[[], None]]:
         """Returns what to tell the sender, and how to tell our observer."""
@@ -183,6 +209,11 @@ class _Receiving:
         self._stream = transfer.stream
         self._messages = messages
         self._observer = observer
+        self._kept_until = trio.current_time() + PROMISE_TIMEOUT
+
+    def promised(self) -> int:
+        """Returns the bytes of the disk that are kept for the rest of the file."""
+        return self.remaining if trio.current_time() < self._kept_until else 0
 
     async def run(self) -> tuple[Path, Transferred]:
         """Raises _Refusal, and whatever the stream raises."""
@@ -215,6 +246,7 @@ class _Receiving:
                 block += data
             await trio.to_thread.run_sync(self.file.write, block)
             self.remaining -= len(block)
+            self._kept_until = trio.current_time() + PROMISE_TIMEOUT
             self._observer.handle_progress(self.transfer, self.transfer.size - self.remaining)
             block = bytearray()
 
@@ -225,24 +257,17 @@ class _Receiving:
             raise _Refusal(TransferStatus.DIGEST_MISMATCH, "the file's SHA-256 is not the sender's")
 
 
-def _create(folder: Path, transfer: IncomingTransfer, promised: int) -> IncomingFile:
-    """Raises _Refusal where the disk cannot take the file beside what is promised to others."""
-    try:
-        free = shutil.disk_usage(folder).free - promised
-        if transfer.size > free:
-            raise OSError(errno.ENOSPC, "not enough space")
-        return IncomingFile(folder)
-    except OSError as exc:
-        raise _disk_refusal(exc, transfer) from exc
-
-
 def _disk_refusal(exc: OSError, transfer: IncomingTransfer) -> _Refusal:
     """The sender is told what kind of failure it is; our user, the operating system's own words."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        text = f"the disk is full: {transfer.name!r} ({transfer.size} bytes) was not received"
-        return _Refusal(TransferStatus.NO_SPACE, "there is not enough space on its disk", text)
-    text = f"{transfer.name!r} could not be written: {exc.strerror}"
-    return _Refusal(TransferStatus.WRITE_FAILED, "it could not write the file to its disk", text)
+        reason = "there is not enough space on its disk"
+        text = f"there is not enough space on the disk for its {transfer.size} bytes"
+        return _Refusal(TransferStatus.NO_SPACE, reason, text, transfer)
+    reason, text = (
+        "it could not write the file to its disk",
+        f"it cannot be written: {exc.strerror}",
+    )
+    return _Refusal(TransferStatus.WRITE_FAILED, reason, text, transfer)
 
 
 async def _conclude(stream: PeerStream, reply: Reply) -> None:

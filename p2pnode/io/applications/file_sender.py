@@ -5,24 +5,19 @@
 Rule: the receiver may give its verdict at any time, so it is listened to while the bytes go out.
 """
 
-import hashlib
-import os
-import stat
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
 
 import trio
 
 from p2pnode.errors import DecodeError, ProtocolNotSupported
 from p2pnode.io.applications.file_transfer import (
     ANSWER_TIMEOUT,
-    BLOCK_SIZE,
     VERDICT_TIMEOUT,
     MessageReader,
     TransferError,
     Transferred,
 )
+from p2pnode.io.applications.outgoing_file import OutgoingFile
 from p2pnode.io.applications.peer_stream import STREAM_ERRORS, PeerStream, stream_failure
 from p2pnode.io.applications.together import run_together
 from p2pnode.protocols.file_transfer.messages import (
@@ -37,55 +32,6 @@ from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.reset_code import StreamResetCode
 
 LAST_WORDS_TIMEOUT = 1.0  # seconds; chosen: the verdict was sent before the stream broke
-
-
-class OutgoingFile:
-    """A regular file, opened for reading and hashed as it is read.
-
-    Raises TransferError for what is not a file that can be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            # Looked at before it is opened: opening a FIFO waits for its other end.
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise TransferError(f"{path} is not a regular file; try `p2pnode pipe` for streams")
-            self._file = path.open("rb", buffering=0)
-            self.size = os.fstat(self._file.fileno()).st_size
-        except OSError as exc:
-            raise TransferError(f"{path} cannot be read: {exc.strerror}") from exc
-        self.name = path.name
-        self._hash = hashlib.sha256()
-        self._rest = self.size
-
-    def read_block(self) -> bytes:
-        """Returns the next block, empty at the end.  Blocks on the disk."""
-        if self._rest == 0:
-            return b""
-        try:
-            block = self._file.read(min(BLOCK_SIZE, self._rest))
-        except OSError as exc:
-            raise TransferError(f"{self.name} cannot be read: {exc.strerror}") from exc
-        if not block:
-            raise TransferError(f"{self.name} became shorter while it was sent")
-        self._rest -= len(block)
-        self._hash.update(block)
-        return block
-
-    def digest(self) -> bytes:
-        """Returns the SHA-256 of what was read so far."""
-        return self._hash.digest()
-
-    def __enter__(self) -> "OutgoingFile":
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
 
 
 async def send_file(
@@ -150,6 +96,7 @@ class _Sending:
                 await self._stream.send_all(block)
                 sent += len(block)
                 self._progress(sent)
+            await trio.to_thread.run_sync(self._file.check_unchanged)
             digest = encode_digest(Digest(self._file.digest()))
             self._is_all_sent = True
             await self._stream.send_all(encode_frame(digest))

@@ -15,6 +15,9 @@ A thread costs some 100 us each time; the stream's window covers the time that a
 
 OFFER_TIMEOUT = 10.0  # seconds from the stream's first byte to a whole offer; libp2p's usual
 ANSWER_TIMEOUT = 60.0  # seconds; the receiver decides without asking anybody
+PROMISE_TIMEOUT = 30.0
+"""seconds in which a block of a file has to come, else its space is no longer kept for it; chosen:
+9 kB/s, and who only promises must not keep others out"""
 STALL_TIMEOUT = 60.0  # seconds without a byte of the file; chosen: a sleeping disk wakes in less
 VERDICT_TIMEOUT = 300.0  # seconds; writing gigabytes back to a slow disk takes minutes
 DRAIN_TIMEOUT = 10.0  # seconds for the sender to hear the verdict and to finish
@@ -22,9 +25,6 @@ DRAIN_TIMEOUT = 10.0  # seconds for the sender to hear the verdict and to finish
 
 class TransferError(P2PNodeError):
     """A file was not transferred; the text says why, and what to do."""
-
-    is_ours = False
-    """True where our own disk is the cause: it will be no better with the next file."""
 
 
 class Transferred(NamedTuple):
