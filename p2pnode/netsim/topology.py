@@ -268,7 +268,7 @@ def ipv6_pair(seed: int | str, firewall: FirewallBehaviour | None = None) -> Pai
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class SharedNat:
     """Hosts of one site, and a public one."""
 
     world: World
@@ -277,13 +277,13 @@ class Neighbours:
     public: tuple[Host, ...]
 
 
-def shared_nat(seed: int | str, behaviour: NatBehaviour, *, hosts: int = 2) -> Neighbours:
+def shared_nat(seed: int | str, behaviour: NatBehaviour, *, hosts: int = 2) -> SharedNat:
     """Returns hosts behind one NAT box, and two public ones."""
     world = World(seed)
     core = internet(world)
     public = (core.host("s0"), core.host("s1"))
     site = core.site("home", SiteParams(nat=behaviour, hosts=hosts))
-    return Neighbours(world, core, site, public)
+    return SharedNat(world, core, site, public)
 
 
 @dataclass(frozen=True, slots=True)

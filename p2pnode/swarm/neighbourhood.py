@@ -1,4 +1,4 @@
-"""The peers that this node can tell others about (`routing_service.Neighbours`)."""
+"""The peers that this node can tell others about (`routing.Neighbours`)."""
 
 from collections.abc import Iterable
 

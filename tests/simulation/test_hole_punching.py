@@ -15,9 +15,9 @@ from p2pnode.netsim.link import LinkParams
 from p2pnode.netsim.nat_behaviour import Hairpin, NatBehaviour
 from p2pnode.netsim.nat_box import NatBox
 from p2pnode.netsim.topology import (
-    Neighbours,
     Pair,
     PairParams,
+    SharedNat,
     SiteParams,
     double_nat_pair,
     internet,
@@ -164,7 +164,7 @@ def on_one_lan(nat: NatBehaviour) -> Meeting:
     core = internet(world)
     relay = core.host("s0")
     site = core.site("home", SiteParams(nat=nat, hosts=2, lan=LinkParams(delay=LAN_DELAY)))
-    meeting = neighbours(Neighbours(world, core, site, (relay,)))
+    meeting = neighbours(SharedNat(world, core, site, (relay,)))
     meeting.reserve()
     assert meeting.join() <= FIRST_PONG
     direct = meeting.await_direct()

@@ -12,7 +12,7 @@ from p2pnode.clock import Instant
 from p2pnode.netsim.host import Host
 from p2pnode.netsim.packet import Packet
 from p2pnode.netsim.part import Port, chain
-from p2pnode.netsim.topology import Neighbours, Pair, Site
+from p2pnode.netsim.topology import Pair, SharedNat, Site
 from p2pnode.netsim.trace import Drop, Trace
 from p2pnode.netsim.world import World
 from p2pnode.swarm import SwarmConfig, events
@@ -108,7 +108,7 @@ def with_relays(net: Pair, relays: int = 1) -> Meeting:
     return Meeting(net.world, servers, SimNode(net.a), net.b)
 
 
-def neighbours(net: Neighbours) -> Meeting:
+def neighbours(net: SharedNat) -> Meeting:
     """The same with both nodes behind one NAT."""
     servers = [SimNode(net.public[0], config=RELAY)]
     a, b = net.site.hosts[:2]

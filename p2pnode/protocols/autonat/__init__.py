@@ -41,7 +41,7 @@ from p2pnode.protocols.autonat.reachability import (
     evidence_of_helpers,
     evidence_of_outcome,
 )
-from p2pnode.protocols.autonat.server_choice import Method, Server, ServerChoice
+from p2pnode.protocols.autonat.server_choice import Method, PossibleServer, ServerChoice
 from p2pnode.protocols.autonat.tracker import AddressTracker
 from p2pnode.protocols.autonat.v1_dialogue import DialOrder, V1Requester, V1Server
 from p2pnode.protocols.autonat.v2_requester import DialBackReceiver, V2Requester
@@ -82,6 +82,7 @@ __all__ = [
     "NotReached",
     "OrderReceiver",
     "OrderSender",
+    "PossibleServer",
     "ProbeDatagram",
     "ProbeOutcome",
     "ProbeResult",
@@ -90,7 +91,6 @@ __all__ = [
     "Reachability",
     "Reached",
     "ResponseStatus",
-    "Server",
     "ServerChoice",
     "StatusV1",
     "V1Requester",

@@ -33,7 +33,7 @@ _THROTTLES = {
 }
 
 
-class Server(NamedTuple):
+class PossibleServer(NamedTuple):
     """A directly connected peer that might serve."""
 
     peer_id: PeerId
@@ -47,7 +47,7 @@ class ServerChoice:
         self._asked = Bounded[tuple[PeerId, Method], Instant](MAX_REMEMBERED_SERVERS)
 
     def pick(
-        self, servers: Sequence[Server], methods: Sequence[Method], now: Instant
+        self, servers: Sequence[PossibleServer], methods: Sequence[Method], now: Instant
     ) -> tuple[PeerId, Method] | None:
         """Returns whom to ask, of the first method that anybody is free for; notes that it is.
 

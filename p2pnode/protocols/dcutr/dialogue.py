@@ -35,21 +35,21 @@ class State(enum.Enum):
     FAILED = "failed"
 
 
-class Step(enum.Enum):
+class DialogueStep(enum.Enum):
     CONNECT = "connect"
     SYNC = "sync"
     FAIL = "fail"
 
 
-INITIATOR: dict[tuple[State, Step], State] = {
-    (State.CONNECT_SENT, Step.CONNECT): State.AGREED,
-    (State.CONNECT_SENT, Step.FAIL): State.FAILED,
+INITIATOR: dict[tuple[State, DialogueStep], State] = {
+    (State.CONNECT_SENT, DialogueStep.CONNECT): State.AGREED,
+    (State.CONNECT_SENT, DialogueStep.FAIL): State.FAILED,
 }
-RESPONDER: dict[tuple[State, Step], State] = {
-    (State.AWAITING_CONNECT, Step.CONNECT): State.AWAITING_SYNC,
-    (State.AWAITING_CONNECT, Step.FAIL): State.FAILED,
-    (State.AWAITING_SYNC, Step.SYNC): State.AGREED,
-    (State.AWAITING_SYNC, Step.FAIL): State.FAILED,
+RESPONDER: dict[tuple[State, DialogueStep], State] = {
+    (State.AWAITING_CONNECT, DialogueStep.CONNECT): State.AWAITING_SYNC,
+    (State.AWAITING_CONNECT, DialogueStep.FAIL): State.FAILED,
+    (State.AWAITING_SYNC, DialogueStep.SYNC): State.AGREED,
+    (State.AWAITING_SYNC, DialogueStep.FAIL): State.FAILED,
 }
 
 
@@ -76,7 +76,9 @@ DcutrOutcome: TypeAlias = PunchAgreed | PunchNotAgreed
 
 
 class _DcutrDialogue(FramedDialogue):
-    def __init__(self, state: State, table: dict[tuple[State, Step], State], now: Instant) -> None:
+    def __init__(
+        self, state: State, table: dict[tuple[State, DialogueStep], State], now: Instant
+    ) -> None:
         super().__init__(
             MAX_MESSAGE_SIZE, Deadline(now + DIALOGUE_TIMEOUT, "the hole punching dialogue")
         )
@@ -95,7 +97,7 @@ class _DcutrDialogue(FramedDialogue):
 
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         message = decode_hole_punch_untrusted(frame)
-        step = Step.CONNECT if isinstance(message, Connect) else Step.SYNC
+        step = DialogueStep.CONNECT if isinstance(message, Connect) else DialogueStep.SYNC
         if (self._state, step) not in self._table:
             raise DecodeError(f"a {step.name} while {self._state.value}")
         self._state = self._table[self._state, step]
@@ -109,7 +111,7 @@ class _DcutrDialogue(FramedDialogue):
         self._finish()
 
     def _on_failure(self, reason: str) -> None:
-        self._state = self._table[self._state, Step.FAIL]
+        self._state = self._table[self._state, DialogueStep.FAIL]
         self._outcome = PunchNotAgreed(reason)
 
 

@@ -43,7 +43,7 @@ class DialogueState(enum.Enum):
     ENDED = "ended"
 
 
-class Step(enum.Enum):
+class CircuitStep(enum.Enum):
     CONNECT = "connect"
     ACCEPT = "accept"
     ACCEPTED = "accepted"
@@ -51,17 +51,17 @@ class Step(enum.Enum):
     END = "end"
 
 
-TRANSITIONS: dict[tuple[DialogueState, Step], DialogueState] = {
-    (DialogueState.READING, Step.CONNECT): DialogueState.DECIDING,
-    (DialogueState.READING, Step.END): DialogueState.ENDED,
-    (DialogueState.DECIDING, Step.ACCEPT): DialogueState.OPEN,
-    (DialogueState.DECIDING, Step.END): DialogueState.ENDED,
-    (DialogueState.ASKING, Step.ACCEPTED): DialogueState.OPEN,
-    (DialogueState.ASKING, Step.END): DialogueState.ENDED,
-    (DialogueState.OPEN, Step.NOTICE): DialogueState.CLOSING,
-    (DialogueState.OPEN, Step.END): DialogueState.ENDED,
-    (DialogueState.CLOSING, Step.NOTICE): DialogueState.CLOSING,
-    (DialogueState.CLOSING, Step.END): DialogueState.ENDED,
+TRANSITIONS: dict[tuple[DialogueState, CircuitStep], DialogueState] = {
+    (DialogueState.READING, CircuitStep.CONNECT): DialogueState.DECIDING,
+    (DialogueState.READING, CircuitStep.END): DialogueState.ENDED,
+    (DialogueState.DECIDING, CircuitStep.ACCEPT): DialogueState.OPEN,
+    (DialogueState.DECIDING, CircuitStep.END): DialogueState.ENDED,
+    (DialogueState.ASKING, CircuitStep.ACCEPTED): DialogueState.OPEN,
+    (DialogueState.ASKING, CircuitStep.END): DialogueState.ENDED,
+    (DialogueState.OPEN, CircuitStep.NOTICE): DialogueState.CLOSING,
+    (DialogueState.OPEN, CircuitStep.END): DialogueState.ENDED,
+    (DialogueState.CLOSING, CircuitStep.NOTICE): DialogueState.CLOSING,
+    (DialogueState.CLOSING, CircuitStep.END): DialogueState.ENDED,
 }
 
 
@@ -123,25 +123,25 @@ class _CircuitDialogue(FramedDialogue):
 
         Raises LocalProtocolError where it is not open.
         """
-        self._step(Step.NOTICE)
+        self._step(CircuitStep.NOTICE)
         self._send(encode_circuit(CircuitClosing(status, grace)))
 
     def close(self) -> None:
         """Ends the circuit in good order; nothing where it has ended."""
         if not self._is_done:
-            self._step(Step.END)
+            self._step(CircuitStep.END)
             self._events.append(CircuitEnded(None, "closed on this side"))
             self._finish()
 
     def _on_eof(self, now: Instant) -> None:
         if self._state in (DialogueState.OPEN, DialogueState.CLOSING):
-            self._step(Step.END)
+            self._step(CircuitStep.END)
             self._events.append(CircuitEnded(None, "the other side closed the circuit"))
             self._finish()
             return
         super()._on_eof(now)
 
-    def _open(self, step: Step, ready: CircuitReady) -> None:
+    def _open(self, step: CircuitStep, ready: CircuitReady) -> None:
         self._step(step)
         self._deadline = None
         self._events.append(ready)
@@ -150,20 +150,20 @@ class _CircuitDialogue(FramedDialogue):
         self._notices += 1
         if self._notices > MAX_NOTICES:
             raise DecodeError("the end of a circuit is announced again and again")
-        self._step_untrusted(Step.NOTICE)
+        self._step_untrusted(CircuitStep.NOTICE)
         self._events.append(CircuitEnding(message.status, message.grace))
 
     def _on_failure(self, reason: str) -> None:
-        self._step(Step.END)
+        self._step(CircuitStep.END)
         self._events.append(CircuitEnded(None, reason))
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: CircuitStep) -> None:
         target = TRANSITIONS.get((self._state, step))
         if target is None:
             raise LocalProtocolError(f"a circuit that is {self._state.value} takes no {step.value}")
         self._state = target
 
-    def _step_untrusted(self, step: Step) -> None:
+    def _step_untrusted(self, step: CircuitStep) -> None:
         if (self._state, step) not in TRANSITIONS:
             raise DecodeError(f"a circuit that is {self._state.value} takes no {step.value}")
         self._step(step)
@@ -197,14 +197,14 @@ class CircuitRequester(_CircuitDialogue):
                 if self._state is not DialogueState.ASKING:
                     raise DecodeError("a second answer to one request")
                 if status != Status.OK:
-                    self._step(Step.END)
+                    self._step(CircuitStep.END)
                     self._events.append(CircuitEnded(status, status_name(status)))
                     self._finish()
                 elif not circuit_id:
                     raise DecodeError("a circuit without an id")
                 else:
                     ready = CircuitReady(circuit_id, self._receive_id, limit)
-                    self._open(Step.ACCEPTED, ready)
+                    self._open(CircuitStep.ACCEPTED, ready)
 
 
 class CircuitResponder(_CircuitDialogue):
@@ -230,7 +230,8 @@ class CircuitResponder(_CircuitDialogue):
         Raises LocalProtocolError where nothing is asked.
         """
         self._open(
-            Step.ACCEPT, CircuitReady(self._send_id, receive_id, limit or self._offered_limit)
+            CircuitStep.ACCEPT,
+            CircuitReady(self._send_id, receive_id, limit or self._offered_limit),
         )
         self._send(encode_circuit(CircuitStatus(Status.OK, receive_id, limit or NO_LIMIT)))
         self._go_on(now)
@@ -245,7 +246,7 @@ class CircuitResponder(_CircuitDialogue):
     def _take_untrusted(self, frame: bytes, now: Instant) -> None:
         match decode_circuit_untrusted(frame):
             case CircuitConnect(peer, circuit_id, limit):
-                self._step_untrusted(Step.CONNECT)
+                self._step_untrusted(CircuitStep.CONNECT)
                 self._send_id = circuit_id
                 self._offered_limit = limit
                 self._hold()
@@ -265,7 +266,7 @@ class CircuitResponder(_CircuitDialogue):
             self._give_up(reason, StreamResetCode.PROTOCOL_VIOLATION)
 
     def _refuse(self, status: Status, reason: str) -> None:
-        self._step(Step.END)
+        self._step(CircuitStep.END)
         self._events.append(CircuitEnded(None, reason))
         self._send(encode_circuit(CircuitStatus(status)))
         self._finish()

@@ -16,8 +16,8 @@ from p2pnode.protocols.autonat import (
     Evidence,
     Inconclusive,
     Method,
+    PossibleServer,
     Reached,
-    Server,
     V1Requester,
     V2Requester,
     evidence_of_helpers,
@@ -52,8 +52,8 @@ class ServerCandidate(NamedTuple):
     """Whether it sees this node at that very address."""
 
     @property
-    def server(self) -> Server:
-        return Server(self.peer_id, tuple(method.value for method in self.methods))
+    def server(self) -> PossibleServer:
+        return PossibleServer(self.peer_id, tuple(method.value for method in self.methods))
 
 
 @dataclass(slots=True)

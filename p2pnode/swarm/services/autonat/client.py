@@ -77,7 +77,7 @@ MAX_DIAL_BACK_STREAMS: Final = 8
 QUARANTINE_TIME: Final = 3.0
 """seconds after a question in which its helpers are not contacted; chosen: probes come within one
 at most; a server that names our peers as its helpers shall not keep us from them for longer"""
-SETTLING_TIME: Final = 2.5
+VERDICT_WAIT: Final = 2.5
 """seconds after the first connection in which a node should not hurry to contact everybody; chosen:
 the time that a verdict may take"""
 
@@ -176,7 +176,7 @@ class AutonatClient(Service):
         """
         return (
             self._first_contact is not None
-            and now < self._first_contact + SETTLING_TIME
+            and now < self._first_contact + VERDICT_WAIT
             and self.overall(now) is Reachability.UNKNOWN
         )
 

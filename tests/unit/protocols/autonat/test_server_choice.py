@@ -5,7 +5,7 @@ import pytest
 from p2pnode.protocols.autonat.server_choice import (
     MAX_REMEMBERED_SERVERS,
     Method,
-    Server,
+    PossibleServer,
     ServerChoice,
 )
 from tests.support.identities import peer_id
@@ -14,8 +14,8 @@ ALL = tuple(Method)
 A, B, C = map(peer_id, "abc")
 
 
-def server(peer, *methods: Method) -> Server:
-    return Server(peer, frozenset(method.value for method in methods))
+def server(peer, *methods: Method) -> PossibleServer:
+    return PossibleServer(peer, frozenset(method.value for method in methods))
 
 
 @pytest.mark.spec("AUTONAT-33")

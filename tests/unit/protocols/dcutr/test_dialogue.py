@@ -12,10 +12,10 @@ from p2pnode.protocols.dcutr.dialogue import (
     RESPONDER,
     DcutrInitiator,
     DcutrResponder,
+    DialogueStep,
     PunchAgreed,
     PunchNotAgreed,
     State,
-    Step,
 )
 from p2pnode.protocols.dcutr.messages import (
     MAX_ADDRS,
@@ -150,7 +150,7 @@ def test_a_message_without_type_does_not_decode() -> None:
 
 @pytest.mark.parametrize(("marker", "table"), [("initiator", INITIATOR), ("responder", RESPONDER)])
 def test_the_diagrams_of_the_spec_are_the_tables(
-    marker: str, table: dict[tuple[State, Step], State]
+    marker: str, table: dict[tuple[State, DialogueStep], State]
 ) -> None:
     drawn = re.findall(r"^\s*(\w+) --> (\w+): (\w+)$", block("dcutr.md", marker), re.MULTILINE)
     assert {(a.upper(), step.upper()): b.upper() for a, b, step in drawn} == {
