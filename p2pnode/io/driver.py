@@ -54,14 +54,12 @@ class DatagramSocket(Protocol):
 class _Attached:
     """A socket in use, and what it could not take."""
 
-    __slots__ = ("became_full", "is_removed", "scope", "socket", "unsent")
+    __slots__ = ("became_full", "socket", "unsent")
 
     def __init__(self, sock: DatagramSocket) -> None:
         self.socket = sock
-        self.scope = trio.CancelScope()
         self.unsent: deque[Transmit] = deque()
         self.became_full = trio.Event()
-        self.is_removed = False
 
 
 class Driver(Generic[EventT]):
@@ -90,15 +88,6 @@ class Driver(Generic[EventT]):
         attached = self._sockets[sock.socket_id] = _Attached(sock)
         if self._nursery is not None:
             self._nursery.start_soon(self._serve, attached)
-
-    def remove_socket(self, socket_id: SocketId) -> None:
-        """Lets go of the socket, which the caller then closes; what it had not sent is lost."""
-        attached = self._sockets.pop(socket_id)
-        attached.is_removed = True
-        attached.unsent.clear()
-        attached.scope.cancel()
-        if self._full.pop(socket_id, None) is not None:
-            self.wake()
 
     def wake(self) -> None:
         """Must follow every change that the application makes to the machine.
@@ -162,17 +151,14 @@ class Driver(Generic[EventT]):
             self._sleep = None
 
     async def _serve(self, attached: _Attached) -> None:
-        with attached.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive, attached)
-                nursery.start_soon(self._send_when_writable, attached)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive, attached)
+            nursery.start_soon(self._send_when_writable, attached)
 
     async def _receive(self, attached: _Attached) -> None:
         sock, handle_received = attached.socket, self._machine.handle_received
         while True:
             await sock.wait_readable()
-            if attached.is_removed:  # while this task was about to run
-                return
             batch = sock.receive_batch()
             if batch:
                 handle_received(batch, trio.current_time())
@@ -203,9 +189,7 @@ class Driver(Generic[EventT]):
 
     def _send(self, transmit: Transmit) -> None:
         self._sent_bytes += len(transmit.buffer)
-        attached = self._sockets.get(transmit.socket)
-        if attached is None:
-            return  # the socket was removed; to the machine it is a lost datagram
+        attached = self._sockets[transmit.socket]
         if attached.unsent:
             attached.unsent.append(transmit)
             return

@@ -24,10 +24,6 @@ class OwnAddresses:
         if is_listening:
             self._listening[socket] = None
 
-    def remove_socket(self, socket: SocketId) -> None:
-        self._sockets.pop(socket, None)
-        self._listening.pop(socket, None)
-
     def set_interfaces(self, addresses: tuple[str, ...]) -> bool:
         """Takes the machine's addresses; returns whether they have changed."""
         changed = addresses != self._interfaces

@@ -45,6 +45,22 @@ class RangeSet:
         starts[first:last] = [a for a, _ in kept]
         stops[first:last] = [b for _, b in kept]
 
+    def gaps(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Returns the half-open ranges within start..stop-1 that are not in it, ascending."""
+        starts, stops = self._starts, self._stops
+        missing: list[tuple[int, int]] = []
+        index = bisect_right(starts, start)
+        if index:
+            start = max(start, stops[index - 1])
+        while index < len(starts) and starts[index] < stop:
+            if start < starts[index]:
+                missing.append((start, starts[index]))
+            start = stops[index]
+            index += 1
+        if start < stop:
+            missing.append((start, stop))
+        return missing
+
     def drop_first(self) -> None:
         del self._starts[0], self._stops[0]
 

@@ -5,7 +5,6 @@ The rule: what came first is kept; later bytes for the same place are dropped un
 
 from typing import Final
 
-from p2pnode.transport.range_gaps import gaps
 from p2pnode.transport.ranges import RangeSet
 
 MAX_GAPS: Final = 4096
@@ -38,7 +37,7 @@ class Reassembly:
     def add(self, offset: int, data: bytes) -> None:
         """Keeps what is new of the bytes; `data` is not empty."""
         stop = offset + len(data)
-        for start, end in gaps(self._ranges, offset, stop):
+        for start, end in self._ranges.gaps(offset, stop):
             self._pieces[start] = data[start - offset : end - offset]
         self._ranges.add(offset, stop)
         if len(self._pieces) > self._compact_at:

@@ -13,7 +13,6 @@ from typing import Final
 
 from p2pnode.errors import LocalProtocolError, StreamStopped
 from p2pnode.machine import Buffer
-from p2pnode.transport.range_gaps import gaps
 from p2pnode.transport.ranges import RangeSet
 from p2pnode.transport.send_buffer import SendBuffer
 from p2pnode.transport.varint import encode_varint
@@ -297,7 +296,7 @@ class SendStream:
         if self._acked is None:
             self._repair(start, stop)
             return
-        for low, high in gaps(self._acked, start, stop):
+        for low, high in self._acked.gaps(start, stop):
             self._repair(low, high)
 
     def on_reset_acked(self) -> None:

@@ -427,11 +427,9 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_hash_seed() -> None:
 
 
 def test_an_address_without_a_socket_for_it_says_so() -> None:
-    a, _, world = two_nodes()
-    for socket in a.sockets[1:]:
-        a.swarm.addresses.remove_socket(socket)
+    a = SimNode(pair(1, PairParams()).a)  # without IPv6
     address = udp_noise_multiaddr(UdpAddr("2001:4860::1", 1))
-    a.do(a.swarm.dial, None, (address,), world.now)
+    a.do(a.swarm.dial, None, (address,), a.host.now)
     assert "no socket" in str(a.of(DialFailed)[0].attempts[0][1])
 
 
