@@ -18,6 +18,7 @@
     |   +-- DialTimeout            nobody answered at an address
     +-- NoAnswer                   a ping or identify that the peer did not answer
     +-- ProtocolNotSupported       .protocols: none of them is spoken by the peer
+    +-- PeerBusy                   .protocols: the peer takes no more of them now; try again later
     +-- AddressError               a multiaddr or peer id that does not parse or cannot be used
     +-- KeyFileError               a key file that cannot be read, written or trusted
     +-- DataFolderError            a data folder that cannot be used
@@ -142,6 +143,19 @@ class ProtocolNotSupported(P2PNodeError):
 
     def __init__(self, protocols: tuple[str, ...]) -> None:
         super().__init__(f"the peer does not speak {' or '.join(protocols)}")
+        self.protocols = protocols
+
+
+class PeerBusy(P2PNodeError):
+    """The peer speaks the protocol and has no room for a stream of it now: try again later.
+
+    How much later is the caller's to choose; twice as long each time is polite.
+    """
+
+    def __init__(self, protocols: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the peer is busy: it takes no more of {' or '.join(protocols)} now; try again later"
+        )
         self.protocols = protocols
 
 

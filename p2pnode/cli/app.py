@@ -27,7 +27,7 @@ from p2pnode.cli.command import Invocation
 from p2pnode.cli.environment import Environment
 from p2pnode.cli.exit_codes import ExitCode, exit_code_help
 from p2pnode.cli.output import Output
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import P2PNodeError, PeerBusy
 
 # Typer brings a copy of click with it, or depends on click, by version; this is its UsageError.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
@@ -100,6 +100,9 @@ def run_command(arguments: list[str], environment: Environment | None) -> int:
         else:
             usage_error.show()
         return ExitCode.USAGE
+    except PeerBusy as exc:
+        output.error(str(exc))
+        return ExitCode.BUSY
     except P2PNodeError as exc:
         output.error(str(exc))
     except OSError as exc:

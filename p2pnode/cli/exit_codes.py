@@ -10,12 +10,15 @@ class ExitCode(enum.IntEnum):
     DONE = 0
     FAILED = 1
     USAGE = 2
+    BUSY = 75
+    """EX_TEMPFAIL of sysexits.h: the same may work later."""
 
 
 MEANINGS: Final = {
     ExitCode.DONE: "done; or told to end where waiting was all that was left to do",
     ExitCode.FAILED: "failed, or told to end in the middle of something",
     ExitCode.USAGE: "wrong usage: the command line means nothing, and nothing was begun",
+    ExitCode.BUSY: "the peer is busy: the same may work later",
 }
 
 

@@ -17,7 +17,7 @@ from p2pnode.cli.options import (
     VerboseOption,
 )
 from p2pnode.cli.output import Output, StdoutClosed
-from p2pnode.errors import P2PNodeError, ProtocolNotSupported
+from p2pnode.errors import P2PNodeError, PeerBusy, ProtocolNotSupported
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -160,6 +160,6 @@ async def _join(stream: "PeerStream", peer: str, output: Output) -> None:
         raise P2PNodeError(f"the pipe broke: {exc.strerror}") from exc
     except STREAM_ERRORS as exc:
         failure = stream_failure(exc)
-        if isinstance(failure, ProtocolNotSupported):
+        if isinstance(failure, ProtocolNotSupported | PeerBusy):
             raise failure from None
         raise P2PNodeError(f"the pipe broke: {failure}") from exc

@@ -3,7 +3,7 @@
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.errors import P2PNodeError, StreamReset
+from p2pnode.errors import P2PNodeError, StreamReset, StreamStopped
 from p2pnode.machine import PacedMachine, ResetStream, SendData, SendEof, StreamMachine
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.wire.reset_code import StreamResetCode
@@ -45,6 +45,11 @@ class StreamPump:
         if not self._is_over:
             self._send(now)
             self._end_if_over()
+
+    def break_off(self, now: Instant) -> None:
+        """Ends a stream that is lost, also one that is neither to be read nor written now."""
+        if not self._is_over:
+            self._break(StreamResetCode.NONE, now)
 
     def handle_timeout(self, now: Instant) -> None:
         self.machine.handle_timeout(now)
@@ -101,6 +106,8 @@ class StreamPump:
             if self._wants_eof and not self._unsent and self.stream.may_write:
                 self._wants_eof = False
                 self.stream.finish()
+        except StreamStopped as error:
+            self._break(error.code, now)
         except P2PNodeError:
             self._break(StreamResetCode.NONE, now)
 

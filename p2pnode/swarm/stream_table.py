@@ -5,8 +5,7 @@ is told when a stream may be read or written).
 """
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Sequence
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import ClosedLocally, LocalProtocolError, P2PNodeError
@@ -14,19 +13,13 @@ from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.multistream import Responder
 from p2pnode.swarm import events
 from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.inbound_streams import InboundLimit, InboundStreams, StreamKey
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import OpenStream, Peer, Service
 from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.wire.reset_code import StreamResetCode
-
-MAX_NEGOTIATING: Final = 64
-"""Inbound streams of one connection whose protocol is not known yet; chosen: a burst of requests"""
-
-T = TypeVar("T", bound=Hashable)
-StreamKey: TypeAlias = tuple[ConnectionHandle, int]
-"""(connection handle, stream id)"""
 
 
 class StreamTable:
@@ -38,16 +31,17 @@ class StreamTable:
         """`services` are those that take inbound streams; they are told by `calls`."""
         self._endpoint = endpoint
         self._calls = calls
-        self._service_of = {p: service for service in services for p in service.protocol_ids}
-        self.handled: dict[str, int] = {}
-        """Application protocols, and how many streams of each one connection may have."""
+        self._registered = {
+            protocol: (service, limit)
+            for service in services
+            for protocol, limit in service.inbound.items()
+        }
+        self.handled: dict[str, InboundLimit] = {}
+        """Application protocols, and how many streams of each peers may have."""
         self._streams: dict[StreamKey, SwarmStream] = {}
         self._pumps: dict[StreamKey, tuple[StreamPump, Service]] = {}
         self._negotiating: dict[StreamKey, None] = {}
-        self._negotiating_of: Counter[int] = Counter()
-        """connection -> streams whose protocol is not known yet"""
-        self._inbound: Counter[tuple[int, str]] = Counter()
-        """(connection, protocol) -> streams that the peer has opened"""
+        self._inbound = InboundStreams()
         self._events: list[SwarmEvent] = []
 
     def has_streams(self, connection: ConnectionHandle) -> bool:
@@ -105,7 +99,9 @@ class StreamTable:
         self._pump(key, now)
 
     def _fail(self, service: Service, command: OpenStream, reason: str, now: Instant) -> None:
+        """There is no stream for a machine."""
         self._calls.stream_failed(service, command.connection, command.machine, reason, now)
+        self._calls.stream_over(service, command.connection, command.machine, now)
 
     def pump_machine(
         self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
@@ -137,10 +133,9 @@ class StreamTable:
         if found is None:
             return
         key = (peer.connection, stream_id)
-        responder = Responder(lambda protocol: self._accepts(peer, protocol))
-        wake = self._endpoint.wake
+        responder, wake = Responder(self._speaks), self._endpoint.wake
         stream = SwarmStream(peer.connection, found, stream_id, responder, wake, now)
-        if self._negotiating_of[peer.connection] >= MAX_NEGOTIATING:
+        if not self._inbound.enter_negotiation(key, peer.peer_id):
             stream.fail(LocalProtocolError("too many streams"), StreamResetCode.RESOURCE_LIMIT)
             return
         self._add(key, stream)
@@ -153,7 +148,7 @@ class StreamTable:
         if key in self._negotiating:
             if not stream.negotiate():
                 return
-            self._end_negotiation(key)
+            del self._negotiating[key]
             self._on_negotiated(key, stream, now)
         elif key in self._pumps:
             self._pump(key, now)
@@ -168,14 +163,16 @@ class StreamTable:
             self._events.append(events.StreamWritable(self._streams[key]))
 
     def on_connection_closed(self, connection: ConnectionHandle, now: Instant) -> None:
-        """Everybody with a stream on it finds out why at the next read or write."""
+        """Machines end with their streams; the application finds out at its next read or write.
+
+        It is told of the connection, and so of no stream.
+        """
         for key in [k for k in self._streams if k[0] == connection]:
-            stream = self._streams[key]
             if key in self._pumps:
                 self._pump(key, now)
-            else:
-                self._wake(stream)
-            self._pumps.pop(key, None)
+            if key in self._pumps:  # it waits for neither bytes nor room
+                self._pumps[key][0].break_off(now)
+                self._after_pump(key, now)
             self._forget(key)
 
     # time
@@ -184,13 +181,13 @@ class StreamTable:
         for key in list(self._negotiating):
             stream = self._streams[key]
             if stream.handle_timeout(now):
-                self._end_negotiation(key)
+                del self._negotiating[key]
                 self._on_negotiated(key, stream, now)
-        for key, (pump, service) in list(self._pumps.items()):
+        for key, (pump, _) in list(self._pumps.items()):
             deadline = pump.poll_timeout()
             if deadline is not None and now >= deadline.at:
                 pump.handle_timeout(now)
-                self._after_pump(key, pump, service, now)
+                self._after_pump(key, now)
 
     def poll_timeout(self) -> Deadline | None:
         # all have the same time to agree, so the one that began first is the first to be late
@@ -206,11 +203,8 @@ class StreamTable:
 
     # details
 
-    def _accepts(self, peer: Peer, protocol: str) -> bool:
-        if protocol in self._service_of:
-            return True
-        limit = self.handled.get(protocol)
-        return limit is not None and self._inbound[peer.connection, protocol] < limit
+    def _speaks(self, protocol: str) -> bool:
+        return protocol in self._registered or protocol in self.handled
 
     def _on_negotiated(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         if key in self._pumps:
@@ -230,64 +224,54 @@ class StreamTable:
         self._events.append(events.StreamWritable(stream))
 
     def _begin_inbound(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
-        assert stream.protocol is not None
-        self._inbound[key[0], stream.protocol] += 1
-        service = self._service_of.get(stream.protocol)
+        protocol = stream.protocol
+        assert protocol is not None
+        service, limit = self._registered.get(protocol, (None, self.handled.get(protocol)))
+        assert limit is not None
+        if not self._inbound.enter(key, stream.peer_id, protocol, limit):
+            self._refuse(key, stream, StreamResetCode.RESOURCE_LIMIT)
+            return
         if service is None:
             self._events.append(events.StreamOpened(stream))
             return
         found = self._endpoint.connections.get(key[0])
         assert found is not None
         peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator)
-        machine = self._calls.accept(service, peer, stream.protocol, now)
+        machine = self._calls.accept(service, peer, protocol, now)
         if machine is None:
-            stream.reset(StreamResetCode.RESOURCE_LIMIT)
-            self._forget(key)
+            self._refuse(key, stream, StreamResetCode.GATED)
             return
         self._pumps[key] = StreamPump(stream, machine), service
         self._pump(key, now)
 
-    def _pump(self, key: StreamKey, now: Instant) -> None:
-        pump, service = self._pumps[key]
-        pump.pump(now)
-        self._after_pump(key, pump, service, now)
+    def _refuse(self, key: StreamKey, stream: SwarmStream, code: StreamResetCode) -> None:
+        """Gives up a stream whose peer has not been told yet that its protocol is agreed on."""
+        stream.reset(code)
+        self._forget(key)
 
-    def _after_pump(self, key: StreamKey, pump: StreamPump, service: Service, now: Instant) -> None:
+    def _pump(self, key: StreamKey, now: Instant) -> None:
+        self._pumps[key][0].pump(now)
+        self._after_pump(key, now)
+
+    def _after_pump(self, key: StreamKey, now: Instant) -> None:
+        pump, service = self._pumps[key]
         failure = pump.stream.failure
         if failure is not None:
-            self._drop(key)
             self._calls.stream_failed(service, key[0], pump.machine, str(failure), now)
-            return
-        self._calls.progressed(service, key[0], pump.machine, now)
-        pump.flush(now)
-        if pump.is_over:
-            self._drop(key)
-
-    def _drop(self, key: StreamKey) -> None:
-        self._pumps.pop(key, None)
-        stream = self._streams.get(key)
-        if stream is not None and stream.is_over:
-            self._forget(key)
+        else:
+            self._calls.progressed(service, key[0], pump.machine, now)
+            pump.flush(now)
+        if failure is not None or pump.is_over:
+            del self._pumps[key]
+            if pump.stream.is_over:
+                self._forget(key)
+            self._calls.stream_over(service, key[0], pump.machine, now)
 
     def _add(self, key: StreamKey, stream: SwarmStream) -> None:
         self._streams[key] = stream
         self._negotiating[key] = None
-        self._negotiating_of[key[0]] += 1
-
-    def _end_negotiation(self, key: StreamKey) -> None:
-        if key in self._negotiating:
-            del self._negotiating[key]
-            _count_down(self._negotiating_of, key[0])
 
     def _forget(self, key: StreamKey) -> None:
-        self._end_negotiation(key)
-        stream = self._streams.pop(key, None)
-        if stream is not None and stream.is_inbound and stream.protocol is not None:
-            _count_down(self._inbound, (key[0], stream.protocol))
-
-
-def _count_down(counter: Counter[T], key: T) -> None:
-    """Takes one off; a key whose count is zero is not kept."""
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]
+        self._negotiating.pop(key, None)
+        self._streams.pop(key, None)
+        self._inbound.leave(key)

@@ -34,6 +34,7 @@ from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
 from p2pnode.swarm.dials import Dials, without_peer
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import Facts
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.neighbourhood import Neighbourhood
 from p2pnode.swarm.observations import Observations
 from p2pnode.swarm.own_addresses import OwnAddresses
@@ -277,7 +278,7 @@ class Swarm:
         self, protocol: str, now: Instant, max_streams: int = DEFAULT_MAX_STREAMS
     ) -> None:
         """Takes inbound streams for an application protocol from now on."""
-        self.streams.handled[protocol] = max_streams
+        self.streams.handled[protocol] = InboundLimit(max_streams)
         self._push_protocols(now)
         self._settle(now)
 

@@ -11,13 +11,15 @@ from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import (
     LocalProtocolError,
     P2PNodeError,
+    PeerBusy,
     ProtocolNotSupported,
     StreamReset,
+    StreamStopped,
 )
 from p2pnode.machine import Buffer, ConnectionHandle
 from p2pnode.protocols.multistream import Agreed, Failed, Initiator, ProposalRefused, Responder
 from p2pnode.transport.connection import Connection
-from p2pnode.wire.reset_code import StreamResetCode
+from p2pnode.wire.reset_code import RETRIABLE, StreamResetCode
 
 NEGOTIATION_TIMEOUT: Final = 10.0
 """seconds until both sides must have agreed; chosen: shorter than go-libp2p's 60 s, because a
@@ -36,9 +38,13 @@ class SwarmStream:
         "_connection",
         "_deadline",
         "_failure",
+        "_is_answered",
         "_is_released",
         "_negotiation",
+        "_proposed",
+        "_reset",
         "_rest",
+        "_stopped",
         "_wake",
         "connection",
         "is_inbound",
@@ -68,6 +74,12 @@ class SwarmStream:
         self._deadline: Instant | None = now + NEGOTIATION_TIMEOUT
         self._rest = b""
         self._failure: P2PNodeError | None = None
+        self._proposed = negotiation.protocols if isinstance(negotiation, Initiator) else ()
+        self._is_answered = False
+        """Whether the protocol's first byte has come."""
+        self._reset: P2PNodeError | None = None
+        self._stopped: P2PNodeError | None = None
+        """Why there is nothing more to read, or nobody who reads: the transport says it once."""
         self._is_released = False
         self._send_negotiation()
 
@@ -101,7 +113,7 @@ class SwarmStream:
         try:
             data = streams.read(self.stream_id, MAX_NEGOTIATION_READ)
         except P2PNodeError as error:
-            self.fail(_refusal(error, negotiation), StreamResetCode.NONE)
+            self.fail(self._meaning(error), StreamResetCode.NONE)
             return True
         if data:
             negotiation.handle_data(data)
@@ -128,18 +140,26 @@ class SwarmStream:
     def read(self, max_bytes: int) -> bytes:
         """Returns bytes, or b"" where there are none (see `at_eof`).
 
-        Raises StreamReset, ConnectionLost or ProtocolNotSupported once everything that came before
-        has been read.
+        Raises StreamReset, ConnectionLost, ProtocolNotSupported or PeerBusy once everything that
+        came before has been read.
         """
         if self._rest:
+            self._is_answered = True
             data, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
             return data
         if self._negotiation is not None or self._failure is not None:
             self._raise_failure()
             self._raise_lost()
             return b""
-        data = self._connection.streams.read(self.stream_id, max_bytes)
+        if self._reset is not None:
+            raise self._reset
+        try:
+            data = self._connection.streams.read(self.stream_id, max_bytes)
+        except StreamReset as error:
+            self._reset = self._meaning(error)
+            raise self._reset from None
         if data:
+            self._is_answered = True
             if self._connection.streams.has_pending:
                 self._wake(self.connection)
         elif not self.at_eof:
@@ -162,13 +182,16 @@ class SwarmStream:
         """Returns how many bytes were taken; the swarm reports when there is room again.
 
         Takes nothing before the negotiation is over, unless a single protocol was proposed.
-        Raises StreamStopped, ConnectionLost or ProtocolNotSupported.
+        Raises StreamStopped, ConnectionLost, ProtocolNotSupported or PeerBusy.
         """
-        self._raise_failure()
-        self._raise_lost()
+        self._raise_unwritable()
         if not self.may_write:
             return 0
-        taken = self._connection.streams.write(self.stream_id, data)
+        try:
+            taken = self._connection.streams.write(self.stream_id, data)
+        except StreamStopped as error:
+            self._stopped = self._meaning(error)
+            raise self._stopped from None
         self._wake(self.connection)
         return taken
 
@@ -181,9 +204,12 @@ class SwarmStream:
 
     def finish(self) -> None:
         """Ends our direction behind what was written.  Raises as `write` does."""
-        self._raise_failure()
-        self._raise_lost()
-        self._connection.streams.finish(self.stream_id)
+        self._raise_unwritable()
+        try:
+            self._connection.streams.finish(self.stream_id)
+        except StreamStopped as error:
+            self._stopped = self._meaning(error)
+            raise self._stopped from None
         self._wake(self.connection)
 
     def reset(self, code: int) -> None:
@@ -241,6 +267,29 @@ class SwarmStream:
             streams.stop(self.stream_id, StreamResetCode.NONE)
             self._wake(self.connection)
 
+    def _meaning(self, error: P2PNodeError) -> P2PNodeError:
+        """Returns what the peer says by giving up a stream that we opened.
+
+        Who sent data behind a proposal that is refused has sent another proposal, and a malformed
+        one: the peer then resets the stream, and its "na" may be lost with it.
+        """
+        if self._is_answered or not isinstance(error, StreamReset | StreamStopped):
+            return error
+        if self._proposed and error.code in RETRIABLE:
+            return PeerBusy(self._proposed)
+        is_refused = error.code == StreamResetCode.NEGOTIATION_FAILED
+        if self._proposed and is_refused and self._negotiation is not None:
+            return ProtocolNotSupported(self._proposed)
+        return error
+
+    def _raise_unwritable(self) -> None:
+        self._raise_failure()
+        self._raise_lost()
+        if self._stopped is not None:
+            raise self._stopped
+        if self._reset is not None and not self._connection.streams.is_known(self.stream_id):
+            raise self._reset  # the peer gave up both directions, and the transport has forgotten
+
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
@@ -249,21 +298,6 @@ class SwarmStream:
         reason = self._connection.close_reason
         if reason is not None:
             raise reason
-
-
-def _refusal(error: P2PNodeError, negotiation: Initiator | Responder) -> P2PNodeError:
-    """Returns what the loss of a stream means while its protocol is being agreed on.
-
-    Who sent data behind a proposal that is refused has sent another proposal, and a malformed one:
-    the peer then resets the stream, and its "na" may be lost with it.
-    """
-    if (
-        isinstance(negotiation, Initiator)
-        and isinstance(error, StreamReset)
-        and error.code == StreamResetCode.NEGOTIATION_FAILED
-    ):
-        return ProtocolNotSupported(negotiation.protocols)
-    return error
 
 
 def propose(protocols: Sequence[str]) -> Initiator:

@@ -19,3 +19,7 @@ class StreamResetCode(enum.IntEnum):
     SHUTDOWN = 0x1007
     GATED = 0x1008
     CODE_OUT_OF_RANGE = 0x1009
+
+
+RETRIABLE = frozenset({StreamResetCode.RESOURCE_LIMIT, StreamResetCode.RATE_LIMITED})
+"""What the registry lets be tried again, after a while."""

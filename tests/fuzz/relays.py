@@ -192,7 +192,7 @@ def fuzz_relay_server(data: bytes) -> None:
     assert relay.server.circuits == 0
     assert relay.server.reservations() == {}
     assert not relay.server._table
-    assert relay.server._inbound == {}
+    assert relay.server._streams._asking == {}
 
 
 def fuzz_circuits(data: bytes) -> None:

@@ -8,7 +8,7 @@ import trio
 
 from p2pnode.cli.environment import NodeRequest
 from p2pnode.cli.node_report import NodeReport
-from p2pnode.errors import AddressError, DialError, P2PNodeError, ProtocolNotSupported
+from p2pnode.errors import AddressError, DialError, P2PNodeError, PeerBusy, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.control.path import control_socket_path
 from p2pnode.io.metrics.server import MetricsAddress
@@ -53,6 +53,8 @@ class FakeNode:
         self.addresses = [OUR_ADDRESS]
         self.peer_handlers: dict[str, Handler] = {}
         """What the peer speaks."""
+        self.busy: list[str] = []
+        """Protocols that it takes no more streams of."""
         self.handlers: dict[str, Handler] = {}
         self.rtts: list[float | P2PNodeError] = []
         """Of the next pings; 1 ms after that."""
@@ -96,7 +98,9 @@ class FakeNode:
         peer = await self.connect(target)
         ours, theirs = fake_stream_pair(OURS, peer)
         handler = self.peer_handlers.get(protocol)
-        if handler is None:
+        if protocol in self.busy:
+            ours.fail(PeerBusy((protocol,)))
+        elif handler is None:
             ours.fail(ProtocolNotSupported((protocol,)))
         else:
             self._nursery.start_soon(_serve, handler, theirs)

@@ -79,7 +79,7 @@ def test_the_help_and_the_readme_have_the_same_table(
 ) -> None:
     main(["--help"], FakeEnvironment(tmp_path))
     told = " ".join(capsys.readouterr().out.split())
-    table = dict(re.findall(r"^\| (\d) \| (.+) \|$", README.read_text(), re.MULTILINE))
+    table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README.read_text(), re.MULTILINE))
     assert table == {str(int(code)): meaning for code, meaning in MEANINGS.items()}
     for code, meaning in MEANINGS.items():
         assert f"{int(code)} {meaning.replace(';', ',')}" in told

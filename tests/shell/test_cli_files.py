@@ -13,6 +13,7 @@ from p2pnode.errors import DataFolderInUse
 from p2pnode.io.applications.file_receiver import FileReceiver
 from p2pnode.io.applications.file_sender import send_file
 from p2pnode.io.applications.outgoing_file import OutgoingFile
+from p2pnode.io.applications.pipe import PROTOCOL_ID as PIPE_PROTOCOL
 from p2pnode.protocols.file_transfer import PROTOCOL_ID as FILE_PROTOCOL
 from p2pnode.protocols.file_transfer.messages import Offer, encode_offer
 from p2pnode.wire.framing import encode_frame
@@ -65,6 +66,26 @@ def test_send_tells_what_to_do_where_nobody_receives(
     code, [line] = run_json(capsys, FakeEnvironment(tmp_path), "send", str(tmp_path / "x"), ADDRESS)
     assert code == 1
     assert "p2pnode receive" in line["error"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "arguments"), [(FILE_PROTOCOL, ["send", "x"]), (PIPE_PROTOCOL, ["pipe"])]
+)
+def test_a_busy_peer_is_an_end_of_its_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    protocol: str,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").write_bytes(b"abc")
+
+    def on_open(node: FakeNode, _: trio.Nursery) -> None:
+        node.busy = [protocol]
+
+    assert main([*arguments, ADDRESS], FakeEnvironment(tmp_path, on_open)) == 75
+    assert f"the peer is busy: it takes no more of {protocol} now" in capfd.readouterr().err
 
 
 def test_send_looks_at_the_file_before_it_dials(

@@ -19,6 +19,7 @@ from p2pnode.errors import (
     DecodeError,
     DialError,
     P2PNodeError,
+    PeerBusy,
     ProtocolNotSupported,
 )
 from p2pnode.io.control import local_socket
@@ -291,6 +292,18 @@ async def test_a_stream_for_a_protocol_that_the_peer_lacks_says_so(tmp_path: Pat
     assert isinstance(raised.value.__cause__, ProtocolNotSupported)
 
 
+@pytest.mark.spec("CONTROL-2")
+async def test_a_stream_that_the_peer_is_too_busy_for_says_so(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        served.node.busy = ["/full/1.0.0"]
+        stream = await served.client.open_stream(ADDRESS, "/full/1.0.0")
+        with pytest.raises(trio.BrokenResourceError) as raised:
+            await stream.receive_some()
+        await stream.aclose()
+    assert isinstance(raised.value.__cause__, PeerBusy)
+    assert raised.value.__cause__.protocols == ("/full/1.0.0",)
+
+
 @pytest.mark.spec("CONTROL-5")
 async def test_a_lost_stream_is_a_failure_with_its_reason_and_not_an_end(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
@@ -371,7 +384,7 @@ async def test_a_bad_request_is_answered_with_an_error(tmp_path: Path, request_l
     async with serving(tmp_path) as served:
         [answer] = await served.say(request_line)
         assert isinstance(answer, dict)
-        assert set(answer) == {"error", "not_supported"}
+        assert set(answer) == {"error", "not_supported", "busy"}
         assert await served.client.try_info() is not None
 
 

@@ -11,7 +11,13 @@ import pytest
 import trio
 import trio.lowlevel
 
-from p2pnode.errors import ConnectionLost, ProtocolNotSupported, StreamReset
+from p2pnode.errors import (
+    ConnectionLost,
+    P2PNodeError,
+    PeerBusy,
+    ProtocolNotSupported,
+    StreamReset,
+)
 from p2pnode.io.applications.file_receiver import FileReceiver, IncomingTransfer
 from p2pnode.io.applications.file_sender import send_file
 from p2pnode.io.applications.file_transfer import (
@@ -97,15 +103,15 @@ async def send_to(bench: Bench, file: OutgoingFile) -> Transferred:
     return transferred
 
 
-async def send_and_fail(bench: Bench, file: OutgoingFile) -> TransferError:
+async def send_and_fail(bench: Bench, file: OutgoingFile) -> P2PNodeError:
     """Returns how the sender fails."""
-    failure: TransferError | None = None
+    failure: P2PNodeError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.receiver.handle, bench.theirs)
         try:
             with file:
                 await send_file(bench.ours, file, ignore)
-        except TransferError as exc:
+        except (TransferError, PeerBusy) as exc:
             failure = exc
     assert failure is not None
     return failure
@@ -373,7 +379,7 @@ async def test_more_transfers_than_allowed_are_refused_as_busy(tmp_path: Path) -
 
         bench = Bench(tmp_path, observer, receiver, *fake_stream_pair(theirs.peer_id, ours.peer_id))
         failure = await send_and_fail(bench, make_file(tmp_path / "second", b"abc"))
-        assert "busy" in str(failure)
+        assert isinstance(failure, PeerBusy)
         nursery.cancel_scope.cancel()
 
 

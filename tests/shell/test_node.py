@@ -11,6 +11,8 @@ from p2pnode.errors import (
     ConnectionLost,
     DialError,
     LocalProtocolError,
+    NoAnswer,
+    PeerBusy,
     PeerIdMismatch,
 )
 from p2pnode.identity.keys import PrivateKey
@@ -19,6 +21,9 @@ from p2pnode.io.node.events import EventsDropped, PeerConnected, PeerDisconnecte
 from p2pnode.io.node.pings import PingLost, PingOutcome, Pong
 from p2pnode.io.node.stream import Stream
 from p2pnode.machine import UdpAddr
+from p2pnode.protocols.ping import MAX_INBOUND_STREAMS_PER_PEER as MAX_PINGS
+from p2pnode.protocols.ping import PROTOCOL_ID as PING
+from p2pnode.wire.reset_code import StreamResetCode
 from tests.support.node_pair import PROTOCOL, SimNetwork, node_pair, sim_node
 
 STRANGER = PeerId.from_public_key(PrivateKey(bytes(32)).public_key)
@@ -279,6 +284,7 @@ async def test_a_protocol_has_one_handler(autojump_clock: MockClock) -> None:
         pair.server.handle(PROTOCOL, handler)
 
 
+@pytest.mark.spec("SWARM-24", "SWARM-25")
 async def test_one_peer_has_so_many_streams_of_a_protocol_and_no_more(
     autojump_clock: MockClock,
 ) -> None:
@@ -286,7 +292,7 @@ async def test_one_peer_has_so_many_streams_of_a_protocol_and_no_more(
 
         async def keep(stream: Stream) -> None:
             await stream.send_all(b"x")
-            await trio.sleep_forever()
+            await stream.receive_some()
 
         pair.server.handle("/kept/1.0.0", keep, max_streams=2)
         for _ in range(2):
@@ -294,8 +300,56 @@ async def test_one_peer_has_so_many_streams_of_a_protocol_and_no_more(
             await stream.receive_some()
 
         third = await pair.client.open_stream(pair.address, "/kept/1.0.0")
-        with pytest.raises(Exception, match="does not speak"):
+        with pytest.raises(PeerBusy, match="busy") as told:
             await third.receive_some()
+        assert told.value.protocols == ("/kept/1.0.0",)
+        with pytest.raises(PeerBusy):
+            await third.send_all(b"x")
+        with pytest.raises(PeerBusy):
+            await pair.client.open_stream(pair.address, ["/newer/1.0.0", "/kept/1.0.0"])
+
+        await stream.aclose()
+        await trio.sleep(1)
+        fourth = await pair.client.open_stream(pair.address, "/kept/1.0.0")
+        assert await fourth.receive_some() == b"x"
+
+
+@pytest.mark.spec("SWARM-25")
+@pytest.mark.parametrize("code", [StreamResetCode.RESOURCE_LIMIT, StreamResetCode.RATE_LIMITED])
+async def test_a_handler_may_say_that_it_is_busy(
+    autojump_clock: MockClock, code: StreamResetCode
+) -> None:
+    async with node_pair() as pair:
+
+        async def refuse(stream: Stream) -> None:
+            stream.reset(code)
+
+        async def answer_and_refuse(stream: Stream) -> None:
+            await stream.send_all(b"x")
+            await trio.sleep(1)
+            stream.reset(code)
+
+        pair.server.handle("/refusing/1.0.0", refuse)
+        pair.server.handle("/ending/1.0.0", answer_and_refuse)
+
+        stream = await pair.client.open_stream(pair.address, "/refusing/1.0.0")
+        with pytest.raises(PeerBusy):
+            await stream.receive_some()
+        stream = await pair.client.open_stream(pair.address, "/ending/1.0.0")
+        await stream.receive_some()
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+
+
+@pytest.mark.spec("SWARM-25")
+async def test_a_peer_that_answers_no_more_pings_now_is_busy(autojump_clock: MockClock) -> None:
+    async with node_pair() as pair:
+        for _ in range(MAX_PINGS):
+            await pair.client.open_stream(pair.address, PING)
+        await trio.sleep(1)
+
+        with pytest.raises(NoAnswer, match="busy"):
+            await pair.client.ping(pair.address)
 
 
 # events

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.errors import ConnectionLost, DialError, PeerIdMismatch, ProtocolNotSupported
+from p2pnode.errors import (
+    ClosedByPeer,
+    ClosedLocally,
+    ConnectionLost,
+    DialError,
+    PeerIdMismatch,
+    ProtocolNotSupported,
+)
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import UdpAddr
 from p2pnode.netsim.link import LinkParams
@@ -29,6 +36,7 @@ from p2pnode.swarm.events import (
 )
 from p2pnode.swarm.swarm_stream import NEGOTIATION_TIMEOUT
 from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.error_code import ErrorCode
 from tests.support.sim_node import SimNode, echo
 
 ECHO = "/echo/1.0.0"
@@ -147,6 +155,24 @@ def test_dialling_at_once_ends_with_one_connection() -> None:
         stream = a.open(connection, ECHO)
         a.do(stream.write, b"x")
         world.run_until(lambda a=a, stream=stream: a.do(stream.read, 9) == b"x", 5)
+
+
+@pytest.mark.spec("SWARM-5")
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_connections_that_crossed_the_losing_one_is_ended_by_who_began_it(
+    seed: int,
+) -> None:
+    """The other side may have seen the two the other way round: then both would be gone."""
+    a, b, world = two_nodes(seed=seed, delay=0.02)
+    a.dial(b)
+    b.dial(a)
+    world.run_for(5)
+    began, took = sorted((a, b), key=lambda node: node.peer_id.multihash, reverse=True)
+
+    [ended_here], [ended_there] = began.of(ConnectionClosed), took.of(ConnectionClosed)
+    assert isinstance(ended_here.reason, ClosedLocally)
+    assert isinstance(ended_there.reason, ClosedByPeer)
+    assert ended_there.reason.code == ErrorCode.SUPPLANTED
 
 
 @pytest.mark.spec("SWARM-3")

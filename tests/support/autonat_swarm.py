@@ -32,7 +32,7 @@ from tests.support.identities import peer_id
 SOCKET = SocketId(1)
 HOP = 0.025  # seconds one way
 IDENTIFY_DELAY = 0.1  # seconds; the swarm's
-ALL_PROTOCOLS = tuple(dict.fromkeys((*AutonatServer.protocol_ids, *AutonatClient.protocol_ids)))
+ALL_PROTOCOLS = tuple(dict.fromkeys((*AutonatServer.inbound, *AutonatClient.inbound)))
 
 
 class FakeFacts:
@@ -223,8 +223,8 @@ class AutonatWorld:
         service.on_progress(connection, machine, self.now)
         for output in [*outputs, *machine.poll_output()]:
             self._at(HOP, self._deliver, far, far_machine, output)
-        if machine.is_done:
-            node.owners.pop(machine, None)
+        if machine.is_done and node.owners.pop(machine, None) is not None:
+            service.on_stream_over(connection, machine, self.now)
         self._drain(node)
 
     def _deliver(self, node: SimNode, machine: StreamMachine, output: object) -> None:
@@ -243,12 +243,13 @@ class AutonatWorld:
         far_peer = far.facts.peers.get(far_connection)
         accepted, taker = None, None
         for each in far.services:
-            if far_peer and command.protocol in each.protocol_ids:
+            if far_peer and command.protocol in each.inbound:
                 taker = each
                 if command.protocol in far.protocols:
                     accepted = each.accept(far_peer, command.protocol, self.now)
         if accepted is None:
             service.on_stream_failed(connection, machine, "not spoken", self.now)
+            service.on_stream_over(connection, machine, self.now)
             self._drain(node)
             return
         node.owners[machine] = service, connection, far, accepted

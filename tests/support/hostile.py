@@ -126,7 +126,7 @@ class Hostile(SimNode):
 
     def take_over(self, protocol: str, handler: Callable[[SwarmStream, bytes, bool], None]) -> None:
         """Answers a built-in protocol instead of the node."""
-        self.swarm.streams._service_of.pop(protocol, None)
+        self.swarm.streams._registered.pop(protocol, None)
         self.serve(protocol, handler)
 
     def claim(self, *addrs: Multiaddr, protocols: Iterable[str] = ()) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import trio
 
-from p2pnode.errors import DecodeError, ProtocolNotSupported
+from p2pnode.errors import DecodeError, PeerBusy, ProtocolNotSupported
 from p2pnode.io.applications.file_transfer import (
     ANSWER_TIMEOUT,
     VERDICT_TIMEOUT,
@@ -20,10 +20,12 @@ from p2pnode.io.applications.file_transfer import (
 from p2pnode.io.applications.outgoing_file import OutgoingFile
 from p2pnode.io.applications.peer_stream import STREAM_ERRORS, PeerStream, stream_failure
 from p2pnode.io.applications.together import run_together
+from p2pnode.protocols.file_transfer import PROTOCOL_ID
 from p2pnode.protocols.file_transfer.messages import (
     Digest,
     Offer,
     Reply,
+    TransferStatus,
     decode_reply_untrusted,
     encode_digest,
     encode_offer,
@@ -40,8 +42,9 @@ async def send_file(
     """Sends the file; returns when the receiver has it on its disk.
 
     `progress` is called with the bytes that were handed to the stream so far.  Raises
-    TransferError, and ProtocolNotSupported where the peer takes no files.  Closes the stream; the
-    receiver keeps nothing of a file that was not sent to its end, so also after cancellation.
+    TransferError, ProtocolNotSupported where the peer takes no files, and PeerBusy where it takes
+    no more of them now.  Closes the stream; the receiver keeps nothing of a file that was not sent
+    to its end, so also after cancellation.
     """
     is_done = False
     try:
@@ -53,7 +56,7 @@ async def send_file(
         raise
     except STREAM_ERRORS as exc:
         failure = stream_failure(exc)
-        if isinstance(failure, ProtocolNotSupported):
+        if isinstance(failure, ProtocolNotSupported | PeerBusy):
             raise failure from None
         raise TransferError(f"the file was not sent: {failure}") from exc
     except trio.TooSlowError as exc:
@@ -116,6 +119,8 @@ class _Sending:
 
     async def _expect_ok(self) -> None:
         reply = decode_reply_untrusted(await self._messages.next_message())
+        if reply.status == TransferStatus.BUSY:
+            raise PeerBusy((PROTOCOL_ID,))
         if not reply.is_ok:
             raise TransferError(_refusal_text(reply))
 

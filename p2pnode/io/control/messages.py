@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
-from p2pnode.errors import DecodeError, P2PNodeError, ProtocolNotSupported
+from p2pnode.errors import DecodeError, P2PNodeError, PeerBusy, ProtocolNotSupported
 from p2pnode.io.control.fields import (
     Fields,
     Json,
@@ -158,14 +158,17 @@ def decode_request_untrusted(line: bytes) -> ControlRequest:
 
 def encode_error(exc: P2PNodeError) -> Json:
     """Returns the object for the line that ends a request that failed."""
-    protocols = list(exc.protocols) if isinstance(exc, ProtocolNotSupported) else None
-    return {"error": str(exc), "not_supported": protocols}
+    not_supported = list(exc.protocols) if isinstance(exc, ProtocolNotSupported) else None
+    busy = list(exc.protocols) if isinstance(exc, PeerBusy) else None
+    return {"error": str(exc), "not_supported": not_supported, "busy": busy}
 
 
 def decode_error_untrusted(fields: Fields) -> P2PNodeError:
     """Returns what the node raised, as far as callers tell such errors apart."""
     if isinstance(fields.get("not_supported"), list):
         return ProtocolNotSupported(texts_of(fields, "not_supported"))
+    if isinstance(fields.get("busy"), list):
+        return PeerBusy(texts_of(fields, "busy"))
     return P2PNodeError(text_of(fields, "error"))
 
 

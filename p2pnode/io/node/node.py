@@ -125,9 +125,9 @@ class Node:
     ) -> None:
         """Runs the handler, in a task of its own, for each stream that peers open for the protocol.
 
-        A peer may have `max_streams` of them at a time.  The stream is closed when the handler
-        returns, and reset when it raises; what it raises is logged.  Raises LocalProtocolError
-        where the protocol has a handler already.
+        A peer may have `max_streams` of them at a time; one more gets PeerBusy there.  The stream
+        is closed when the handler returns, and reset when it raises; what it raises is logged.
+        Raises LocalProtocolError where the protocol has a handler already.
         """
         self._handlers.add(protocol, handler, max_streams)
 
@@ -139,8 +139,8 @@ class Node:
         """Opens a stream for the first of the protocols that the peer speaks; connects if needed.
 
         Of one protocol it is not awaited whether the peer speaks it: data may follow at once, and
-        ProtocolNotSupported comes from the stream's first use.  Of several, this raises it.  Waits
-        while the peer allows no more streams.  Cancel-safe.
+        ProtocolNotSupported and PeerBusy come from the stream's first use.  Of several, this raises
+        them.  Waits while the peer allows no more streams at all.  Cancel-safe.
         """
         protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
         wanted = dial_target(target)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import trio
 
-from p2pnode.errors import P2PNodeError, ProtocolNotSupported
+from p2pnode.errors import P2PNodeError, PeerBusy, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.node.connection_info import ConnectionInfo, path_kind, via
 from p2pnode.machine import Buffer
@@ -59,8 +59,8 @@ class Stream(trio.abc.HalfCloseableStream):
 
     One task may send while another receives; more raise trio.BusyResourceError.  Methods raise
     trio.BrokenResourceError from StreamReset, StreamStopped or ConnectionLost,
-    trio.ClosedResourceError after `aclose`, and ProtocolNotSupported where the peer turns out not
-    to speak the protocol.
+    trio.ClosedResourceError after `aclose`, ProtocolNotSupported where the peer turns out not to
+    speak the protocol, and PeerBusy where it takes no more streams of it now.
     """
 
     def __init__(
@@ -331,4 +331,6 @@ def _as_trio(failure: P2PNodeError) -> Exception:
     """Returns what a trio stream raises for a failure; to be raised from it."""
     if isinstance(failure, ProtocolNotSupported):
         return ProtocolNotSupported(failure.protocols)
+    if isinstance(failure, PeerBusy):
+        return PeerBusy(failure.protocols)
     return trio.BrokenResourceError(str(failure))

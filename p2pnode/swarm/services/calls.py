@@ -149,6 +149,11 @@ class ServiceCalls:
     ) -> None:
         self.command(service).on_stream_failed(connection, machine, reason, now)
 
+    def stream_over(
+        self, service: Service, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        self.command(service).on_stream_over(connection, machine, now)
+
     def connect_failed(self, service: Service, peer_id: PeerId, reason: str, now: Instant) -> None:
         self.command(service).on_connect_failed(peer_id, reason, now)
 

@@ -8,6 +8,7 @@ Rule: the peer that received the relayed connection begins the rounds, the other
 ends punch, each from its own plan, and what goes out is paid from the budget first.
 """
 
+from collections.abc import Mapping
 from random import Random
 from typing import Final
 
@@ -34,6 +35,7 @@ from p2pnode.protocols.dcutr import (
 )
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm import events
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.service import OpenStream, Peer, PunchRoutes, Service, SwarmFacts
 from p2pnode.transport.punch import Punch, PunchProbe
 from p2pnode.transport.route import Route
@@ -61,7 +63,9 @@ class _PunchRound:
 class DcutrService(Service):
     """A Service without commands of its own: what happens makes it act."""
 
-    protocol_ids: tuple[str, ...] = (dcutr.PROTOCOL_ID,)
+    inbound: Mapping[str, InboundLimit] = {
+        dcutr.PROTOCOL_ID: InboundLimit(dcutr.MAX_INBOUND_STREAMS_PER_PEER)
+    }
 
     def __init__(self, facts: SwarmFacts, rng: Random) -> None:
         super().__init__()
@@ -73,25 +77,24 @@ class DcutrService(Service):
         """by connection"""
         self._reversals: dict[ConnectionHandle, Instant] = {}
         """connection -> when the direct dial of its public peer has failed"""
-        self._streams: dict[StreamMachine, ConnectionHandle] = {}
-        """dialogues, and the connections that they are about"""
+        self._dialogues: dict[StreamMachine, None] = {}
+        """Those without an outcome."""
 
     # streams
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        open_streams = sum(connection == peer.connection for connection in self._streams.values())
-        if not peer.route.is_relayed or open_streams >= dcutr.MAX_INBOUND_STREAMS_PER_PEER:
+        if not peer.route.is_relayed:
             return None
         machine = DcutrResponder(self._own_addrs(now), now)
-        self._streams[machine] = peer.connection
+        self._dialogues[machine] = None
         return machine
 
     def on_progress(
         self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
     ) -> None:
-        if machine not in self._streams or not machine.is_done:
+        if machine not in self._dialogues or not machine.is_done:
             return
-        del self._streams[machine]
+        del self._dialogues[machine]
         peer = self._facts.peer(connection)
         match machine:
             case DcutrInitiator():
@@ -111,9 +114,13 @@ class DcutrService(Service):
     def on_stream_failed(
         self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
     ) -> None:
-        self._streams.pop(machine, None)
         if isinstance(machine, DcutrInitiator):
             self._on_failed(connection, reason, now)
+
+    def on_stream_over(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        self._dialogues.pop(machine, None)
 
     # connections
 
@@ -231,7 +238,7 @@ class DcutrService(Service):
             match command:
                 case StartRound(peer_id, number, strategy):
                     machine = DcutrInitiator(self._own_addrs(now), now)
-                    self._streams[machine] = connection
+                    self._dialogues[machine] = None
                     self._rounds[connection] = _PunchRound(
                         peer_id, Role.INITIATOR, number, strategy.value
                     )

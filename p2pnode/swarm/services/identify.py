@@ -3,7 +3,7 @@
 News are pushed at most once a second to a peer (a storm of changes becomes one message).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant, earliest
@@ -21,6 +21,7 @@ from p2pnode.protocols.identify import (
     apply_push,
 )
 from p2pnode.swarm.events import IdentifyFailed, PeerIdentified
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.service import OpenStream, Peer, Service
 
 PUSH_INTERVAL: Final = 1.0
@@ -30,7 +31,10 @@ PUSH_INTERVAL: Final = 1.0
 class IdentifyService(Service):
     """`identify` and `push_news` are its commands."""
 
-    protocol_ids: tuple[str, ...] = (identify.PROTOCOL_ID, identify.PUSH_PROTOCOL_ID)
+    inbound: Mapping[str, InboundLimit] = dict.fromkeys(
+        (identify.PROTOCOL_ID, identify.PUSH_PROTOCOL_ID),
+        InboundLimit(identify.MAX_INBOUND_STREAMS_PER_PEER),
+    )
 
     def __init__(self, describe: Callable[[Peer, Instant], IdentifyMessage], delay: float) -> None:
         """`describe` gives what we say of ourselves to a peer."""
@@ -39,8 +43,8 @@ class IdentifyService(Service):
         self._delay = delay
         self._peers: dict[ConnectionHandle, Peer] = {}
         self._due: dict[ConnectionHandle, Instant] = {}
-        self._asking: dict[ConnectionHandle, None] = {}
-        self._responders: dict[ConnectionHandle, int] = {}
+        self._asking: dict[ConnectionHandle, IdentifyRequester] = {}
+        self._pushing: dict[PushSender, None] = {}
         self._push_at: Instant | None = None
         self._pushed_at: Instant = float("-inf")
         self.answered = 0
@@ -55,8 +59,7 @@ class IdentifyService(Service):
         peer = self._peers.get(connection)
         if peer is None or connection in self._asking:
             return
-        self._asking[connection] = None
-        requester = IdentifyRequester(peer.peer_id, now)
+        requester = self._asking[connection] = IdentifyRequester(peer.peer_id, now)
         self._command(OpenStream(connection, identify.PROTOCOL_ID, requester))
 
     def push_news(self, now: Instant) -> None:
@@ -65,10 +68,6 @@ class IdentifyService(Service):
             self._push_at = max(now, self._pushed_at + PUSH_INTERVAL)
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        open_streams = self._responders.get(peer.connection, 0)
-        if open_streams >= identify.MAX_INBOUND_STREAMS_PER_PEER:
-            return None
-        self._responders[peer.connection] = open_streams + 1
         if protocol == identify.PUSH_PROTOCOL_ID:
             return PushReceiver(peer.peer_id, now)
         return IdentifyResponder(self._describe(peer, now))
@@ -78,17 +77,27 @@ class IdentifyService(Service):
         self._due[peer.connection] = now + self._delay
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
-        for known in (self._peers, self._due, self._asking, self._responders, self.infos):
+        for known in (self._peers, self._due, self._asking, self.infos):
             known.pop(peer.connection, None)
 
-    def on_progress(
+    def on_stream_failed(
+        self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
+    ) -> None:
+        match machine:
+            case IdentifyRequester() if self._asking.get(connection) is machine:
+                del self._asking[connection]
+                self._announce(IdentifyFailed(connection, reason))
+            case PushSender():
+                self._pushing.pop(machine, None)
+            case _:
+                pass
+
+    def on_stream_over(
         self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
     ) -> None:
-        if not machine.is_done or connection not in self._peers:
-            return
         match machine:
-            case IdentifyRequester():
-                self._asking.pop(connection, None)
+            case IdentifyRequester() if self._asking.get(connection) is machine:
+                del self._asking[connection]
                 match machine.outcome:
                     case identify.Identified(info):
                         self._learn(connection, info)
@@ -96,23 +105,17 @@ class IdentifyService(Service):
                         self._announce(IdentifyFailed(connection, reason))
                     case None:
                         pass
-            case PushReceiver():
-                self._count_down(connection)
-                if isinstance(machine.outcome, Pushed):
+            case PushReceiver() if isinstance(machine.outcome, Pushed):
+                if connection in self._peers:
                     self.pushes_received += 1
                     self._apply(connection, machine.outcome.message)
-            case PushSender():
+            case PushSender() if machine in self._pushing:
+                del self._pushing[machine]
                 self.pushes_sent += 1
-            case _:
+            case IdentifyResponder():
                 self.answered += 1
-                self._count_down(connection)
-
-    def on_stream_failed(
-        self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
-    ) -> None:
-        if isinstance(machine, IdentifyRequester):
-            self._asking.pop(connection, None)
-            self._announce(IdentifyFailed(connection, reason))
+            case _:
+                pass
 
     def handle_timeout(self, now: Instant) -> None:
         for connection in [c for c, at in self._due.items() if now >= at]:
@@ -123,6 +126,7 @@ class IdentifyService(Service):
             for connection, info in self.infos.items():
                 if identify.PUSH_PROTOCOL_ID in info.protocols:
                     sender = PushSender(self._describe(self._peers[connection], now))
+                    self._pushing[sender] = None
                     command = OpenStream(connection, identify.PUSH_PROTOCOL_ID, sender)
                     self._command(command)
 
@@ -145,7 +149,3 @@ class IdentifyService(Service):
     def _learn(self, connection: ConnectionHandle, info: IdentifyInfo) -> None:
         self.infos[connection] = info
         self._announce(PeerIdentified(connection, info))
-
-    def _count_down(self, connection: ConnectionHandle) -> None:
-        if self._responders.get(connection, 0) > 0:
-            self._responders[connection] -= 1

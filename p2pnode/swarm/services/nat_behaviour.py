@@ -8,8 +8,8 @@ that its request came from, directly, and each request causes one small datagram
 knock came from is told to who knows its nonce.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -47,6 +47,7 @@ from p2pnode.protocols.nat_behaviour.judge import (
 )
 from p2pnode.protocols.nat_behaviour.why import Explanation, Path, PunchAttempt, explain
 from p2pnode.rate_limit import KeyedRateLimit, SharedRateLimit
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.service import (
     OpenStream,
     Peer,
@@ -127,7 +128,9 @@ class _Refresh(NamedTuple):
 class NatService(Service):
     """`ask` is its command; `behaviour`, `own_facts` and `theirs` are what is known."""
 
-    protocol_ids: tuple[str, ...] = (nat_behaviour.PROTOCOL_ID,)
+    inbound: Mapping[str, InboundLimit] = {
+        nat_behaviour.PROTOCOL_ID: InboundLimit(nat_behaviour.MAX_INBOUND_STREAMS_PER_PEER)
+    }
 
     def __init__(
         self,
@@ -148,8 +151,8 @@ class NatService(Service):
         self._requests: dict[NatRequester, tuple[ConnectionHandle, PeerId, bool]] = {}
         """Questions on their way: connection, peer, whether somebody waits for the answer."""
         self._answers: deque[NatAnswered] = deque(maxlen=MAX_ANSWERS)
-        self._inbound: dict[NatResponder, Peer] = {}
-        self._inbound_of: Counter[PeerId] = Counter()
+        self._askers: dict[NatResponder, Peer] = {}
+        """Of questions that are not answered yet."""
         self._seen = Bounded[bytes, tuple[UdpAddr, Instant]](MAX_SEEN)
         """Knocks at our other port, oldest first: where each came from, and when."""
         self._request_rate = KeyedRateLimit[PeerId](PEER_REQUESTS, REQUEST_WINDOW)
@@ -254,8 +257,6 @@ class NatService(Service):
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
         self._refreshes.pop(peer.connection, None)
-        for responder in [m for m, p in self._inbound.items() if p.connection == peer.connection]:
-            self._forget(responder)
         for requester, (connection, _, _) in list(self._requests.items()):
             if connection == peer.connection:
                 self._on_failed(requester, "the connection is gone")
@@ -263,11 +264,8 @@ class NatService(Service):
     # streams
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        if self._inbound_of[peer.peer_id] >= nat_behaviour.MAX_INBOUND_STREAMS_PER_PEER:
-            return None
         responder = NatResponder(now)
-        self._inbound[responder] = peer
-        self._inbound_of[peer.peer_id] += 1
+        self._askers[responder] = peer
         return responder
 
     def on_progress(
@@ -287,13 +285,14 @@ class NatService(Service):
     def on_stream_failed(
         self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
     ) -> None:
-        match machine:
-            case NatResponder():
-                self._forget(machine)
-            case NatRequester():
-                self._on_failed(machine, reason)
-            case _:
-                pass
+        if isinstance(machine, NatRequester):
+            self._on_failed(machine, reason)
+
+    def on_stream_over(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        if isinstance(machine, NatResponder):
+            self._askers.pop(machine, None)
 
     # time
 
@@ -350,16 +349,15 @@ class NatService(Service):
     # answering
 
     def _serve(self, connection: ConnectionHandle, responder: NatResponder, now: Instant) -> None:
-        asker = self._inbound.get(responder)
-        if asker is None or (responder.request is None and not responder.is_done):
+        request = responder.request
+        if responder not in self._askers or request is None or responder.is_done:
             return
-        if responder.request is not None and not responder.is_done:
-            if self._request_rate.take(asker.peer_id, now):
-                self._answer(connection, responder, responder.request, now)
-            else:
-                responder.refuse(StreamResetCode.RATE_LIMITED)
-            self._command(PumpMachine(connection, responder))
-        self._forget(responder)
+        asker = self._askers.pop(responder)
+        if self._request_rate.take(asker.peer_id, now):
+            self._answer(connection, responder, request, now)
+        else:
+            responder.refuse(StreamResetCode.RATE_LIMITED)
+        self._command(PumpMachine(connection, responder))
 
     def _answer(
         self,
@@ -396,13 +394,6 @@ class NatService(Service):
 
     def _may_knock(self, peer: Peer, now: Instant) -> bool:
         return self._knock_rate.take(peer.peer_id, owner_group(peer.route.remote.ip), now)
-
-    def _forget(self, responder: NatResponder) -> None:
-        peer = self._inbound.pop(responder, None)
-        if peer is not None:
-            self._inbound_of[peer.peer_id] -= 1
-            if self._inbound_of[peer.peer_id] <= 0:
-                del self._inbound_of[peer.peer_id]
 
     # our own evidence
 

@@ -4,8 +4,7 @@ Rule: what peers say of others is hearsay.  It is bounded, filtered by where it 
 about ourselves, and never passed on; it is good for a dial, in which the peer proves who it is.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
@@ -25,6 +24,7 @@ from p2pnode.protocols.kad import (
 )
 from p2pnode.rate_limit import SharedRateLimit
 from p2pnode.swarm.events import PeerFound, PeerNotFound
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.service import (
     LearnAddresses,
     OpenStream,
@@ -85,7 +85,9 @@ class _Request(NamedTuple):
 class RoutingService(Service):
     """`find` and `sample` are its commands."""
 
-    protocol_ids: tuple[str, ...] = (kad.PROTOCOL_ID,)
+    inbound: Mapping[str, InboundLimit] = {
+        kad.PROTOCOL_ID: InboundLimit(kad.MAX_INBOUND_STREAMS_PER_PEER)
+    }
 
     def __init__(
         self,
@@ -107,8 +109,7 @@ class RoutingService(Service):
         self._requests: dict[FindNodeRequester, _Request] = {}
         self._sample_at: Instant | None = None
         self._sampled_at = float("-inf")
-        self._inbound: dict[FindNodeResponder, Peer] = {}
-        self._inbound_of: Counter[PeerId] = Counter()
+        self._askers: dict[FindNodeResponder, Peer] = {}
         self._request_rate = SharedRateLimit(
             REQUEST_WINDOW,
             per_peer=PEER_REQUESTS,
@@ -165,8 +166,6 @@ class RoutingService(Service):
         self._peers.pop(peer.connection, None)
         if not self._peers:
             self._sample_at = None
-        for responder in [m for m, p in self._inbound.items() if p.connection == peer.connection]:
-            self._forget(responder)
         for requester, request in list(self._requests.items()):
             if request.connection == peer.connection:
                 self._on_failed(requester, now)
@@ -174,11 +173,8 @@ class RoutingService(Service):
     # streams
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        if self._inbound_of[peer.peer_id] >= kad.MAX_INBOUND_STREAMS_PER_PEER:
-            return None
         responder = FindNodeResponder(now)
-        self._inbound[responder] = peer
-        self._inbound_of[peer.peer_id] += 1
+        self._askers[responder] = peer
         return responder
 
     def on_progress(
@@ -197,13 +193,14 @@ class RoutingService(Service):
     def on_stream_failed(
         self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
     ) -> None:
-        match machine:
-            case FindNodeResponder():
-                self._forget(machine)
-            case FindNodeRequester():
-                self._on_failed(machine, now)
-            case _:
-                pass
+        if isinstance(machine, FindNodeRequester):
+            self._on_failed(machine, now)
+
+    def on_stream_over(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        if isinstance(machine, FindNodeResponder):
+            self._askers.pop(machine, None)
 
     # time
 
@@ -287,7 +284,7 @@ class RoutingService(Service):
     def _serve(
         self, connection: ConnectionHandle, responder: FindNodeResponder, now: Instant
     ) -> None:
-        asker = self._inbound.get(responder)
+        asker = self._askers.get(responder)
         if asker is None:
             return
         requests = responder.poll_requests()
@@ -298,8 +295,6 @@ class RoutingService(Service):
                 responder.refuse(StreamResetCode.RATE_LIMITED)
         if requests:
             self._command(PumpMachine(connection, responder))
-        if responder.is_done:
-            self._forget(responder)
 
     def _may_ask(self, asker: Peer, now: Instant) -> bool:
         ip = self._ip_of(asker.connection)
@@ -329,10 +324,3 @@ class RoutingService(Service):
         """Returns where the peer of a connection is; None for one behind a relay."""
         peer = self._facts.peer(connection)
         return None if peer is None else peer.direct_ip
-
-    def _forget(self, responder: FindNodeResponder) -> None:
-        peer = self._inbound.pop(responder, None)
-        if peer is not None:
-            self._inbound_of[peer.peer_id] -= 1
-            if self._inbound_of[peer.peer_id] <= 0:
-                del self._inbound_of[peer.peer_id]

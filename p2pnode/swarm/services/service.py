@@ -8,7 +8,7 @@ A service is told what happens, answers with stream machines, and asks for the r
 sees connections as facts, never as objects, and speaks to other services only through the swarm.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -18,6 +18,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.transport.punch import Punch
 from p2pnode.transport.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
@@ -244,8 +245,8 @@ Command: TypeAlias = (
 class Service:
     """One built-in protocol, or a family of them.  A subclass says what it cares for."""
 
-    protocol_ids: tuple[str, ...] = ()
-    """What inbound streams it takes."""
+    inbound: Mapping[str, InboundLimit] = {}
+    """The protocols of inbound streams that it takes, and how many of each at a time."""
 
     def __init__(self) -> None:
         self._commands: list[Command] = []
@@ -261,12 +262,15 @@ class Service:
     @property
     def offered_ids(self) -> tuple[str, ...]:
         """What peers are told that it takes now."""
-        return self.protocol_ids
+        return tuple(self.inbound)
 
     # streams
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        """Returns the machine for an inbound stream, or None to refuse it."""
+        """Returns the machine for an inbound stream, or None to refuse it.
+
+        Asked only while there are fewer of them than `inbound` allows.
+        """
         return None
 
     def on_progress(
@@ -278,6 +282,15 @@ class Service:
         self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
     ) -> None:
         """A stream that was wished for could not be had, or the peer does not speak it."""
+
+    def on_stream_over(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        """Nothing more comes of a machine that was accepted, or that `OpenStream` named.
+
+        The last word on it, exactly once, whether its stream ended well, was lost, or never was;
+        what it has said has been taken.
+        """
 
     # connections
 

@@ -117,7 +117,7 @@ def test_time_that_goes_back_is_a_fault() -> None:
 def test_a_relay_that_is_drained_says_so_at_once_and_ends_in_time() -> None:
     two = Two(SwarmConfig(relay_mode=RelayMode.ALWAYS))
     relay = two.a.swarm
-    hop = relay.services.relay_server.protocol_ids
+    hop = tuple(relay.services.relay_server.inbound)
     assert set(hop) <= set(relay.protocols)
     now = two.between_timers()
     relay.drain_relay(1.0, now)

@@ -13,7 +13,7 @@ more observers; while helpers are about to knock, this node must not contact the
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -45,6 +45,7 @@ from p2pnode.protocols.autonat import (
 from p2pnode.protocols.autonat.filtering import Filtering, filtering_of
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import ReachabilityChanged
+from p2pnode.swarm.inbound_streams import InboundLimit, LimitScope
 from p2pnode.swarm.services.autonat.asks import (
     AskUnderWay,
     ServerCandidate,
@@ -102,7 +103,10 @@ class _ProbeRound:
 class AutonatClient(Service):
     """Keeps verdicts on this node's addresses, and asks peers for what they are made of."""
 
-    protocol_ids: tuple[str, ...] = (DIAL_BACK_PROTOCOL_ID,)
+    # Dial-backs come under identities that are thrown away: all of them count together.
+    inbound: Mapping[str, InboundLimit] = {
+        DIAL_BACK_PROTOCOL_ID: InboundLimit(MAX_DIAL_BACK_STREAMS, LimitScope.NODE)
+    }
 
     def __init__(
         self,
@@ -200,7 +204,6 @@ class AutonatClient(Service):
             if ask.server.connection == peer.connection:
                 machine.handle_reset(0, now)
                 self._advance(ask, now)
-        self._drop_receivers(peer.connection)
         self._refresh(now)
 
     def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
@@ -260,8 +263,7 @@ class AutonatClient(Service):
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
         """Takes a dial-back stream while one is expected."""
         is_expected = any(isinstance(machine, V2Requester) for machine in self._asks)
-        is_full = len(self._receivers) >= MAX_DIAL_BACK_STREAMS
-        if protocol != DIAL_BACK_PROTOCOL_ID or peer.route.is_relayed or not is_expected or is_full:
+        if peer.route.is_relayed or not is_expected:
             return None
         receiver = DialBackReceiver(now)
         self._receivers[receiver] = peer
@@ -282,12 +284,17 @@ class AutonatClient(Service):
         self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
     ) -> None:
         """A server could not be asked after all."""
-        self._receivers.pop(machine, None)
         ask = self._asks.get(machine)
         if ask is not None:
             machine.handle_reset(0, now)
             self._advance(ask, now)
             self._work(now)
+
+    def on_stream_over(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
+    ) -> None:
+        """A dial-back's stream may have ended without its nonce."""
+        self._receivers.pop(machine, None)
 
     # time
 
@@ -352,11 +359,9 @@ class AutonatClient(Service):
                 pass
 
     def _take_dial_back(self, receiver: DialBackReceiver, now: Instant) -> None:
-        peer = self._receivers.get(receiver)
-        if receiver.is_done:
-            self._receivers.pop(receiver, None)
-        if peer is None or receiver.nonce is None or receiver.is_done:
+        if receiver not in self._receivers or receiver.nonce is None or receiver.is_done:
             return
+        peer = self._receivers.pop(receiver)
         ask = self._ask_of_nonce(receiver.nonce, peer, now)
         if ask is None:
             receiver.refuse()
@@ -365,7 +370,6 @@ class AutonatClient(Service):
             ask.prober_ip = peer.route.remote.ip
             self._command(PumpMachine(ask.server.connection, ask.machine))
             self._advance(ask, now)
-        self._receivers.pop(receiver, None)
         self._command(PumpMachine(peer.connection, receiver))
 
     def _ask_of_nonce(self, nonce: int, peer: Peer, now: Instant) -> AskUnderWay | None:
@@ -382,11 +386,6 @@ class AutonatClient(Service):
             ):
                 return ask
         return None
-
-    def _drop_receivers(self, connection: ConnectionHandle) -> None:
-        for machine, peer in list(self._receivers.items()):
-            if peer.connection == connection:
-                del self._receivers[machine]
 
     # rounds of questions
 

@@ -10,6 +10,7 @@ address of that IP version, because else it may knock at itself from inside.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
@@ -40,6 +41,7 @@ from p2pnode.protocols.autonat import (
     V2Server,
 )
 from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.autonat.dial_backs import DialBacks
 from p2pnode.swarm.services.service import (
     OpenStream,
@@ -56,15 +58,6 @@ MAX_HELPERS_CONSIDERED: Final = 64
 """peers looked at for an offer of 8; chosen: most are in networks of their own"""
 
 _Served: TypeAlias = V1Server | V2Server | DelegatedServer | OrderReceiver
-_LIMITS = {HELPER_PROTOCOL_ID: HELPER_LIMITS.concurrent_per_peer}
-
-
-class _Client(NamedTuple):
-    """A peer's dialogue with us."""
-
-    connection: ConnectionHandle
-    peer_id: PeerId
-    protocol: str
 
 
 class V2Answer(NamedTuple):
@@ -80,12 +73,12 @@ class V2Answer(NamedTuple):
 class AutonatServer(Service):
     """Answers AutoNAT v1 and v2 and delegated dial-back, and probes for other servers."""
 
-    protocol_ids: tuple[str, ...] = (
-        DELEGATION_PROTOCOL_ID,
-        HELPER_PROTOCOL_ID,
-        DIAL_REQUEST_PROTOCOL_ID,
-        V1_PROTOCOL_ID,
-    )
+    inbound: Mapping[str, InboundLimit] = {
+        DELEGATION_PROTOCOL_ID: InboundLimit(MAX_INBOUND_STREAMS_PER_PEER),
+        HELPER_PROTOCOL_ID: InboundLimit(HELPER_LIMITS.concurrent_per_peer),
+        DIAL_REQUEST_PROTOCOL_ID: InboundLimit(MAX_INBOUND_STREAMS_PER_PEER),
+        V1_PROTOCOL_ID: InboundLimit(MAX_INBOUND_STREAMS_PER_PEER),
+    }
 
     def __init__(self, facts: SwarmFacts, contacts: ContactLog, rng: Random) -> None:
         super().__init__()
@@ -94,8 +87,8 @@ class AutonatServer(Service):
         self._rng = rng
         self._v1, self._v2 = Budget(V1_LIMITS), Budget(V2_LIMITS)
         self._delegation, self._help = Budget(DELEGATION_LIMITS), Budget(HELPER_LIMITS)
-        self._clients: dict[StreamMachine, _Client] = {}
-        self._counts: dict[tuple[PeerId, str], int] = {}
+        self._clients: dict[StreamMachine, ConnectionHandle] = {}
+        """Peers' dialogues with us, and where they are held."""
         self._dial_backs = DialBacks(facts, contacts, self._command)
         self._orders: dict[StreamMachine, tuple[DelegatedServer, int]] = {}
         self._ordered: dict[StreamMachine, None] = {}
@@ -107,11 +100,7 @@ class AutonatServer(Service):
         self.v2_answers = Counter[V2Answer]()
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        """Returns the machine for a request, or None where the peer has too many."""
-        limit = _LIMITS.get(protocol, MAX_INBOUND_STREAMS_PER_PEER)
-        key = peer.peer_id, protocol
-        if self._counts.get(key, 0) >= limit:
-            return None
+        """Returns the machine for a request."""
         asker, ability = _asker(peer), self._ability(now)
         machine: _Served
         match protocol:
@@ -125,8 +114,7 @@ class AutonatServer(Service):
                 machine = OrderReceiver(asker, ability, self._help, now)
             case _:
                 return None
-        self._clients[machine] = _Client(peer.connection, peer.peer_id, protocol)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._clients[machine] = peer.connection
         return machine
 
     def on_progress(
@@ -134,10 +122,6 @@ class AutonatServer(Service):
     ) -> None:
         """A machine may want something, or be over."""
         match machine:
-            case DialBackSender() if machine.is_done:
-                self._dial_backs.on_delivered(machine, now)
-            case OrderSender() if machine.is_done:
-                self._on_order_answered(machine, now)
             case V1Server() | V2Server():
                 self._dial_backs.begin(machine, connection, now)
             case DelegatedServer():
@@ -146,20 +130,17 @@ class AutonatServer(Service):
                 self._probe(machine, now)
             case _:
                 pass
-        if machine.is_done:
-            self._forget(machine)
 
-    def on_stream_failed(
-        self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
+    def on_stream_over(
+        self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
     ) -> None:
-        """A dial-back stream or an order could not be had, or a client's stream is gone."""
+        """A dial-back or an order has come to an end, also a bad one, or a client has."""
         match machine:
             case DialBackSender():
                 self._dial_backs.on_delivered(machine, now)
             case OrderSender():
                 self._on_order_answered(machine, now)
             case _:
-                machine.handle_reset(0, now)  # it gives back what it holds of the budget
                 self._forget(machine)
 
     def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
@@ -170,13 +151,9 @@ class AutonatServer(Service):
             self._peers.pop(peer.peer_id, None)
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
-        """Who is gone helps no more; its dialogues end by themselves."""
+        """Who is gone helps no more."""
         if self._facts.best(peer.peer_id) is None:
             self._peers.pop(peer.peer_id, None)
-        for machine, client in list(self._clients.items()):
-            if client.connection == peer.connection:
-                machine.handle_reset(0, now)
-                self._forget(machine)
 
     def on_dial_back(
         self, ticket: int, connection: ConnectionHandle | None, reason: str, now: Instant
@@ -246,23 +223,16 @@ class AutonatServer(Service):
     # what they share
 
     def _pump(self, machine: StreamMachine) -> None:
-        client = self._clients.get(machine)
-        if client is not None:
-            self._command(PumpMachine(client.connection, machine))
+        connection = self._clients.get(machine)
+        if connection is not None:
+            self._command(PumpMachine(connection, machine))
 
     def _forget(self, machine: StreamMachine) -> None:
-        client = self._clients.pop(machine, None)
-        if client is None:
+        if self._clients.pop(machine, None) is None:
             return
         self._dial_backs.forget(machine)
         self._count(machine)
         self._ordered.pop(machine, None)
-        key = client.peer_id, client.protocol
-        left = self._counts[key] - 1
-        if left:
-            self._counts[key] = left
-        else:
-            del self._counts[key]
 
     def _count(self, machine: StreamMachine) -> None:
         match machine:

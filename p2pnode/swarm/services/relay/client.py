@@ -8,7 +8,7 @@ from a relay that we hold a reservation with; a stream's end is its circuit's en
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from random import Random
 from typing import Final
@@ -40,6 +40,7 @@ from p2pnode.protocols.relay import (
 from p2pnode.protocols.relay.circuit_messages import CIRCUIT_ID_SIZE
 from p2pnode.swarm import events
 from p2pnode.swarm.circuits import Circuits
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.service import (
     CircuitFailed,
     DialPeer,
@@ -92,7 +93,9 @@ class _End:
 class RelayClient(Service):
     """A Service; `request`, `release` and `set_needs_relay` are its commands."""
 
-    protocol_ids: tuple[str, ...] = (relay.CIRCUIT_STOP_PROTOCOL_ID,)
+    inbound: Mapping[str, InboundLimit] = {
+        relay.CIRCUIT_STOP_PROTOCOL_ID: InboundLimit(MAX_OFFERED)
+    }
 
     def __init__(
         self,
@@ -221,9 +224,6 @@ class RelayClient(Service):
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
         if peer.peer_id not in self._reserved or peer.route.is_relayed:
-            return None
-        offered = (e for e in self._ends.values() if not e.is_asker and e.relay == peer.peer_id)
-        if sum(1 for _ in offered) >= MAX_OFFERED:
             return None
         machine = CircuitResponder(now)
         self._ends[machine] = _End(peer.connection, peer.peer_id, None, is_asker=False)

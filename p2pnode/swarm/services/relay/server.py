@@ -11,7 +11,7 @@ that does not relay now says so, and tells nobody that it could.
 import enum
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
@@ -33,15 +33,13 @@ from p2pnode.protocols.relay import (
     add_shares,
 )
 from p2pnode.protocols.relay.circuit_table import END_NOTICE
+from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.relay.datagrams import DatagramCircuits
 from p2pnode.swarm.services.relay.gate import RelayGate
 from p2pnode.swarm.services.relay.splice import SplicedStream
 from p2pnode.swarm.services.relay.streams import HopStreams
 from p2pnode.swarm.services.service import Peer, Readvertise, Service, SwarmFacts
 from p2pnode.wire.multiaddr import Multiaddr
-
-_StreamKind: TypeAlias = tuple[PeerId, str]
-"""(who opened it, for which protocol)"""
 
 
 class RelayMode(enum.Enum):
@@ -82,9 +80,9 @@ class RelayServer(Service):
     ) -> None:
         """`own_addresses` tells where the peer's peers find this node; /p2p/<us> is added."""
         super().__init__()
-        self.protocol_ids = (
-            () if mode is RelayMode.OFF else (HOP_PROTOCOL_ID, CIRCUIT_HOP_PROTOCOL_ID)
-        )
+        if mode is not RelayMode.OFF:
+            limit = InboundLimit(MAX_INBOUND_STREAMS_PER_PEER)
+            self.inbound = {HOP_PROTOCOL_ID: limit, CIRCUIT_HOP_PROTOCOL_ID: limit}
         self.mode = mode
         self.volume = volume
         self._gate = RelayGate(
@@ -100,15 +98,13 @@ class RelayServer(Service):
         self._table = CircuitTable(limits, entropy, volume)
         self._datagrams = DatagramCircuits(self._gate, self._table)
         self._streams = HopStreams(self._gate, identity, own_addresses)
-        self._inbound: dict[StreamMachine, _StreamKind] = {}
-        self._inbound_of = Counter[_StreamKind]()
 
     # switches
 
     @property
     def offered_ids(self) -> tuple[str, ...]:
         """What peers may be told that this node answers to now."""
-        return self.protocol_ids if self.is_serving else ()
+        return super().offered_ids if self.is_serving else ()
 
     @property
     def is_serving(self) -> bool:
@@ -142,19 +138,9 @@ class RelayServer(Service):
     # streams
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        kind = peer.peer_id, protocol
-        if protocol not in self.protocol_ids:
-            return None
-        if self._inbound_of[kind] >= MAX_INBOUND_STREAMS_PER_PEER:
-            return None
-        machine: StreamMachine
         if protocol == HOP_PROTOCOL_ID:
-            machine = self._streams.accept(peer.connection, now)
-        else:
-            machine = CircuitResponder(now)
-        self._inbound[machine] = kind
-        self._inbound_of[kind] += 1
-        return machine
+            return self._streams.accept(peer.connection, now)
+        return CircuitResponder(now)
 
     def on_progress(
         self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
@@ -167,8 +153,6 @@ class RelayServer(Service):
                 self._datagrams.on_progress(connection, machine, now)
             case _:
                 pass
-        if machine.is_done:
-            self._forget(machine)
         for left in self._gate.take_left():
             # Who reserves anew has begun anew, as a rule: its old circuits lead nowhere.
             self._datagrams.on_disconnected(left)
@@ -184,7 +168,6 @@ class RelayServer(Service):
                 self._datagrams.end(machine, reason)
             case _:
                 pass
-        self._forget(machine)
 
     # connections
 
@@ -290,10 +273,3 @@ class RelayServer(Service):
             self._table.count_volumes_soon(now)
         if self.volume.is_spent:
             self._streams.end_by(now, now)
-
-    def _forget(self, machine: StreamMachine) -> None:
-        kind = self._inbound.pop(machine, None)
-        if kind is not None:
-            self._inbound_of[kind] -= 1
-            if not self._inbound_of[kind]:
-                del self._inbound_of[kind]

@@ -125,7 +125,7 @@ def test_both_ends_punch_where_the_other_one_is_seen() -> None:
     assert theirs.remotes == (UdpAddr("7.0.0.1", 5000),)
     assert ours.connection == C
     assert ours.punch.gives_up_at == ours.punch.start_at + ROUND_TIME
-    assert (world.us.service._streams, world.them.service._streams) == ({}, {})
+    assert (world.us.service._dialogues, world.them.service._dialogues) == ({}, {})
 
 
 @pytest.mark.spec("DCUTR-5", "DCUTR-7")
@@ -197,20 +197,19 @@ def test_nobody_punches_to_a_peer_that_is_reached_directly_by_another_connection
     assert world.us.punches == []
 
 
-def test_a_peer_has_so_many_dialogues_at_a_time_and_they_are_forgotten() -> None:
+def test_dialogues_are_forgotten_with_their_streams() -> None:
     world = World()
     world.connect()
     service = world.us.service
-    machines = [
-        m for _ in range(50) if (m := service.accept(world.us.peer, dcutr.PROTOCOL_ID, 0.0))
-    ]
-    assert len(machines) == dcutr.MAX_INBOUND_STREAMS_PER_PEER
-    service.on_stream_failed(C, machines.pop(), "reset", 0.0)
-    assert service.accept(world.us.peer, dcutr.PROTOCOL_ID, 0.0) is not None
-    for machine in list(service._streams):
-        machine.handle_timeout(99.0)
-        service.on_progress(C, machine, 99.0)
-    assert service._streams == {}
+    lost = service.accept(world.us.peer, dcutr.PROTOCOL_ID, 0.0)
+    late = service.accept(world.us.peer, dcutr.PROTOCOL_ID, 0.0)
+    assert lost is not None
+    assert late is not None
+    service.on_stream_over(C, lost, 0.0)
+    late.handle_timeout(99.0)
+    service.on_progress(C, late, 99.0)
+
+    assert service._dialogues == {}
 
 
 @pytest.mark.spec("DCUTR-12")

@@ -11,7 +11,6 @@ from p2pnode.protocols import nat_behaviour
 from p2pnode.protocols.autonat.filtering import Filtering
 from p2pnode.protocols.identify import IdentifyInfo, Observation, ObservedAddressBook
 from p2pnode.protocols.nat_behaviour import (
-    MAX_INBOUND_STREAMS_PER_PEER,
     Dependence,
     KnockRequest,
     LocateRequest,
@@ -19,7 +18,6 @@ from p2pnode.protocols.nat_behaviour import (
     NatFacts,
     NatRequest,
     NatRequester,
-    NatResponder,
     NatStatus,
     PortAllocation,
     ReportRequest,
@@ -262,26 +260,17 @@ def test_requests_of_a_peer_are_limited() -> None:
     assert all(isinstance(answer, NatAnswer) for answer in answers[:-1])
 
 
-@pytest.mark.spec("NATB-7")
-def test_a_peer_has_so_many_streams_until_they_end() -> None:
+def test_a_question_that_never_comes_is_forgotten() -> None:
     world = World()
     peer = world.connect("asker", "7.0.0.1")
-    accept = world.service.accept
-    open_ = [
-        accept(peer, nat_behaviour.PROTOCOL_ID, 0.0) for _ in range(MAX_INBOUND_STREAMS_PER_PEER)
-    ]
-    assert all(isinstance(machine, NatResponder) for machine in open_)
+    responder = world.service.accept(peer, nat_behaviour.PROTOCOL_ID, 0.0)
+    assert responder is not None
+    responder.handle_timeout(100.0)
+    world.service.on_progress(peer.connection, responder, 100.0)
+    world.service.on_stream_over(peer.connection, responder, 100.0)
 
-    assert accept(peer, nat_behaviour.PROTOCOL_ID, 0.0) is None
-
-    machine = open_[0]
-    assert machine is not None
-    machine.handle_timeout(100.0)
-    world.service.on_progress(peer.connection, machine, 100.0)
-    assert accept(peer, nat_behaviour.PROTOCOL_ID, 100.0) is not None
-    world.service.on_disconnected(peer, 100.0)
-    assert not world.service._inbound
-    assert not world.service._inbound_of
+    assert world.service.poll_commands() == []
+    assert world.service._askers == {}
 
 
 def test_an_answer_is_pumped() -> None:

@@ -601,23 +601,13 @@ def test_all_askers_together_are_bounded() -> None:
     assert world.ask(late) == ResetStream(StreamResetCode.RATE_LIMITED)
 
 
-@pytest.mark.spec("KAD-18")
-def test_a_peer_has_so_many_streams_whichever_connection_they_are_on() -> None:
+def test_an_asker_is_forgotten_with_its_stream() -> None:
     world = World()
-    first, second = world.connect(1, name="p"), world.connect(2, name="p")
-    open_streams = [
-        world.service.accept(peer, kad.PROTOCOL_ID, 0.0)
-        for peer in (first, second)
-        for _ in range(kad.MAX_INBOUND_STREAMS_PER_PEER // 2)
-    ]
-    assert None not in open_streams
-    assert world.service.accept(first, kad.PROTOCOL_ID, 0.0) is None
+    peer = world.connect(1)
+    responder = world.service.accept(peer, kad.PROTOCOL_ID, 0.0)
+    world.service.on_stream_over(1, responder, 0.0)
 
-    world.service.on_stream_failed(1, open_streams[0], "reset", 0.0)
-    assert world.service.accept(first, kad.PROTOCOL_ID, 0.0) is not None
-    assert world.service.accept(first, kad.PROTOCOL_ID, 0.0) is None
-    world.disconnect(2)
-    assert world.service.accept(first, kad.PROTOCOL_ID, 0.0) is not None
+    assert world.service._askers == {}
 
 
 def test_several_requests_on_one_stream_are_answered() -> None:

