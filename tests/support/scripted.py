@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from p2pnode.clock import Deadline, Instant
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import (
     ConnectionHandle,
     ResetStream,
@@ -86,6 +87,9 @@ class ScriptedService(Service):
         self.told: list[tuple[str, StreamMachine]] = []
         """(what, about which machine), in order"""
         self.failures: list[str] = []
+        """Reasons."""
+        self.unreached: list[tuple[PeerId, str]] = []
+        self.dialled_back: list[tuple[int, ConnectionHandle | None, str]] = []
 
     def open(self, connection: ConnectionHandle, protocol: str) -> ScriptedMachine:
         machine = self.make()
@@ -120,3 +124,11 @@ class ScriptedService(Service):
         self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
     ) -> None:
         self.told.append(("over", machine))
+
+    def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
+        self.unreached.append((peer_id, reason))
+
+    def on_dial_back(
+        self, ticket: int, connection: ConnectionHandle | None, reason: str, now: Instant
+    ) -> None:
+        self.dialled_back.append((ticket, connection, reason))

@@ -1,4 +1,4 @@
-"""What built-in protocols register: how many streams of each a peer may have with this node."""
+"""Which built-in protocols a node has, and what they register."""
 
 from random import Random
 
@@ -12,6 +12,7 @@ from p2pnode.swarm.inbound_streams import InboundLimit, LimitScope
 from p2pnode.swarm.services.autonat.client import MAX_DIAL_BACK_STREAMS
 from p2pnode.swarm.services.relay.client import MAX_OFFERED
 from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.services.service import Service
 
 REGISTERED = {
     ping.PROTOCOL_ID: InboundLimit(2),
@@ -31,9 +32,9 @@ REGISTERED = {
 }
 
 
-def registered(mode: RelayMode) -> dict[str, InboundLimit]:
+def swarm(mode: RelayMode = RelayMode.WHEN_PUBLIC) -> Swarm:
     entropy = Random(1).randbytes
-    swarm = Swarm(
+    return Swarm(
         PrivateKey.generate(entropy),
         config=SwarmConfig(relay_mode=mode),
         secret=entropy(32),
@@ -42,7 +43,10 @@ def registered(mode: RelayMode) -> dict[str, InboundLimit]:
         now=0.0,
         unix_now=UnixTime(1_700_000_000.0),
     )
-    services = swarm.services.all
+
+
+def registered(mode: RelayMode) -> dict[str, InboundLimit]:
+    services = swarm(mode).services.all
     found = {protocol: limit for each in services for protocol, limit in each.inbound.items()}
     assert len(found) == sum(len(each.inbound) for each in services), "a protocol has one service"
     return found
@@ -56,3 +60,18 @@ def test_each_protocol_registers_how_many_streams_it_takes() -> None:
 def test_a_node_that_is_no_relay_does_not_speak_its_protocols() -> None:
     hop = {relay.HOP_PROTOCOL_ID, relay.CIRCUIT_HOP_PROTOCOL_ID}
     assert REGISTERED.keys() - registered(RelayMode.OFF).keys() == hop
+
+
+def test_every_service_that_has_a_name_is_called_and_none_twice() -> None:
+    services = swarm().services
+    named = [each for each in vars(services).values() if isinstance(each, Service)]
+    assert sorted(map(id, named)) == sorted(map(id, services.all))
+
+
+def test_a_protocol_that_is_not_served_now_is_not_offered() -> None:
+    node = swarm()
+    hop = {relay.HOP_PROTOCOL_ID, relay.CIRCUIT_HOP_PROTOCOL_ID}
+    assert set(node.services.offered_ids) == REGISTERED.keys() - hop
+
+    node.services.relay_server.set_public(True, 0.0)
+    assert set(node.services.offered_ids) == REGISTERED.keys()
