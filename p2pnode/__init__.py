@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from p2pnode.io.node.events import (
         AddressObserved,
         BootstrapFailed,
+        ClockSkewChanged,
         EventsDropped,
         ListenAddressesChanged,
         NodeEvent,
@@ -58,6 +59,7 @@ __all__ = [
     "AddressError",
     "AddressObserved",
     "BootstrapFailed",
+    "ClockSkewChanged",
     "ConnectionInfo",
     "ConnectionLost",
     "DataFolderError",
@@ -102,6 +104,7 @@ _MODULES = {
     "AddressError": _ERRORS,
     "AddressObserved": _NODE_EVENTS,
     "BootstrapFailed": _NODE_EVENTS,
+    "ClockSkewChanged": _NODE_EVENTS,
     "ConnectionInfo": "p2pnode.io.node.connection_info",
     "ConnectionLost": _ERRORS,
     "DataFolderError": _ERRORS,

@@ -9,11 +9,13 @@ from typing import Any, assert_never
 
 from p2pnode.cli.escape import shorten
 from p2pnode.cli.node_report import NodeReport
+from p2pnode.cli.units import clock_text
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr, udp_noise_multiaddr
 from p2pnode.io.node.events import (
     AddressObserved,
     BootstrapFailed,
+    ClockSkewChanged,
     EventsDropped,
     ListenAddressesChanged,
     NodeEvent,
@@ -63,6 +65,8 @@ class Reporter:
                 return [_reachability(reachability, verdicts)]
             case ReservationsChanged():
                 return self._reservations(event)
+            case ClockSkewChanged():
+                return [_clock(event)]
             case PunchEnded():
                 return [_punch(event)]
             case BootstrapFailed(target, reason, retry_in):
@@ -183,6 +187,14 @@ def _reservation(relay: PeerId, addresses: tuple[str, ...]) -> NodeReport:
     lines = [f"relayed    at {address}" for address in addresses]
     text = "\n".join(lines) or f"relayed    no longer by {relay}"
     return NodeReport("reservation", fields, text)
+
+
+def _clock(event: ClockSkewChanged) -> NodeReport:
+    fields = {"relay": str(event.relay), "ahead_s": round(event.ahead)}
+    text = f"clock      the clock of relay {event.relay} is {clock_text(event.ahead)}"
+    if not event.ahead:
+        text = f"clock      the clock of relay {event.relay} agrees with ours again"
+    return NodeReport("clock_skew", fields, text)
 
 
 def _punch(event: PunchEnded) -> NodeReport:

@@ -7,7 +7,7 @@ import typer
 from p2pnode.cli.columns import columns
 from p2pnode.cli.command import begin
 from p2pnode.cli.options import DataOption, JsonOption, VerboseOption
-from p2pnode.cli.units import size_text
+from p2pnode.cli.units import clock_text, size_text
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -60,7 +60,9 @@ def status(
 def _text(report: "StatusReport", relayed: list[str]) -> str:
     """The addresses through relays are for people: scripts have them from `reservation` events."""
     addresses = [(a.addr, a.verdict, str(a.observers)) for a in report.addresses]
-    relays = [(r.peer, f"{r.expires_s / 60:.0f} min") for r in report.relays]
+    relays = [
+        (r.peer, f"{r.expires_s / 60:.0f} min", clock_text(r.clock_ahead_s)) for r in report.relays
+    ]
     connections = [
         (c.peer, c.path, "-" if c.rtt_ms is None else f"{c.rtt_ms:.1f} ms", str(c.streams), c.via)
         for c in report.connections
@@ -71,7 +73,7 @@ def _text(report: "StatusReport", relayed: list[str]) -> str:
         f"reachable   {_REACHABLE.get(report.reachability, report.reachability)}",
         *([] if report.silence is None else [f"silence     {report.silence}"]),
         *columns("addresses", ("address", "reachable", "seen by"), addresses),
-        *columns("relays", ("peer", "reserved for"), relays),
+        *columns("relays", ("peer", "reserved for", "its clock"), relays),
         *(f"  reached at {address}" for address in relayed),
         *columns("connections", ("peer", "path", "round trip", "streams", "via"), connections),
         *columns("relaying for", ("peer", "carried", "circuits"), relaying),

@@ -1,9 +1,10 @@
-"""Sizes and rates as people read them."""
+"""Sizes, rates and times as people read them."""
 
 import re
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", re.ASCII)
+_TIMES = (("years", 365.25 * 86_400), ("days", 86_400.0), ("h", 3600.0), ("min", 60.0))
 _FACTORS = {
     "": 1,
     "b": 1,
@@ -25,6 +26,26 @@ def transfer_text(size: int, seconds: float) -> str:
     """Returns for instance "1.0 GiB in 4.2 s (243.8 MiB/s)"."""
     rate = f" ({size_text(size / seconds)}/s)" if seconds > 0 else ""
     return f"{size_text(size)} in {seconds:.1f} s{rate}"
+
+
+def duration_text(seconds: float) -> str:
+    """Returns for instance "1 h", "1.5 h" or "56 years", to two digits or so."""
+    for unit, size in _TIMES:
+        count = seconds / size
+        if count >= (2 if unit in ("years", "days") else 0.995):
+            return (
+                f"{count:.0f} {unit}"
+                if count >= 9.95
+                else f"{count:.1f} {unit}".replace(".0 ", " ")
+            )
+    return f"{seconds:.0f} s"
+
+
+def clock_text(ahead: float) -> str:
+    """Returns for instance "1 h behind ours", for a clock that is -3600 s ahead of ours."""
+    if not ahead:
+        return "as ours"
+    return f"{duration_text(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} ours"
 
 
 def parse_size(text: str) -> int | None:

@@ -1,7 +1,8 @@
 """Peer records: a peer's own, signed list of its addresses (libp2p RFC 0003).
 
-Rules: the signer is the peer that the record is about; a record replaces only one with a smaller
-sequence number; what does not parse among the addresses is left out, the rest counts.
+Rules: the signer is the peer that the record is about; of one peer the record that it handed out
+last counts, whatever its sequence number, for its clock may have gone back; what does not parse
+among the addresses is left out, the rest counts.
 specs/identity.md, Peer records.
 """
 
@@ -25,6 +26,7 @@ from p2pnode.wire.protobuf import parse_untrusted
 MAX_RECORD_ADDRS = 500  # go-libp2p: addresses kept of a connected peer
 MAX_RECORD_SIZE = 8 * 1024  # bytes of payload; go-libp2p p2p/host/basic
 MAX_SEQ = (1 << 64) - 1
+MIN_DATED_SEQ = 10**17  # nanoseconds, March 1973; below, it may as well count milliseconds
 _NANOSECONDS = 1_000_000_000
 
 
@@ -52,13 +54,20 @@ class PeerRecord:
 
 
 def next_seq(unix_now: UnixTime, previous: int) -> int:
-    """Returns a sequence number above `previous`: the time in nanoseconds, if that grew."""
-    return max(int(unix_now * _NANOSECONDS), previous + 1)
+    """Returns a sequence number above `previous`: the time in nanoseconds, if that grew.
+
+    At MAX_SEQ, which no clock of these centuries shows, it stays there.
+    """
+    return min(max(int(unix_now * _NANOSECONDS), previous + 1), MAX_SEQ)
 
 
-def is_newer(record: PeerRecord, stored: PeerRecord | None) -> bool:
-    """Returns whether `record` replaces what is stored of the same peer."""
-    return stored is None or record.seq > stored.seq
+def unix_time_of(seq: int) -> UnixTime | None:
+    """Returns the time that a record was made at by its peer's clock, where `seq` tells it.
+
+    go-libp2p's and ours do, in nanoseconds.  It is a hint: a peer whose clock went back counts on
+    from where it was.
+    """
+    return UnixTime(seq / _NANOSECONDS) if seq >= MIN_DATED_SEQ else None
 
 
 def seal_peer_record(
@@ -96,7 +105,7 @@ def open_peer_record_untrusted(envelope: SignedEnvelope) -> PeerRecord:
     """Returns the record inside.
 
     Raises DecodeError where it is malformed, signed by anybody but its peer, or not signed as a
-    peer record.  Whether it is newer than another is the caller's question: `is_newer`.
+    peer record.
     """
     kind = next((k for k in (CURRENT, LEGACY) if k.payload_type == envelope.payload_type), None)
     if kind is None:

@@ -45,6 +45,8 @@ class HostParams:
     """Added to virtual time to get the host's `now`; instants of two hosts never compare."""
     unix_skew: float = 0.0
     """How wrong its date is."""
+    clock_pauses: bool = False
+    """Whether `now` stands still while the machine is suspended, as Linux's monotonic clock."""
     gro_segments: int = 1
     """Datagrams that one `Received` joins at most; 64 is what Linux does, 1 switches it off."""
     batch_window: float = 0.0
@@ -156,11 +158,11 @@ class Host:
 
     def suspend(self) -> None:
         """Closes the laptop's lid: nothing arrives and no timer fires until `resume`."""
-        self._driven.is_suspended = True
+        self._driven.suspend()
 
     def resume(self) -> None:
         """Opens the lid again; deadlines that have passed are handled at once."""
-        self._driven.is_suspended = False
+        self._driven.resume()
         self._driven.wake()
 
     def handle_packet(self, packet: Packet, port: Port, now: Instant) -> None:
@@ -176,6 +178,8 @@ class _Driven:
 
     def __init__(self, host: Host) -> None:
         self.is_suspended = False
+        self._suspended_at: Instant = 0.0
+        self._paused = 0.0  # seconds that the clock has stood still in all
         self._host = host
         self._world = host.world
         self._machine: DatagramMachine[Any] | None = None
@@ -191,8 +195,24 @@ class _Driven:
     @property
     def now(self) -> Instant:
         """Never decreases, though adding the offset rounds."""
-        self._last_now = max(self._last_now, self._world.now + self._host.params.clock_offset)
+        if not (self.is_suspended and self._host.params.clock_pauses):
+            self._last_now = max(self._last_now, self._world.now + self._offset)
         return self._last_now
+
+    @property
+    def _offset(self) -> float:
+        """The host's clock less the world's."""
+        return self._host.params.clock_offset - self._paused
+
+    def suspend(self) -> None:
+        if not self.is_suspended:
+            self._last_now = self.now
+            self.is_suspended, self._suspended_at = True, self._world.now
+
+    def resume(self) -> None:
+        if self.is_suspended and self._host.params.clock_pauses:
+            self._paused += self._world.now - self._suspended_at
+        self.is_suspended = False
 
     def attach(
         self, machine: DatagramMachine[Any] | None, on_event: Callable[[Any], object] | None
@@ -238,8 +258,7 @@ class _Driven:
             return
         deadline = machine.poll_timeout()
         now = self.now
-        offset = self._host.params.clock_offset
-        if deadline is not None and deadline.at - offset <= self._world.now:
+        if deadline is not None and deadline.at - self._offset <= self._world.now:
             # Subtracting the offset rounds too: the machine must not see less than its deadline.
             self._last_now = now = max(now, deadline.at)
             self._count_timeout(deadline.why)
@@ -276,7 +295,7 @@ class _Driven:
         deadline = machine.poll_timeout()
         if deadline is None:
             return
-        at = deadline.at - self._host.params.clock_offset
+        at = deadline.at - self._offset
         if at < self._timer_at and at != inf:
             self._timer_at = max(at, self._world.now)
             self._world.schedule(self._timer_at, self._handle_timer, self._timer_at)

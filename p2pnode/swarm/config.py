@@ -1,5 +1,6 @@
 """What the user of a swarm may set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +27,7 @@ class SwarmConfig:
     """When this node relays for others."""
     relay_limits: RelayLimits = MODEST
     relay_access: AccessList = field(default_factory=AccessList)
-    relayed_month: str = ""
-    """As 2026-11: the month in which `relayed_bytes` were relayed, before this start."""
-    relayed_bytes: int = 0
+    relayed_by_month: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Bytes that were relayed before this start, by month, as 2026-11."""
+    last_record_seq: int = 0
+    """Of the signed peer records before this start: later ones count on from it."""

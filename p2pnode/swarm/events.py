@@ -143,6 +143,21 @@ class ReservationsChanged(NamedTuple):
     """Of this node through them, with /p2p/<us> at the end."""
 
 
+class RecordSigned(NamedTuple):
+    """A signed peer record of our own is about to be told to a peer."""
+
+    seq: int
+    """No later record, in this run or another one, may have a lower number."""
+
+
+class ClockSkewChanged(NamedTuple):
+    """What is known of a relay's wall clock, beside ours, is another: it costs no reservation."""
+
+    relay: PeerId
+    ahead: float
+    """Seconds; negative where the relay's is behind, 0 where they agree."""
+
+
 class PeerFound(NamedTuple):
     """Other peers know where to reach one that was looked for."""
 
@@ -199,6 +214,8 @@ SwarmEvent: TypeAlias = (
     | ListenAddressesChanged
     | ReachabilityChanged
     | ReservationsChanged
+    | RecordSigned
+    | ClockSkewChanged
     | PeerFound
     | PeerNotFound
     | PunchEnded

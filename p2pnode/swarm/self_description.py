@@ -4,6 +4,7 @@ Rule: told are our addresses on networks that the peer may share, those that str
 reach, and those through relays; never a public address that we only believe in.
 """
 
+from math import inf
 from typing import Final
 
 from p2pnode.clock import Instant, UnixTime
@@ -14,11 +15,14 @@ from p2pnode.machine import UdpAddr
 from p2pnode.protocols.identify import IdentifyMessage
 from p2pnode.protocols.identify.address_filter import addrs_to_send
 from p2pnode.swarm.config import SwarmConfig
+from p2pnode.swarm.events import RecordSigned
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.services.service import Peer
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
 
+MAX_RECORD_AGE: Final = 60.0
+"""seconds; chosen: who gets a signed record can tell from it what this node's clock says"""
 MAX_RECORDS: Final = 16
 """signed records kept; chosen: one for each kind of network that peers are in"""
 
@@ -33,13 +37,19 @@ class SelfDescription:
         self._config = config
         self._addresses = addresses
         self._unix_offset = unix_offset
-        self._record_seq = 0
-        self._records: dict[tuple[Multiaddr, ...], bytes] = {}
+        self._record_seq = config.last_record_seq
+        self._events: list[RecordSigned] = []
+        self._records: dict[tuple[Multiaddr, ...], tuple[bytes, Instant]] = {}
+        """addresses -> their signed record, and when it was made"""
         self.confirmed: tuple[Multiaddr, ...] = ()
         """Where strangers' packets arrive."""
         self.relayed: tuple[Multiaddr, ...] = ()
         """Through relays that hold a reservation for us."""
         self.protocols: tuple[str, ...] = ()
+
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set."""
+        self._unix_offset = unix_now - now
 
     def renew(self) -> None:
         """Something has changed: signed records are made anew."""
@@ -73,15 +83,22 @@ class SelfDescription:
             signed_peer_record=self._signed_record(told, now),
         )
 
+    def poll_events(self) -> list[RecordSigned]:
+        """Returns the records that were signed since the last call."""
+        found, self._events = self._events, []
+        return found
+
     def _signed_record(self, told: tuple[Multiaddr, ...], now: Instant) -> bytes:
-        record = self._records.get(told)
-        if record is None:
+        record, made_at = self._records.get(told, (b"", -inf))
+        if now >= made_at + MAX_RECORD_AGE:
             unix_now = UnixTime(now + self._unix_offset)
             self._record_seq = next_seq(unix_now, self._record_seq)
             envelope = seal_peer_record(self._identity, told, self._record_seq)
+            self._events.append(RecordSigned(self._record_seq))
             if len(self._records) >= MAX_RECORDS:
                 self._records.clear()
-            record = self._records[told] = envelope.encode()
+            record = envelope.encode()
+            self._records[told] = record, now
         return record
 
 

@@ -17,7 +17,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import Buffer, ConnectionHandle, Received, SocketId, Transmit, UdpAddr
 from p2pnode.protocols.autonat import ContactLog, Evidence, Reachability
-from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
+from p2pnode.protocols.identify import IdentifyInfo, IdentifyMessage, ObservedAddressBook
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
 from p2pnode.protocols.nat_behaviour import NatRequest
 from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt, PunchAttempts
@@ -171,7 +171,7 @@ class Swarm:
             observed=self.observed,
             alternate_ports=self._prober.ports,
             known_peers=self.book.peers,
-            describe=self._description.message,
+            describe=self._describe,
             relay_addresses=self._description.relay_addresses,
             entropy=entropy,
             rng=rng,
@@ -203,6 +203,11 @@ class Swarm:
             self._calls,
             lambda event: self._events.append(event),
         )
+
+    def _describe(self, peer: Peer, now: Instant) -> IdentifyMessage:
+        message = self._description.message(peer, now)
+        self._events += self._description.poll_events()
+        return message
 
     # facts
 
@@ -264,6 +269,12 @@ class Swarm:
             self.autonat_client.on_network_changed(now)
             self._on_addresses_changed(now)
             self.revalidate(now)
+
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """Tells that the wall clock was set, or `now` stood still; what has a lifetime keeps it."""
+        for part in (self._endpoint, self._description, self.services):
+            part.handle_clock_changed(unix_now, now)
+        self._settle(now)
 
     def revalidate(self, now: Instant) -> None:
         """Validates every path at once: after a suspend, or when the network changed."""

@@ -84,7 +84,7 @@ class Endpoint:
         self._tokens = TokenIssuer(secret)
         self._entropy = entropy
         self._rng = rng
-        self._unix_offset = unix_now - now
+        self._unix_offset = self._token_offset = unix_now - now
         self._max_connections = max_connections
         self._incoming = Incoming(
             credentials=credentials, config=config, tokens=self._tokens, entropy=entropy
@@ -173,6 +173,10 @@ class Endpoint:
         return bool(
             self._connections or self._dials or self._transmits or self._dirty or self._events
         )
+
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set: traces are dated by it, tokens are not."""
+        self._unix_offset = unix_now - now
 
     def close_all(self, reason: str, now: Instant) -> None:
         """Closes every connection; what tells the peers leaves with the next transmits."""
@@ -271,7 +275,7 @@ class Endpoint:
             is_initiator=opening.is_initiator,
             title=connection_name(opening),
             now=now,
-            unix_now=self._unix(now),
+            unix_now=UnixTime(now + self._unix_offset),
         )
 
     # datagrams
@@ -308,7 +312,7 @@ class Endpoint:
         initial = decode_initial_untrusted(datagram)
         self._incoming.refuses_strangers = len(self._connections) >= self._max_connections
         answer = self._incoming.on_initial_untrusted(
-            initial, len(datagram), route, self._parameters(), now, self._unix(now)
+            initial, len(datagram), route, self._parameters(), now, self._token_time(now)
         )
         if answer is not None and len(answer) <= MIN_INITIAL_SIZE:
             self._transmits.append(_datagram(route, answer))
@@ -329,7 +333,7 @@ class Endpoint:
         handle = self._handle_of.get(destination)
         if half_open is not None and len(self._connections) < self._max_connections:
             opening = self._incoming.on_final_untrusted(
-                half_open, message, route, now, self._unix(now)
+                half_open, message, route, now, self._token_time(now)
             )
             if opening is None:
                 return
@@ -488,8 +492,9 @@ class Endpoint:
         self._next_handle = ConnectionHandle(handle + 1)
         return handle
 
-    def _unix(self, now: Instant) -> UnixTime:
-        return UnixTime(now + self._unix_offset)
+    def _token_time(self, now: Instant) -> UnixTime:
+        """The time by the wall clock as it was at the start: no jump makes a token older."""
+        return UnixTime(now + self._token_offset)
 
 
 def _datagram(route: Route, packet: bytes) -> Transmit:

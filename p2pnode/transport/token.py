@@ -3,6 +3,10 @@
 Stateless: a token is its facts and a MAC.  Retry tokens are bound to address, port and both
 connection ids and live 15 s; tokens for later connections (NEW_TOKEN) are bound to the IPv4 address
 or the IPv6 /64 only, so that a NAT rebinding locks nobody out.
+
+Rule: within a run no jump of the wall clock makes a token older, for the caller's time is the wall
+clock's at the start and goes on evenly.  From one run to the next the clock may have gone back: an
+address token that seems to come from less than a lifetime ahead is as good as one so old.
 """
 
 import enum
@@ -63,7 +67,10 @@ class TokenIssuer:
                 return None
         if not hmac.compare_digest(token, self._seal(kind, issued, facts)):
             return None
-        return TokenKind(kind) if 0 <= unix_now - issued <= lifetime else None
+        age = unix_now - issued
+        if kind == TokenKind.ADDRESS:
+            age = abs(age)
+        return TokenKind(kind) if 0 <= age <= lifetime else None
 
     def reset_token(self, connection_id: int) -> bytes:
         """Returns the stateless reset token of one of our connection ids (RFC 9000 10.3.2)."""

@@ -272,9 +272,8 @@ def fuzz_relay(data: bytes) -> None:
     ):
         with contextlib.suppress(DecodeError):
             decode(data)
-    unix = UnixTime(1.7e9)
     for machine in (
-        ReservationRequester(ALICE, ALICE, now=0.0, unix_now=unix),
+        ReservationRequester(ALICE, ALICE, now=0.0),
         StreamConnector(ALICE, 0.0),
         HopResponder(0.0),
         StopRequester(ALICE, Limit(), 0.0),

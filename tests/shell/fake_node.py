@@ -34,7 +34,7 @@ FULL_STATUS = NodeStatus(
     OURS,
     Reachability.PRIVATE,
     (AddressStatus(VIA, Reachability.PRIVATE, 2),),
-    (RelayStatus(RELAY, 1800.04),),
+    (RelayStatus(RELAY, 1800.04, -3600.0),),
     (
         ConnectionInfo(PEER, "relayed", VIA, 0.0123456, 3),
         ConnectionInfo(RELAY, "direct", VIA, None, 0),

@@ -10,6 +10,7 @@ from p2pnode.errors import IdleTimeout
 from p2pnode.io.node.events import (
     AddressObserved,
     BootstrapFailed,
+    ClockSkewChanged,
     EventsDropped,
     ListenAddressesChanged,
     NodeEvent,
@@ -165,6 +166,24 @@ def test_a_punch_is_reported_with_its_outcome(is_direct: bool, reason: str, outc
         "reason": reason,
     }
     assert report.text.endswith(f"round 2 (low TTL): {outcome}")
+
+
+@pytest.mark.spec("RELAY-38")
+@pytest.mark.parametrize(
+    ("ahead", "words"),
+    [
+        (-3600.0, "is 1 h behind ours"),
+        (5400.0, "is 1.5 h ahead of ours"),
+        (28_810.0, "is 8 h ahead of ours"),
+        (-10 * 365.25 * 86_400, "is 10 years behind ours"),
+        (0.0, "agrees with ours again"),
+    ],
+)
+def test_a_relays_clock_is_reported_in_words(ahead: float, words: str) -> None:
+    report = report_of(ClockSkewChanged(RELAY, ahead))
+    assert report.event == "clock_skew"
+    assert report.fields == {"relay": str(RELAY), "ahead_s": ahead}
+    assert report.text == f"clock      the clock of relay {RELAY} {words}"
 
 
 def test_a_bootstrap_peer_that_does_not_answer_is_reported_with_what_comes_next() -> None:

@@ -23,7 +23,7 @@ STATUS = {
     "peer_id": str(OURS),
     "reachability": "private",
     "addresses": [{"addr": str(VIA), "verdict": "private", "observers": 2}],
-    "relays": [{"peer": str(RELAY), "expires_s": 1800.0}],
+    "relays": [{"peer": str(RELAY), "expires_s": 1800.0, "clock_ahead_s": -3600.0}],
     "connections": [
         {"peer": str(PEER), "path": "relayed", "via": str(VIA), "rtt_ms": 12.346, "streams": 3},
         {"peer": str(RELAY), "path": "direct", "via": str(VIA), "rtt_ms": None, "streams": 0},
@@ -60,6 +60,7 @@ def test_status_is_the_running_nodes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "private: strangers do not reach it" in out
     assert "30 min" in out
     assert "silence" not in out
+    assert "1 h behind ours" in out
     assert "4.0 KiB" in out
 
 

@@ -19,13 +19,17 @@ from p2pnode.io.store import records as store_records
 from p2pnode.io.store.file import APPLICATION_ID, MIGRATIONS, move_aside, open_file
 from p2pnode.io.store.records import (
     CLOCK_SLACK,
+    MAX_OFF_TIME,
     MAX_TEXT_SIZE,
     MAX_TOKEN_ROWS,
     MAX_VOLUME_ROWS,
     RELAY_LIFETIME,
+    TABLE_OF,
     TABLES,
     TRIM_PART,
+    WRITTEN,
     AddressRecord,
+    ClockRecord,
     EvidenceRecord,
     Loaded,
     Record,
@@ -48,6 +52,7 @@ RELAY = RelayRecord("relay", "192.0.0.0/16", 0.05, NOW - 60, None, NOW)
 EVIDENCE = EvidenceRecord(HOME, "/ip4/192.0.2.9/udp/4001", "w", "STRANGER", "s", True, "d", NOW)
 TOKEN = TokenRecord("192.0.2.1", 4001, b"\x02token", NOW + 3600)
 VOLUME = VolumeRecord("2027-01", 1 << 40)
+WRITTEN_NOW = ClockRecord(WRITTEN, NOW)
 EVERYTHING = (ADDRESS, RELAY, EVIDENCE, TOKEN, VOLUME)
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="POSIX modes, limits and signals")
@@ -150,19 +155,102 @@ def test_each_kind_expires(tmp_path: Path) -> None:
         assert getattr(load(tmp_path, UnixTime(NOW + age - 1)), kind) != ()
         assert getattr(load(tmp_path, UnixTime(NOW + age)), kind) == ()
 
-    assert load(tmp_path, UnixTime(NOW + 10 * RELAY_LIFETIME)) == Loaded(volumes=(VOLUME,))
+    assert load(tmp_path, UnixTime(NOW + 3 * RELAY_LIFETIME)) == Loaded(volumes=(VOLUME,))
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as file:
         assert file.execute("SELECT count(*) FROM address").fetchone() == (0,)
 
 
 @pytest.mark.spec("STORE-2")
-def test_times_that_no_lifetime_allows_do_not_count_but_stay(tmp_path: Path) -> None:
-    """The clock may be the wrong one: a machine without a battery starts in 1970."""
-    write(tmp_path, *EVERYTHING)
+def test_times_that_no_lifetime_allows_do_not_count(tmp_path: Path) -> None:
+    """Such an address would never be the one that goes where there are too many."""
+    ahead = ADDRESS._replace(peer="other", expires_unix=NOW + 365 * 86_400)
+    write(tmp_path, *EVERYTHING, ahead)
 
-    assert load(tmp_path, UnixTime(1000.0)) == Loaded(volumes=(VOLUME,))
-    assert load(tmp_path, UnixTime(NOW - CLOCK_SLACK)).evidence == (EVIDENCE,)
     assert load(tmp_path).addresses == (ADDRESS,)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as file:
+        assert file.execute("SELECT count(*) FROM address").fetchone() == (1,)
+
+
+@pytest.mark.spec("STORE-8")
+@pytest.mark.parametrize("wrong", [1000.0, NOW - 8 * 3600, NOW + 10 * 365.25 * 86_400])
+def test_a_start_with_a_wrong_clock_forgets_nothing(tmp_path: Path, wrong: float) -> None:
+    """A machine without a battery starts in 1970, and learns the time from the network."""
+    write(tmp_path, *EVERYTHING, WRITTEN_NOW)
+    with closing(Store(tmp_path)) as store:
+        known = store.load(UnixTime(wrong), HOME)
+        assert known == moved(wrong - NOW)
+        met = ADDRESS._replace(peer="met", expires_unix=wrong + 10 + 3600)
+        store.write([met, ClockRecord(WRITTEN, wrong + 10)])
+        store.handle_clock_changed(NOW - wrong)
+    loaded = load(tmp_path, UnixTime(NOW + 20))
+    assert loaded.addresses == (ADDRESS, met._replace(expires_unix=NOW + 10 + 3600))
+    assert loaded.evidence == (EVIDENCE,)
+    assert loaded.tokens == (TOKEN,)
+
+
+@pytest.mark.spec("STORE-8")
+@pytest.mark.parametrize("wrong", [1000.0, NOW + 10 * 365.25 * 86_400])
+def test_what_a_wrong_clock_wrote_counts_for_its_lifetime(tmp_path: Path, wrong: float) -> None:
+    """The node was killed before it learned the time; the next run has the right one."""
+    write(tmp_path, *moved_records(wrong - NOW), ClockRecord(WRITTEN, wrong))
+    assert load(tmp_path, NOW) == moved(0.0)
+    assert load(tmp_path, UnixTime(NOW + 3600)).addresses == ()
+
+
+@pytest.mark.spec("STORE-8")
+@pytest.mark.parametrize("step", [8 * 3600.0, -8 * 3600.0, 10 * 365.25 * 86_400, -NOW + 5])
+def test_a_jump_of_the_clock_ages_nothing(tmp_path: Path, step: float) -> None:
+    write(tmp_path, *EVERYTHING, WRITTEN_NOW)
+    with closing(Store(tmp_path)) as store:
+        store.load(NOW, HOME)
+        store.handle_clock_changed(step)
+    assert load(tmp_path, UnixTime(NOW + step)) == moved(step)
+    assert load(tmp_path, UnixTime(NOW + step + 3599)).addresses != ()
+    assert load(tmp_path, UnixTime(NOW + step + 3600)).addresses == ()
+
+
+@pytest.mark.spec("STORE-8")
+def test_the_slewing_of_a_clock_moves_nothing(tmp_path: Path) -> None:
+    write(tmp_path, *EVERYTHING, WRITTEN_NOW)
+    with closing(Store(tmp_path)) as store:
+        store.handle_clock_changed(CLOCK_SLACK - 1)
+        assert store.load(UnixTime(NOW + CLOCK_SLACK - 1), HOME).addresses == (ADDRESS,)
+
+
+@pytest.mark.spec("STORE-8")
+def test_a_node_that_was_off_for_long_has_aged(tmp_path: Path) -> None:
+    write(tmp_path, *EVERYTHING, WRITTEN_NOW)
+    assert load(tmp_path, UnixTime(NOW + MAX_OFF_TIME - 1)) == Loaded(volumes=(VOLUME,))
+
+
+@pytest.mark.spec("STORE-8", "STORE-6")
+def test_a_file_of_the_first_version_tells_when_it_was_written(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as old:
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        for record in (ADDRESS._replace(expires_unix=NOW + 86_400), RELAY, EVIDENCE):
+            marks = ", ".join("?" * len(record))
+            old.execute(f"INSERT INTO {TABLE_OF[type(record)].name} VALUES ({marks})", record)
+    loaded = load(tmp_path, UnixTime(1000.0))
+    assert [record.expires_unix for record in loaded.addresses] == [1000.0 + 86_400]
+    assert loaded.relays != ()
+
+
+@posix_only
+@pytest.mark.spec("STORE-7", "STORE-8")
+def test_a_step_of_the_clock_on_a_full_disk_is_made_up_for_at_the_next_start(
+    tmp_path: Path, warnings: Callable[[], list[str]], no_room_in_files: Callable[[bool], None]
+) -> None:
+    write(tmp_path, *EVERYTHING, WRITTEN_NOW)
+    with closing(Store(tmp_path)) as store:
+        store.load(NOW, HOME)
+        no_room_in_files(True)
+        store.handle_clock_changed(-8 * 3600.0)
+        no_room_in_files(False)
+    assert len(warnings()) == 1
+    assert load(tmp_path, UnixTime(NOW - 8 * 3600)) == moved(-8 * 3600.0)
 
 
 @pytest.mark.spec("STORE-3")
@@ -552,6 +640,20 @@ def write(folder: Path, *batch: Record) -> None:
 def load(folder: Path, now: UnixTime = NOW, fingerprint: str = HOME) -> Loaded:
     with closing(Store(folder)) as store:
         return store.load(now, fingerprint)
+
+
+def moved_records(step: float) -> list[Record]:
+    """Returns everything as if it had been written so many seconds later."""
+    found: list[Record] = []
+    for record in EVERYTHING:
+        at = {n: v + step for n, v in record._asdict().items() if n.endswith("_unix") and v}
+        found.append(record._replace(**at))
+    return found
+
+
+def moved(step: float) -> Loaded:
+    """Returns what is loaded of it."""
+    return Loaded(*((record,) for record in moved_records(step)))
 
 
 def limited(max_rows: int) -> tuple[store_records.Table, ...]:

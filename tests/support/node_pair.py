@@ -81,7 +81,7 @@ async def sim_node(
         watches_interfaces=False,
         entropy=entropy,
         rng=Random(name),
-        unix_now=UNIX_EPOCH,
+        read_wall_clock=lambda: UnixTime(UNIX_EPOCH + trio.current_time()),
     )
     async with run_node(parts) as node:
         yield node

@@ -91,7 +91,10 @@ def status_report(node: ControlledNode) -> StatusReport:
         addresses=tuple(
             AddressReport(str(a.address), a.verdict.value, a.observers) for a in status.addresses
         ),
-        relays=tuple(RelayReport(str(r.peer_id), round(r.expires_in, 1)) for r in status.relays),
+        relays=tuple(
+            RelayReport(str(r.peer_id), round(r.expires_in, 1), round(r.clock_ahead))
+            for r in status.relays
+        ),
         connections=tuple(
             ConnectionReport(str(c.peer_id), c.path, str(c.via), _milliseconds(c.rtt), c.streams)
             for c in status.connections[:MAX_LISTED]

@@ -34,6 +34,8 @@ class RelayReport:
 
     peer: str
     expires_s: float
+    clock_ahead_s: float
+    """Of the node's own clock; negative where the relay's is behind, 0 where they agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,9 @@ def decode_status_untrusted(fields: Fields) -> StatusReport:
             for f in objects_of(fields, "addresses")
         ),
         relays=tuple(
-            RelayReport(text_of(f, "peer"), number_of(f, "expires_s"))
+            RelayReport(
+                text_of(f, "peer"), number_of(f, "expires_s"), number_of(f, "clock_ahead_s")
+            )
             for f in objects_of(fields, "relays")
         ),
         connections=tuple(_connection(f) for f in objects_of(fields, "connections")),

@@ -87,6 +87,17 @@ class ReservationsChanged(NamedTuple):
     """Of this node through them; full addresses."""
 
 
+class ClockSkewChanged(NamedTuple):
+    """What is known of a relay's wall clock, beside ours, is another.
+
+    One of the two is wrong.  It costs no reservation, but people read logs by it.
+    """
+
+    relay: PeerId
+    ahead: float
+    """Seconds; negative where the relay's is behind, 0 where they agree."""
+
+
 class PunchEnded(NamedTuple):
     """A round of hole punching is over."""
 
@@ -122,6 +133,7 @@ NodeEvent: TypeAlias = (
     | ListenAddressesChanged
     | ReachabilityChanged
     | ReservationsChanged
+    | ClockSkewChanged
     | PunchEnded
     | BootstrapFailed
     | EventsDropped

@@ -4,8 +4,7 @@ Rule: whatever ends the block, peers are told before the sockets close, and that
 the block raised comes out as it is, not in a group.
 """
 
-import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Unpack, cast
 
 import trio
 
-from p2pnode.clock import UnixTime
+from p2pnode.clock import Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.io.control.server import serve_control
@@ -40,6 +39,7 @@ from p2pnode.io.store.memory import VOLUME_INTERVAL, Memory
 from p2pnode.io.store.records import Loaded, network_fingerprint
 from p2pnode.io.store.store import Store
 from p2pnode.io.trace_files import TraceFiles
+from p2pnode.io.wall_clock import read_wall_clock, watch_wall_clock
 from p2pnode.swarm import Swarm, SwarmConfig
 
 
@@ -77,7 +77,7 @@ class NodeParts:
     """Where the node keeps what it learns; None for a node that forgets."""
     entropy: Entropy = os_entropy
     rng: Random
-    unix_now: UnixTime
+    read_wall_clock: Callable[[], UnixTime] = read_wall_clock
     key_log: Path | None = None
     qlog_dir: Path | None = None
 
@@ -107,7 +107,7 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
                 nursery.cancel_scope.cancel()
                 node.close()
                 if node.memory is not None:
-                    node.memory.note_volume(node.engine.swarm)
+                    node.memory.note_volume(node.engine.swarm, node.engine.now)
                 traces.flush()
     except BaseExceptionGroup as group:
         failure = _unwrapped(group)
@@ -145,7 +145,6 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         control_path=folder.control_socket if folder and config.control_socket else None,
         store=store,
         rng=rng,
-        unix_now=UnixTime(time.time()),
         key_log=config.key_log,
         qlog_dir=config.qlog_dir,
     )
@@ -165,14 +164,17 @@ def _swarm_config(config: NodeConfig) -> SwarmConfig:
 
 
 def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
-    now = trio.current_time()
+    now, unix_now = trio.current_time(), parts.read_wall_clock()
     memory, loaded, config = None, Loaded(), parts.config
     if parts.store is not None:
         fingerprint = network_fingerprint(usable_ips(parts.interfaces))
-        memory = Memory(parts.store, fingerprint, parts.unix_now - now)
-        loaded = memory.load(parts.unix_now)
-        for volume in loaded.volumes[-1:]:
-            config = replace(config, relayed_month=volume.month, relayed_bytes=volume.used)
+        memory = Memory(parts.store, fingerprint, now=now, unix_now=unix_now)
+        loaded = memory.load(unix_now)
+        config = replace(
+            config,
+            relayed_by_month={volume.month: volume.used for volume in loaded.volumes},
+            last_record_seq=max((s.value for s in loaded.sequences), default=0),
+        )
     swarm = Swarm(
         parts.identity,
         config=config,
@@ -180,9 +182,10 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
         entropy=parts.entropy,
         rng=parts.rng,
         now=now,
-        unix_now=parts.unix_now,
+        unix_now=unix_now,
     )
     node = Node(swarm, nursery, memory)
+    nursery.start_soon(_watch_wall_clock, node, parts.read_wall_clock, now, unix_now)
     swarm.handle_interfaces_changed(usable_ips(parts.interfaces), now)
     for sock, local, is_listening in parts.sockets:
         node.engine.driver.add_socket(sock)
@@ -212,10 +215,24 @@ async def _watch_interfaces(node: Node, known: tuple[InterfaceAddress, ...]) -> 
     await watch_interfaces(on_change, on_resume, known=known)
 
 
+async def _watch_wall_clock(
+    node: Node, read: Callable[[], UnixTime], now: Instant, unix_now: UnixTime
+) -> None:
+    engine = node.engine
+
+    def on_step(unix_now: UnixTime, now: Instant) -> None:
+        if node.memory is not None:
+            node.memory.handle_clock_changed(unix_now, now)
+        engine.swarm.handle_clock_changed(unix_now, now)
+        engine.wake()
+
+    await watch_wall_clock(on_step, now=now, unix_now=unix_now, read=read)
+
+
 async def _note_volume(node: Node, memory: Memory) -> None:
     while True:
         await trio.sleep(VOLUME_INTERVAL)
-        memory.note_volume(node.engine.swarm)
+        memory.note_volume(node.engine.swarm, node.engine.now)
 
 
 def _unwrapped(failure: BaseException) -> BaseException:

@@ -304,12 +304,15 @@ class Node:
                 self._feed.publish(node_events.ReachabilityChanged(reachability, verdicts))
             case swarm_events.ReservationsChanged(relays, addresses):
                 self._feed.publish(node_events.ReservationsChanged(relays, addresses))
+            case swarm_events.ClockSkewChanged(relay, ahead):
+                self._feed.publish(node_events.ClockSkewChanged(relay, ahead))
             case swarm_events.PunchEnded(_, peer_id, number, strategy, is_direct, reason):
                 ended = node_events.PunchEnded(peer_id, number, strategy, is_direct, reason)
                 self._feed.publish(ended)
             case (
                 swarm_events.DialEnded()
                 | swarm_events.ReversalEnded()
+                | swarm_events.RecordSigned()
                 | swarm_events.DatagramReceived()
                 | swarm_events.PeerFound()
                 | swarm_events.PeerNotFound()

@@ -30,6 +30,8 @@ class RelayStatus(NamedTuple):
     peer_id: PeerId
     expires_in: float
     """Seconds until its reservation ends, unless it is renewed."""
+    clock_ahead: float
+    """Seconds that its wall clock is ahead of ours, as far as is known; negative where behind."""
 
 
 class NodeStatus(NamedTuple):
@@ -55,7 +57,7 @@ def node_status(swarm: Swarm, now: Instant) -> NodeStatus:
         reachability=swarm.autonat_client.overall(now),
         addresses=_addresses(swarm, now),
         relays=tuple(
-            RelayStatus(relay, max(0.0, end - now))
+            RelayStatus(relay, max(0.0, end - now), swarm.relay_client.clock_skew(relay))
             for relay, end in swarm.relay_client.reservations()
         ),
         connections=tuple(info for info in infos if info is not None),

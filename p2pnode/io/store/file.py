@@ -41,6 +41,16 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " expires_unix REAL NOT NULL, UNIQUE (ip, port))",
         "CREATE TABLE volume (month TEXT NOT NULL UNIQUE, used INTEGER NOT NULL)",
     ),
+    (
+        "CREATE TABLE sequence (name TEXT NOT NULL UNIQUE, value INTEGER NOT NULL)",
+        "CREATE TABLE clock (name TEXT NOT NULL UNIQUE, written_unix REAL NOT NULL)",
+        # The newest time of writing that the rows themselves tell.
+        "INSERT INTO clock SELECT 'written', max(at) FROM ("
+        "SELECT max(seen_unix) AS at FROM relay UNION ALL SELECT max(at_unix) FROM evidence"
+        " UNION ALL SELECT max(expires_unix) - 86400 FROM token"
+        " UNION ALL SELECT max(expires_unix) - 86400 FROM address"
+        ") HAVING max(at) IS NOT NULL",
+    ),
 )
 """Step n leads from version n to n + 1.  A step that was released is never changed."""
 

@@ -13,11 +13,15 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.store.records import (
     MAX_TEXT_SIZE,
+    PEER_RECORDS,
+    WRITTEN,
     AddressRecord,
+    ClockRecord,
     EvidenceRecord,
     Loaded,
     Record,
     RelayRecord,
+    SequenceRecord,
     TokenRecord,
     VolumeRecord,
 )
@@ -41,6 +45,7 @@ REMEMBERED: Final = (
     events.PeerIdentified,
     events.ReservationsChanged,
     events.ReachabilityChanged,
+    events.RecordSigned,
 )
 """What `note` finds something in; the others need not be shown to it."""
 
@@ -48,16 +53,25 @@ REMEMBERED: Final = (
 class Memory:
     """Belongs to one node.  Never raises: a store that fails stores nothing."""
 
-    def __init__(self, store: Store, fingerprint: str, unix_offset: float) -> None:
-        """`fingerprint` is the network's; `unix_offset` Unix time less ours."""
+    def __init__(self, store: Store, fingerprint: str, *, now: Instant, unix_now: UnixTime) -> None:
+        """`fingerprint` is the network's."""
         self._store = store
         self.fingerprint = fingerprint
-        self._unix_offset = unix_offset
+        self._unix_offset = unix_now - now
         self._noted = Bounded[Record, None](MAX_NOTED)
+        self._volumes: dict[str, int] = {}
+        """The relayed volumes as they are stored."""
 
     def load(self, unix_now: UnixTime) -> Loaded:
         """Returns what was stored and has not expired."""
         return self._store.load(unix_now, self.fingerprint)
+
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set: what is stored already keeps the time that it has left."""
+        step = unix_now - now - self._unix_offset
+        self._unix_offset += step
+        self._noted.clear()
+        self._store.handle_clock_changed(step)
 
     def restore(self, loaded: Loaded, swarm: Swarm, now: Instant) -> None:
         """Gives a swarm what was stored: addresses, tokens, relays to ask again."""
@@ -83,14 +97,15 @@ class Memory:
         records = [r for r in self._records(event, swarm, now) if r not in self._noted]
         if not records:
             return
-        self._store.write(records)
-        self._noted.update(dict.fromkeys(records))
+        if self._store.write([*records, self._clock(now)]):
+            self._noted.update(dict.fromkeys(records))
 
-    def note_volume(self, swarm: Swarm) -> None:
+    def note_volume(self, swarm: Swarm, now: Instant) -> None:
         """Commits how much was relayed this month."""
-        volume = swarm.relay_server.volume
-        if volume.used:
-            self._store.write([VolumeRecord(volume.month, volume.used)])
+        months = swarm.relay_server.volume.months
+        changed = [VolumeRecord(*m) for m in months.items() if self._volumes.get(m[0], 0) != m[1]]
+        if changed and self._store.write([*changed, self._clock(now)]):
+            self._volumes = months
 
     def _records(self, event: SwarmEvent, swarm: Swarm, now: Instant) -> Iterator[Record]:
         match event:
@@ -106,8 +121,13 @@ class Memory:
             case events.ReachabilityChanged(_, verdicts):
                 for address, verdict in verdicts:
                     yield from self._evidence(address, verdict)
+            case events.RecordSigned(seq):
+                yield SequenceRecord(PEER_RECORDS, seq)
             case _:
                 pass
+
+    def _clock(self, now: Instant) -> ClockRecord:
+        return ClockRecord(WRITTEN, now + self._unix_offset)
 
     def _addresses(self, peer_id: PeerId, swarm: Swarm, now: Instant) -> Iterator[Record]:
         for entry in swarm.book.entries(peer_id, now):

@@ -1,8 +1,8 @@
 """What a node keeps over a restart, as plain values (specs/store.md).
 
-Rules: times are Unix times, because a monotonic clock begins anew; texts and bytes are bounded and
-every table has its rows counted, so that peers cannot fill a disk; what expires is known for each
-kind, and a time that no lifetime allows was written by a clock that went wrong.
+Rules: times are Unix times, because a monotonic clock begins anew, and columns that hold one end
+in `_unix`; texts and bytes are bounded and every table has its rows counted, so that peers cannot
+fill a disk; what expires is known for each kind.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_type_hints
 
 from p2pnode.clock import UnixTime
 from p2pnode.protocols.autonat.reachability import EVIDENCE_LIFETIME
+from p2pnode.protocols.relay.accounting import MAX_MONTHS
 from p2pnode.swarm.address_book import LIFETIMES
 from p2pnode.transport.frame import MAX_TOKEN_SIZE
 from p2pnode.transport.token import ADDRESS_LIFETIME
@@ -26,8 +27,10 @@ MAX_EVIDENCE_ROWS: Final = 1024
 """rows; chosen: ten pieces (five a prober kind) for each of a hundred own addresses"""
 MAX_TOKEN_ROWS: Final = 256
 """rows; as many as the swarm holds"""
-MAX_VOLUME_ROWS: Final = 12
-"""rows; chosen: a year, for people who look"""
+MAX_VOLUME_ROWS: Final = MAX_MONTHS
+"""rows; as many months as the relay remembers"""
+MAX_SEQUENCE_ROWS: Final = 4
+"""rows; chosen: there is one"""
 TRIM_PART: Final = 8
 """A table is cut back to its bound when it is an eighth over; chosen: counting costs time"""
 MAX_TEXT_SIZE: Final = 512
@@ -36,6 +39,12 @@ RELAY_LIFETIME: Final = 7 * 24 * 3600.0
 """seconds since it was last seen; chosen: a week's holiday"""
 CLOCK_SLACK: Final = 60.0
 """seconds that a time may lie too far ahead; chosen: clocks are set a little back now and then"""
+MAX_OFF_TIME: Final = 30 * 24 * 3600.0
+"""seconds for which a node is believed to have been off; chosen: longer than anything counts for,
+and a clock that says more was wrong, then or now"""
+PEER_RECORDS: Final = "peer records"
+"""The sequence of this node's own signed records."""
+WRITTEN: Final = "written"
 FINGERPRINT_SIZE: Final = 16
 """hexadecimal digits; chosen: chance must not make two networks equal, nobody attacks it"""
 IPV6_LINK_PREFIX: Final = 64
@@ -100,7 +109,31 @@ class VolumeRecord(NamedTuple):
     used: int
 
 
-Record: TypeAlias = AddressRecord | RelayRecord | EvidenceRecord | TokenRecord | VolumeRecord
+class SequenceRecord(NamedTuple):
+    """The last number of a sequence that must not begin anew."""
+
+    name: str
+    """`PEER_RECORDS` is the only one."""
+    value: int
+
+
+class ClockRecord(NamedTuple):
+    """What the wall clock said when something was written last: all times are on its time line."""
+
+    name: str
+    """Always `WRITTEN`."""
+    written_unix: float
+
+
+Record: TypeAlias = (
+    AddressRecord
+    | RelayRecord
+    | EvidenceRecord
+    | TokenRecord
+    | VolumeRecord
+    | SequenceRecord
+    | ClockRecord
+)
 
 
 class Loaded(NamedTuple):
@@ -111,6 +144,7 @@ class Loaded(NamedTuple):
     evidence: tuple[EvidenceRecord, ...] = ()
     tokens: tuple[TokenRecord, ...] = ()
     volumes: tuple[VolumeRecord, ...] = ()
+    sequences: tuple[SequenceRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +167,11 @@ class Table:
     @property
     def columns(self) -> tuple[str, ...]:
         return self.record._fields
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The columns that hold Unix times."""
+        return tuple(column for column in self.columns if column.endswith("_unix"))
 
     @property
     def is_of_network(self) -> bool:
@@ -179,6 +218,8 @@ TABLES: Final = (
         lies_ahead=ADDRESS_LIFETIME,
     ),
     Table(record=VolumeRecord, name="volume", key=("month",), max_rows=MAX_VOLUME_ROWS),
+    Table(record=SequenceRecord, name="sequence", key=("name",), max_rows=MAX_SEQUENCE_ROWS),
+    Table(record=ClockRecord, name="clock", key=("name",), max_rows=1),
 )
 TABLE_OF: Final[dict[type, Table]] = {table.record: table for table in TABLES}
 

@@ -3,7 +3,8 @@
 Rules: whatever `write` returned True for is there after a kill -9; the node writes before it
 reports.  The store never raises and never ends a node: trouble is one sentence in the log, and the
 node goes on without it.  What is loaded was true once, for peers said much of it: it is parsed as
-if it came from the network, and is history, never proof.
+if it came from the network, and is history, never proof.  A wall clock that jumps ages nothing: all
+times that are stored move along with it.
 
 A write takes tens of microseconds and is made where the facts arise, without a thread.
 """
@@ -26,9 +27,12 @@ from p2pnode.io.store.file import (
 )
 from p2pnode.io.store.records import (
     CLOCK_SLACK,
+    MAX_OFF_TIME,
     TABLE_OF,
     TABLES,
     TRIM_PART,
+    WRITTEN,
+    ClockRecord,
     Loaded,
     Record,
     Table,
@@ -51,6 +55,7 @@ class Store:
         self._is_failing = False
         self._has_begun_anew = False
         self._rows: dict[str, int] = {}  # at most so many, by table
+        self._owed_step = 0.0  # by which the times stored are to be moved yet
         self._connection: sqlite3.Connection | None = None
         self._connection = self._open()
 
@@ -62,13 +67,18 @@ class Store:
     def load(self, now_unix: UnixTime, fingerprint: str) -> Loaded:
         """Returns what still counts, and of what holds in one network only that of this one.
 
-        What is too old for every network is removed.
+        What is too old for every network is removed, and what no clock of ours has written.
         """
         if self._connection is None:
             return Loaded()
         loaded = Loaded()
         try:
-            loaded = Loaded(*(self._read(table, now_unix, fingerprint) for table in TABLES))
+            step = self._seconds_off_line(now_unix)
+            then = UnixTime(now_unix - step)
+            kinds = [table for table in TABLES if table.record is not ClockRecord]
+            loaded = Loaded(*(self._read(table, then, fingerprint, step) for table in kinds))
+            self._owed_step += step
+            self._commit(self._connection, [ClockRecord(WRITTEN, now_unix)])
             self._remove_expired(self._connection, now_unix)
         except sqlite3.Error as exc:
             self._on_failure(exc)
@@ -91,6 +101,16 @@ class Store:
             _log.info("%s can be written again", self.path)
         return True
 
+    def handle_clock_changed(self, step: float) -> None:
+        """The wall clock was set forward by so many seconds, or back: so are the times stored."""
+        self._owed_step += step
+        if self._connection is None or abs(self._owed_step) < CLOCK_SLACK:
+            return
+        try:
+            self._commit(self._connection, [])
+        except sqlite3.Error as exc:
+            self._on_failure(exc)
+
     def close(self) -> None:
         """Stores nothing any more.  More than once does no harm."""
         connection, self._connection = self._connection, None
@@ -100,7 +120,10 @@ class Store:
 
     # reading and writing
 
-    def _read(self, table: Table, now_unix: UnixTime, fingerprint: str) -> tuple[Any, ...]:
+    def _read(
+        self, table: Table, now_unix: UnixTime, fingerprint: str, step: float
+    ) -> tuple[Any, ...]:
+        """Returns what counts at `now_unix` of the file's time line, on one `step` ahead of it."""
         assert self._connection is not None
         where = "1"
         values: list[object] = []
@@ -114,19 +137,32 @@ class Store:
         sql = f"SELECT {columns} FROM {table.name} WHERE {where} ORDER BY rowid"  # noqa: S608
         rows = self._connection.execute(sql, values).fetchall()
         decoded = (decode_row(table, row) for row in rows)
-        return tuple(record for record in decoded if record is not None)
+        return tuple(_later(record, table, step) for record in decoded if record is not None)
+
+    def _seconds_off_line(self, now_unix: UnixTime) -> float:
+        """Returns how far ahead of the stored time line the clock of now is, for want of a cause.
+
+        0 where the time between may have passed while the node was off.  Else one of two clocks is
+        wrong, and nobody knows how long that was.
+        """
+        assert self._connection is not None
+        row = self._connection.execute("SELECT written_unix FROM clock").fetchone()
+        passed = 0.0 if row is None else now_unix - row[0]
+        return 0.0 if -CLOCK_SLACK <= passed <= MAX_OFF_TIME else passed
 
     def _remove_expired(self, connection: sqlite3.Connection, now_unix: UnixTime) -> None:
-        # What lies too far ahead stays: perhaps it is the clock of now that is wrong.
         with transaction(connection):
             for table in TABLES:
                 if table.time is not None:
-                    sql = f"DELETE FROM {table.name} WHERE {table.time} <= ?"  # noqa: S608
-                    connection.execute(sql, (table.oldest(now_unix),))
+                    sql = f"DELETE FROM {table.name} WHERE {table.time} <= ? OR {table.time} > ?"  # noqa: S608
+                    latest = now_unix + table.lies_ahead + CLOCK_SLACK
+                    connection.execute(sql, (table.oldest(now_unix), latest))
 
     def _commit(self, connection: sqlite3.Connection, batch: Sequence[Record]) -> None:
         rows = dict(self._rows)
         with transaction(connection):
+            if abs(self._owed_step) >= CLOCK_SLACK:
+                _move(connection, self._owed_step)
             for record in batch:
                 if is_storable(record):
                     _insert(connection, record)
@@ -137,6 +173,8 @@ class Store:
                 if rows[table.name] > table.max_rows + table.max_rows // TRIM_PART:
                     rows[table.name] = _trim(connection, table)
         self._rows = rows
+        if abs(self._owed_step) >= CLOCK_SLACK:
+            self._owed_step = 0.0
 
     def _write_again(self, batch: Sequence[Record]) -> bool:
         """Into the file that took the place of a damaged one."""
@@ -212,6 +250,26 @@ def _insert(connection: sqlite3.Connection, record: Record) -> None:
     name = TABLE_OF[type(record)].name
     marks = ", ".join("?" * len(record))
     connection.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", record)  # noqa: S608
+
+
+def _later(record: Record, table: Table, step: float) -> Record:
+    """Returns the record with its times moved."""
+    if not step:
+        return record
+    values: list[Any] = list(record)
+    for index, column in enumerate(table.columns):
+        if column in table.times and values[index] is not None:
+            values[index] += step
+    make: Any = table.record
+    moved: Record = make(*values)
+    return moved
+
+
+def _move(connection: sqlite3.Connection, step: float) -> None:
+    for table in TABLES:
+        if table.times:
+            moved = ", ".join(f"{column} = {column} + ?" for column in table.times)
+            connection.execute(f"UPDATE {table.name} SET {moved}", [step] * len(table.times))  # noqa: S608
 
 
 def _trim(connection: sqlite3.Connection, table: Table) -> int:

@@ -29,6 +29,8 @@ class IdentifyInfo:
     protocol_version: str = ""
     signed_peer_record: SignedEnvelope | None = None
     """The valid envelope that the addresses come from, good for passing on."""
+    record_seq: int | None = None
+    """The sequence number in it."""
 
 
 def info_of_message_untrusted(message: IdentifyMessage, peer_id: PeerId) -> IdentifyInfo:
@@ -47,11 +49,13 @@ def apply_push(info: IdentifyInfo, message: IdentifyMessage) -> IdentifyInfo:
     if message.public_key is not None and not info.peer_id.matches(message.public_key):
         raise DecodeError("the peer sent a public key that is not its own")
     if message.listen_addrs:
-        info = replace(info, listen_addrs=message.listen_addrs, signed_peer_record=None)
+        info = replace(info, listen_addrs=message.listen_addrs)
+        info = replace(info, signed_peer_record=None, record_seq=None)
     signed = _open_record_untrusted(message.signed_peer_record, info.peer_id)
     if signed is not None:
         envelope, record = signed
-        info = replace(info, listen_addrs=record.addrs, signed_peer_record=envelope)
+        info = replace(info, listen_addrs=record.addrs)
+        info = replace(info, signed_peer_record=envelope, record_seq=record.seq)
     if message.protocols:
         info = replace(info, protocols=message.protocols)
     if message.observed_addr is not None and not is_relayed(message.observed_addr):

@@ -53,6 +53,7 @@ from p2pnode.protocols.relay.messages import (
     ReserveRequest,
     Status,
 )
+from p2pnode.protocols.relay.relay_clocks import Believed, RelayClocks
 from p2pnode.protocols.relay.reserve import (
     NotReserved,
     ReservationRequester,
@@ -79,6 +80,7 @@ __all__ = [
     "AccessList",
     "Admitted",
     "AutoRelay",
+    "Believed",
     "CircuitAdmission",
     "CircuitClosed",
     "CircuitEnded",
@@ -105,6 +107,7 @@ __all__ = [
     "NotReserved",
     "PeerUsage",
     "Refused",
+    "RelayClocks",
     "RelayLimits",
     "Reservation",
     "ReservationEnded",

@@ -2,10 +2,10 @@
 
 Rules: what came in is counted apart from what was forwarded, because whoever can forge packets
 can make the first grow, and nobody is billed for it; sizes are UDP payloads, circuit header
-included.
+included; a wall clock that jumps forgives no volume.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -18,6 +18,8 @@ MAX_LEDGER_PEERS = 4096  # peers without circuits remembered; chosen: older ones
 MAX_BILLED_PEERS = (
     4096  # whose share of the month is remembered; chosen: who is forgotten begins anew
 )
+MAX_MONTHS = 12  # whose volumes are remembered; chosen: a year, for people who look
+_LAST_UNIX = 253_370_764_799.0  # 9998-12-31; a later date is none to Python's calendar
 VOLUME_NOTICE = 0.9  # part of the month's volume after which the end is announced; chosen
 
 
@@ -89,34 +91,73 @@ class MonthlyVolume:
         peer_cap: int = 0,
         now: Instant,
         unix_now: UnixTime,
-        month: str = "",
-        used: int = 0,
+        used: Mapping[str, int] | None = None,
     ) -> None:
+        """`used` are the bytes of months, as 2026-11, before this start."""
         self._cap = cap
         self._peer_cap = peer_cap
         self._of_peer = Bounded[PeerId, int](MAX_BILLED_PEERS)
         self._unix_offset = unix_now - now
         self._month, self._month_ends = self._month_at(now)
-        self.used = used if month == self._month else 0
+        self._others = Bounded[str, int](MAX_MONTHS - 1)
+        """Bytes of the months that are not counted in."""
+        self._others.update(used or {})
+        self.used = self._others.pop(self._month, 0)
+        """Bytes in this month."""
+        self._counted = 0
+        """Of them since the start, or since the clock was set."""
 
     @property
     def month(self) -> str:
-        """The month that `used` counts in, as 2026-11: both are to be kept over a restart."""
+        """The month that is counted in, as 2026-11."""
         return self._month
+
+    @property
+    def months(self) -> dict[str, int]:
+        """Bytes by month, to be kept over a restart."""
+        return {**self._others, self._month: self.used}
 
     def add(self, size: int, now: Instant) -> None:
         """Counts forwarded bytes."""
         self.roll(now)
         self.used += size
+        self._counted += size
 
     def roll(self, now: Instant) -> bool:
         """Begins a new month where it is time; returns whether it was."""
         if now < self._month_ends:
             return False
-        self._month, self._month_ends = self._month_at(now)
-        self.used = 0
+        self._turn_to(*self._month_at(now))
         self._of_peer.clear()
         return True
+
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set.
+
+        Into the very next month it steps where the machine slept over the turn: that is a new
+        month.  Any other step shows that the clock was wrong, and what was counted under the wrong
+        name counts under the right one: too much rather than too little.
+        """
+        self._unix_offset = unix_now - now
+        month, self._month_ends = self._month_at(now)
+        if month == self._month:
+            return
+        if month == _month_after(self._month):
+            self._turn_to(month, self._month_ends)
+            self._of_peer.clear()
+            return
+        counted = self._counted
+        self.used -= counted
+        self._turn_to(month, self._month_ends)
+        self.used += counted
+        self._counted = counted
+
+    def _turn_to(self, month: str, ends_at: Instant) -> None:
+        if self.used:
+            self._others[self._month] = self.used
+        self._month, self._month_ends = month, ends_at
+        self.used = self._others.pop(month, 0)
+        self._counted = 0
 
     def bill(self, peers: Iterable[PeerId], size: int) -> None:
         """Counts forwarded bytes, which `add` was told of, for the ends of their circuit."""
@@ -145,7 +186,20 @@ class MonthlyVolume:
         return bool(self._cap) and self.used >= VOLUME_NOTICE * self._cap
 
     def _month_at(self, now: Instant) -> tuple[str, Instant]:
-        date = datetime.fromtimestamp(now + self._unix_offset, UTC)
-        year, month = date.year + date.month // 12, date.month % 12 + 1
-        ends = datetime(year, month, 1, tzinfo=UTC).timestamp()
-        return date.strftime("%Y-%m"), ends - self._unix_offset
+        month = _month_of(now + self._unix_offset)
+        return month, _start_of(_month_after(month)) - self._unix_offset
+
+
+def _month_of(unix: float) -> str:
+    date = datetime.fromtimestamp(min(max(unix, 0.0), _LAST_UNIX), UTC)
+    return date.strftime("%Y-%m")
+
+
+def _month_after(month: str) -> str:
+    year, number = map(int, month.split("-"))
+    return f"{year + number // 12:04}-{number % 12 + 1:02}"
+
+
+def _start_of(month: str) -> float:
+    year, number = map(int, month.split("-"))
+    return datetime(year, number, 1, tzinfo=UTC).timestamp()

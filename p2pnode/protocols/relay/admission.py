@@ -51,7 +51,7 @@ class Granted:
 
     expires_at: Instant
     expire: int
-    """The same as Unix time, for the message and the voucher."""
+    """The same as Unix time by our clock, for the message and the voucher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,10 @@ class ReservationTable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set: what is told from now on is told by it; nothing ends sooner."""
+        self._unix_offset = unix_now - now
+
     def reserve(self, client: Client, now: Instant) -> Granted | Refused:
         """Grants or refreshes a reservation of the client, or says why not."""
         self.handle_timeout(now)
@@ -102,7 +106,7 @@ class ReservationTable:
         self._by_group[group] += 1
         if self._next_expiry is None:
             self._next_expiry = expires_at
-        return Granted(expires_at, int(expires_at + self._unix_offset))
+        return Granted(expires_at, max(1, int(expires_at + self._unix_offset)))
 
     def connection_of(self, peer: PeerId, now: Instant) -> ConnectionHandle | None:
         """Returns the connection to reach the peer by, or None where it has no reservation."""

@@ -33,6 +33,8 @@ RESERVE_DEADLINE: Final = 10.0
 """seconds for dial and reservation together; go-libp2p gives the reservation as much"""
 REFRESH_PART: Final = 0.75
 """part of a reservation's lifetime after which it is refreshed; go-libp2p: 2 minutes before"""
+UNCERTAIN_REFRESH_PART: Final = 0.5
+"""the same where the lifetime is an assumption, because the relay's clock is not ours; chosen"""
 REFRESH_JITTER: Final = 0.1
 """part of the lifetime that the refresh may come earlier: relays do not get all at once"""
 REFRESH_RETRY: Final = 30.0
@@ -195,15 +197,18 @@ class AutoRelay:
         slot.rtt = rtt if rtt is not None else slot.rtt
         self._settle(now)
 
-    def handle_granted(self, relay: PeerId, lifetime: float, now: Instant) -> None:
-        """The relay granted what Reserve asked for, for so many seconds."""
+    def handle_granted(
+        self, relay: PeerId, lifetime: float, now: Instant, *, is_certain: bool = True
+    ) -> None:
+        """The relay granted what Reserve asked for, for so many seconds, as far as is known."""
         slot = self._slots.get(relay)
         if slot is None or (slot.state, SlotStep.GRANTED) not in TRANSITIONS:
             if slot is None or slot.state not in IN_USE:
                 self._commands.append(Release(relay))  # it came too late
             return
         self._step(slot, SlotStep.GRANTED)
-        part = REFRESH_PART - REFRESH_JITTER * self._rng.random()
+        latest = REFRESH_PART if is_certain else UNCERTAIN_REFRESH_PART
+        part = latest - REFRESH_JITTER * self._rng.random()
         slot.until = now + part * lifetime
         slot.expires_at = now + lifetime
         slot.alive_at, slot.probes, slot.failures = now, 0, 0

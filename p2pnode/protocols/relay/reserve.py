@@ -3,12 +3,13 @@
     ASKING --STATUS OK with a reservation--> Reserved
        `------ another status | malformed | foreign voucher | end | reset | 60 s --> NotReserved
 
-Rule: a voucher is checked where there is one; that there is none is fine, rust-libp2p sends none.
+Rules: a voucher is checked where there is one; that there is none is fine, rust-libp2p sends none.
+When the reservation ends is the relay's word by the relay's clock: RelayClocks makes sense of it.
 """
 
 from dataclasses import dataclass
 
-from p2pnode.clock import Deadline, Instant, UnixTime
+from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import split_peer_id
@@ -34,15 +35,14 @@ from p2pnode.wire.multiaddr import (
 )
 
 RESERVE_TIMEOUT = 60.0  # seconds; go-libp2p
-MAX_RESERVATION = 24 * 3600.0  # seconds of a reservation believed; chosen: js gives 2 h, others 1 h
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
     """The relay relays for us."""
 
-    lifetime: float
-    """Seconds from now on, at most MAX_RESERVATION."""
+    expire: int
+    """Unix time by the relay's clock, seconds; 0 where it tells none."""
     addrs: tuple[Multiaddr, ...]
     """The relay's addresses, each ending in its /p2p; see `circuit_addrs`."""
     limit: Limit
@@ -62,11 +62,10 @@ class NotReserved:
 class ReservationRequester(FramedDialogue):
     """Reserves, or refreshes: the two are one to the relay."""
 
-    def __init__(self, relay: PeerId, own_id: PeerId, *, now: Instant, unix_now: UnixTime) -> None:
+    def __init__(self, relay: PeerId, own_id: PeerId, *, now: Instant) -> None:
         super().__init__(MAX_MESSAGE_SIZE, Deadline(now + RESERVE_TIMEOUT, "the reservation"))
         self._relay = relay
         self._own_id = own_id
-        self._unix_offset = unix_now - now
         self._outcome: Reserved | NotReserved | None = None
         self._send(encode_hop(ReserveRequest()))
 
@@ -85,20 +84,13 @@ class ReservationRequester(FramedDialogue):
             return
         if message.reservation is None:
             raise DecodeError("the relay granted a reservation without telling it")
-        unix_now = UnixTime(now + self._unix_offset)
-        lifetime = message.reservation.expire - unix_now
-        if lifetime <= 0:
-            raise DecodeError("the relay granted a reservation that has ended")
         voucher = None
         if message.reservation.voucher is not None:
             voucher = check_voucher_untrusted(
-                message.reservation.voucher,
-                relay=self._relay,
-                peer=self._own_id,
-                unix_now=unix_now,
+                message.reservation.voucher, relay=self._relay, peer=self._own_id
             )
         self._outcome = Reserved(
-            min(lifetime, MAX_RESERVATION),
+            message.reservation.expire,
             self._addrs_of_relay(message.reservation.addrs),
             message.limit or Limit(),
             voucher,

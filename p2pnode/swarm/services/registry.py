@@ -73,8 +73,7 @@ class Services:
                 peer_cap=config.relay_limits.peer_monthly_bytes,
                 now=now,
                 unix_now=unix_now,
-                month=config.relayed_month,
-                used=config.relayed_bytes,
+                used=config.relayed_by_month,
             ),
             mode=config.relay_mode,
             own_addresses=relay_addresses,
@@ -111,6 +110,11 @@ class Services:
             self.acquaintances,
         )
         calls.register(self.all)
+
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set: reservations and months are dated by it."""
+        self.relay_client.handle_clock_changed(unix_now, now)
+        self.relay_server.handle_clock_changed(unix_now, now)
 
     @property
     def offered_ids(self) -> tuple[str, ...]:

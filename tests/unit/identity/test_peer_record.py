@@ -9,13 +9,14 @@ from p2pnode.identity.peer_record import (
     LEGACY,
     MAX_RECORD_ADDRS,
     MAX_RECORD_SIZE,
+    MAX_SEQ,
     PeerRecord,
     RecordKind,
     decode_peer_record_untrusted,
-    is_newer,
     next_seq,
     open_peer_record_untrusted,
     seal_peer_record,
+    unix_time_of,
 )
 from p2pnode.identity.signed_envelope import seal_envelope
 from p2pnode.wire.multiaddr import parse_multiaddr
@@ -113,13 +114,11 @@ def test_numbers_grow_with_the_time_and_without_it() -> None:
 
     assert first == 1_700_000_000_000_000_000
     assert next_seq(UnixTime(1_600_000_000.0), first) == first + 1
+    assert next_seq(UnixTime(-5.0), 0) == 1
+    assert next_seq(UnixTime(1e11), 0) == next_seq(UnixTime(1.0), MAX_SEQ) == MAX_SEQ
 
 
-@pytest.mark.spec("IDENTITY-12")
-def test_only_a_greater_number_replaces() -> None:
-    old, same, new = (PeerRecord(peer_id("a"), seq, ()) for seq in (5, 5, 6))
-
-    assert is_newer(old, None)
-    assert is_newer(new, old)
-    assert not is_newer(same, old)
-    assert not is_newer(old, new)
+def test_a_number_tells_a_time_only_where_it_can_count_nanoseconds() -> None:
+    assert unix_time_of(1_700_000_000_000_000_000) == 1_700_000_000.0
+    for seq in (0, 1_700_000_000, 1_700_000_000_000):  # seconds and milliseconds, as others count
+        assert unix_time_of(seq) is None

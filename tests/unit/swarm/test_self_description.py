@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from p2pnode.identity.peer_record import decode_peer_record_untrusted
+from p2pnode.clock import UnixTime
+from p2pnode.identity.peer_record import decode_peer_record_untrusted, unix_time_of
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.swarm.config import SwarmConfig
+from p2pnode.swarm.events import RecordSigned
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.self_description import MAX_RECORDS, SelfDescription
+from p2pnode.swarm.self_description import MAX_RECORD_AGE, MAX_RECORDS, SelfDescription
 from p2pnode.swarm.services.service import Peer
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
@@ -21,13 +23,23 @@ SEEN = parse_multiaddr("/ip4/9.9.9.9/udp/1/noise")
 (BEHIND,) = circuit_addrs((parse_multiaddr(f"/ip4/7.7.7.7/udp/1/noise/p2p/{peer_id('r')}"),), US)
 
 
-def description(interfaces: Sequence[str] = (LOOPBACK, PRIVATE, PUBLIC)) -> SelfDescription:
+def description(
+    interfaces: Sequence[str] = (LOOPBACK, PRIVATE, PUBLIC), last_record_seq: int = 0
+) -> SelfDescription:
     addresses = OwnAddresses()
     addresses.add_socket(SocketId(1), UdpAddr("0.0.0.0", 4001), is_listening=True)
     addresses.set_interfaces(tuple(interfaces))
-    made = SelfDescription(private_key("us"), SwarmConfig(), addresses, 1_700_000_000.0)
+    config = SwarmConfig(last_record_seq=last_record_seq)
+    made = SelfDescription(private_key("us"), config, addresses, 1_700_000_000.0)
     made.confirmed, made.relayed = (SEEN,), (BEHIND,)
     return made
+
+
+def number(made: SelfDescription, now: float) -> int:
+    """Returns the sequence number of the record that a peer gets."""
+    record = made.message(at("5.5.5.5"), now).signed_peer_record
+    assert record is not None
+    return decode_peer_record_untrusted(record).seq
 
 
 def at(ip: str, socket: int = 1) -> Peer:
@@ -86,6 +98,38 @@ def test_the_signed_record_says_the_same_and_is_signed_anew_only_for_news() -> N
     renewed = made.message(at("6.6.6.6"), 1.0).signed_peer_record
     assert renewed is not None
     assert decode_peer_record_untrusted(renewed).seq > record.seq
+
+
+@pytest.mark.spec("SWARM-27")
+def test_a_signed_record_tells_the_clock_to_a_minute() -> None:
+    made = description()
+    for now in (0.0, MAX_RECORD_AGE - 1, MAX_RECORD_AGE, 5000.0):
+        record = made.message(at("5.5.5.5"), now).signed_peer_record
+        assert record is not None
+        stamp = unix_time_of(decode_peer_record_untrusted(record).seq)
+        assert stamp is not None
+        assert 0 <= 1_700_000_000 + now - stamp < MAX_RECORD_AGE
+
+
+@pytest.mark.spec("IDENTITY-12")
+@pytest.mark.parametrize("unix_now", [0.0, 1_600_000_000.0, 1_700_000_050.0, 2_000_000_000.0])
+def test_no_setting_of_the_clock_lowers_the_number_of_a_record(unix_now: float) -> None:
+    made = description()
+    last = number(made, 0.0)
+    made.handle_clock_changed(UnixTime(unix_now), 100.0)
+    assert number(made, 100.0) == max(last + 1, int(unix_now) * 10**9)
+    restarted = description(last_record_seq=last)
+    restarted.handle_clock_changed(UnixTime(unix_now), 0.0)
+    assert number(restarted, 0.0) > last
+
+
+@pytest.mark.spec("STORE-9")
+def test_each_number_is_told_to_who_stores_it() -> None:
+    made = description()
+    first = number(made, 0.0)
+    number(made, 1.0)
+    assert made.poll_events() == [RecordSigned(first)]
+    assert made.poll_events() == []
 
 
 def test_so_many_records_are_kept() -> None:

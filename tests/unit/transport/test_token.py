@@ -54,6 +54,13 @@ def test_an_address_token_outlives_ports_and_ids_for_a_day():
     assert check(token, remote=UdpAddr("192.0.2.2", 4001)) is None
 
 
+def test_an_address_token_from_a_clock_that_was_ahead_is_good_for_as_long():
+    """The issuer was started anew, and its clock went back in between."""
+    token = ISSUER.address_token(REMOTE, NOW + 8 * 3600)
+    assert check(token) is TokenKind.ADDRESS
+    assert check(token, now=NOW + 8 * 3600 - ADDRESS_LIFETIME - 1) is None
+
+
 def test_an_address_token_of_an_ipv6_host_is_good_for_its_64():
     token = ISSUER.address_token(REMOTE6, NOW)
     assert check(token, remote=UdpAddr("2001:db8:1:2:ffff::1", 1)) is TokenKind.ADDRESS

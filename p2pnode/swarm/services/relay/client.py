@@ -23,6 +23,7 @@ from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.protocols.identify.address_filter import addrs_to_accept
 from p2pnode.protocols.relay import (
     AutoRelay,
+    Believed,
     CircuitEnded,
     CircuitEnding,
     CircuitOffered,
@@ -30,6 +31,7 @@ from p2pnode.protocols.relay import (
     CircuitRequester,
     CircuitResponder,
     NotReserved,
+    RelayClocks,
     ReservationRequester,
     Reserved,
     Status,
@@ -38,6 +40,7 @@ from p2pnode.protocols.relay import (
     relay_network,
 )
 from p2pnode.protocols.relay.circuit_messages import CIRCUIT_ID_SIZE
+from p2pnode.protocols.relay.relay_clocks import CLOCK_SLACK
 from p2pnode.swarm import events
 from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.inbound_streams import InboundLimit
@@ -113,7 +116,7 @@ class RelayClient(Service):
         self._circuits = circuits
         self._own_id = own_id
         self._entropy = entropy
-        self._unix_offset = unix_now - now
+        self._clocks = RelayClocks(now=now, unix_now=unix_now)
         self._release_at: Instant | None = None
         """When reservations that are not needed are let go; infinite once they are."""
         self._policy = AutoRelay(rng)
@@ -143,6 +146,10 @@ class RelayClient(Service):
         """Returns the relays that hold a reservation for us, the best first, with its end."""
         return tuple((r, self._reserved[r][0]) for r in self._policy.relays if r in self._reserved)
 
+    def clock_skew(self, relay_id: PeerId) -> float:
+        """Returns the seconds that a relay's wall clock is ahead of ours, as far as is known."""
+        return self._clocks.ahead(relay_id)
+
     def addresses(self) -> tuple[Multiaddr, ...]:
         """Returns our addresses through relays, /p2p/<us> at the end."""
         found = [
@@ -155,6 +162,10 @@ class RelayClient(Service):
         return next((end.relay for end in self._ends.values() if end.route == route), None)
 
     # commands
+
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """Our wall clock was set; what is reserved lasts as long as before."""
+        self._clocks.handle_clock_changed(unix_now, now)
 
     def set_needs_relay(self, needs_relay: bool, now: Instant) -> None:
         """False once strangers reach us directly: reservations are let go, in a while.
@@ -300,6 +311,7 @@ class RelayClient(Service):
             return
         network = relay_network(peer.route.remote.ip)
         rtt = self._facts.rtt(peer.connection)
+        self._clocks.note_record(peer.peer_id, info.record_seq, now)
         self._policy.add_candidate(peer.peer_id, network, rtt, now)
         self._obey(now)
 
@@ -353,9 +365,7 @@ class RelayClient(Service):
         if relay_id in self._reserving:
             return
         self._reserving[relay_id] = connection
-        machine = ReservationRequester(
-            relay_id, self._own_id, now=now, unix_now=UnixTime(now + self._unix_offset)
-        )
+        machine = ReservationRequester(relay_id, self._own_id, now=now)
         self._command(OpenStream(connection, relay.HOP_PROTOCOL_ID, machine))
 
     def _on_reservation(
@@ -368,7 +378,8 @@ class RelayClient(Service):
             return
         is_renewal = peer.peer_id in self._reserved
         match machine.outcome:
-            case Reserved(lifetime, addrs):
+            case Reserved(expire, addrs):
+                lifetime, is_certain = self._judge(peer.peer_id, expire, now)
                 self.answers[is_renewal, Status.OK] += 1
                 self.granted += not is_renewal
                 # Where we reach the relay, others do, whatever it believes of its addresses.
@@ -380,13 +391,21 @@ class RelayClient(Service):
                 self._renewing.pop(peer.peer_id, None)
                 changed = self._reserved.get(peer.peer_id, (0.0, ()))[1] != through
                 self._reserved[peer.peer_id] = now + lifetime, through
-                self._policy.handle_granted(peer.peer_id, lifetime, now)
+                self._policy.handle_granted(peer.peer_id, lifetime, now, is_certain=is_certain)
                 if changed and peer.peer_id in self._policy.relays:
                     self._tell()
             case NotReserved(status):
                 self.answers[is_renewal, status] += 1
                 self._on_not_reserved(peer.peer_id, now, has_refused=status is not None)
         self._obey(now)
+
+    def _judge(self, relay_id: PeerId, expire: int, now: Instant) -> Believed:
+        before = self._clocks.ahead(relay_id)
+        believed = self._clocks.judge(relay_id, expire, now)
+        ahead = self._clocks.ahead(relay_id)
+        if abs(ahead - before) > CLOCK_SLACK:
+            self._announce(events.ClockSkewChanged(relay_id, ahead))
+        return believed
 
     def _on_not_reserved(
         self, relay_id: PeerId, now: Instant, *, has_refused: bool = False

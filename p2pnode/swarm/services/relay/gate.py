@@ -60,6 +60,11 @@ class RelayGate:
         self.circuit_answers = Counter[Status]()
         self.left: list[ConnectionHandle] = []
 
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set."""
+        self.reservations.handle_clock_changed(unix_now, now)
+        self.volume.handle_clock_changed(unix_now, now)
+
     def take_left(self) -> list[ConnectionHandle]:
         """Returns the connections whose peers have reserved on another one since the last call."""
         left, self.left = self.left, []

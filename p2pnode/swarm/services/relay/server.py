@@ -135,6 +135,11 @@ class RelayServer(Service):
         """True once nothing is left to wait for after `drain`."""
         return self._gate.is_draining and not self._gate.circuits
 
+    def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
+        """The wall clock was set: ends of reservations are told by it, months begin by it."""
+        self._gate.handle_clock_changed(unix_now, now)
+        self._check_volume(now)
+
     # streams
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:

@@ -56,6 +56,21 @@ def test_another_public_key_fails_and_none_does_not() -> None:
 
 
 @pytest.mark.spec("IDENTIFY-6")
+@pytest.mark.spec("IDENTITY-17")
+def test_a_record_with_a_lower_number_counts_when_it_comes_later() -> None:
+    """The peer's clock was years ahead, and has been set right."""
+    ahead, right = (
+        seal_peer_record(private_key("a"), [addr], seq).encode()
+        for addr, seq in ((LISTED, 2_100_000_000 * 10**9), (SIGNED, 1_800_000_000 * 10**9))
+    )
+    info = info_of_message_untrusted(IdentifyMessage(signed_peer_record=ahead), ALICE)
+    assert info.record_seq == 2_100_000_000 * 10**9
+    info = apply_push(info, IdentifyMessage(signed_peer_record=right))
+    assert info.listen_addrs == (SIGNED,)
+    assert info.record_seq == 1_800_000_000 * 10**9
+    assert apply_push(info, IdentifyMessage(listen_addrs=(LISTED,))).record_seq is None
+
+
 def test_a_push_changes_only_what_it_mentions() -> None:
     info = IdentifyInfo(ALICE, (LISTED,), ("/a",), OBSERVED, "agent", "version", ENVELOPE)
 

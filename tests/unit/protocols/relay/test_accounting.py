@@ -43,7 +43,7 @@ def test_a_month_is_a_calendar_month_and_survives_a_restart() -> None:
     assert not volume.is_spent
 
     restarted = MonthlyVolume(
-        1000, now=0.0, unix_now=unix(2026, 12, 31, 23, 30), month="2026-12", used=volume.used
+        1000, now=0.0, unix_now=unix(2026, 12, 31, 23, 30), used=volume.months
     )
     restarted.add(50, 1.0)
     assert restarted.is_spent
@@ -51,8 +51,45 @@ def test_a_month_is_a_calendar_month_and_survives_a_restart() -> None:
     assert restarted.roll(1800.0)
     assert (restarted.month, restarted.used) == ("2027-01", 0)
 
-    later = MonthlyVolume(1000, now=0.0, unix_now=unix(2027, 1, 1), month="2026-12", used=950)
+    later = MonthlyVolume(1000, now=0.0, unix_now=unix(2027, 1, 1), used={"2026-12": 950})
     assert later.used == 0
+
+
+@pytest.mark.spec("RELAY-39")
+def test_no_step_of_the_clock_forgives_volume() -> None:
+    now = unix(2026, 11, 30, 20)
+    volume = MonthlyVolume(1000, now=0.0, unix_now=now, used={"2026-11": 600, "2026-10": 70})
+    volume.add(300, 1.0)
+    # Eight hours ahead it is December already, as after a sleep: that begins anew.
+    volume.handle_clock_changed(UnixTime(now + 8 * 3600), 1.0)
+    assert (volume.month, volume.used) == ("2026-12", 0)
+    volume.add(20, 2.0)
+    # It was no sleep.  What was counted as December's is November's.
+    volume.handle_clock_changed(UnixTime(now + 3), 3.0)
+    assert volume.months == {"2026-10": 70, "2026-11": 920}
+    assert volume.is_nearly_spent
+    assert volume.roll(4 * 3600.0)
+    assert volume.months == {"2026-10": 70, "2026-11": 920, "2026-12": 0}
+
+
+@pytest.mark.spec("RELAY-39")
+@pytest.mark.parametrize("wrong", [0.0, unix(2036, 11, 5), unix(3026, 1, 1), 1e13, -1e9])
+def test_what_was_counted_under_a_wrong_date_counts_under_the_right_one(wrong: float) -> None:
+    volume = MonthlyVolume(1000, now=0.0, unix_now=UnixTime(wrong), used={"2026-11": 600})
+    volume.add(300, 1.0)
+    volume.handle_clock_changed(unix(2026, 11, 30), 2.0)
+    assert (volume.month, volume.used) == ("2026-11", 900)
+    volume.handle_clock_changed(UnixTime(wrong), 3.0)
+    volume.handle_clock_changed(unix(2026, 11, 30), 4.0)
+    assert volume.used == 900
+
+
+def test_so_many_months_are_remembered() -> None:
+    volume = MonthlyVolume(0, now=0.0, unix_now=unix(2026, 1, 1))
+    for year in range(40):
+        volume.handle_clock_changed(unix(2030 + year, 1, 1), 0.0)
+        volume.add(1, 0.0)
+    assert len(volume.months) <= accounting.MAX_MONTHS
 
 
 def test_without_a_cap_nothing_is_ever_spent() -> None:

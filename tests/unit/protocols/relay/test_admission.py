@@ -41,7 +41,7 @@ def admission(
     for index in range(len(PEERS)):
         reservations.reserve(client(index), 0.0)
     volume = MonthlyVolume(1000, now=0.0, unix_now=UNIX)
-    volume.used = used
+    volume.add(used, 0.0)
     return CircuitAdmission(limits, access or AccessList(), reservations, volume), reservations
 
 
@@ -50,6 +50,19 @@ def status(answer: object) -> Status | None:
 
 
 @pytest.mark.spec("RELAY-5")
+@pytest.mark.spec("RELAY-39")
+@pytest.mark.parametrize("step", [8 * 3600, -8 * 3600, -2_000_000_000])
+def test_a_step_of_the_clock_is_told_and_ends_no_reservation(step: float) -> None:
+    reservations = table()
+    reservations.reserve(client(1), 0.0)
+    reservations.handle_clock_changed(UnixTime(UNIX + step), 0.0)
+    reservations.handle_timeout(3599.0)
+    assert reservations.connection_of(client(1).peer, 3599.0) is not None
+    granted = reservations.reserve(client(1), 3599.0)
+    assert isinstance(granted, Granted)
+    assert granted.expire == max(1, UNIX + step + 3599 + 3600)
+
+
 def test_a_reservation_lasts_its_time_unless_it_is_refreshed() -> None:
     reservations = table()
     assert reservations.reserve(client(1), 0.0) == Granted(3600.0, int(UNIX) + 3600)

@@ -239,6 +239,23 @@ def test_facts_about_strangers_change_nothing() -> None:
     assert auto.poll_commands() == [Release(D)]
 
 
+@pytest.mark.spec("RELAY-4")
+@pytest.mark.parametrize(("is_certain", "latest"), [(True, 0.75), (False, 0.5)])
+def test_what_is_not_certain_is_renewed_at_half(is_certain: bool, latest: float) -> None:
+    for seed in range(20):
+        auto = AutoRelay(Random(seed))
+        auto.set_needs_relay(True, 0.0)
+        auto.add_candidate(A, "1", 0.05, 0.0)
+        auto.handle_granted(A, 3600.0, 0.0, is_certain=is_certain)
+        auto.poll_commands()
+        renewals = []
+        for now in range(0, 3600, 9):
+            auto.handle_alive(A, now)
+            auto.handle_timeout(now)
+            renewals += [now for command in auto.poll_commands() if command == Reserve(A)]
+        assert latest - 0.1 <= renewals[0] / 3600 <= latest + 0.003
+
+
 def test_networks_are_wide() -> None:
     assert relay_network("1.2.3.4") == relay_network("1.2.9.9") != relay_network("1.3.3.4")
     assert relay_network("2600:1::1") == relay_network("2600:1:2::1") != relay_network("2600:2::")

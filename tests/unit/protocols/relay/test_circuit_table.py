@@ -37,7 +37,7 @@ HEAD = bytes([CIRCUIT_TYPE])
 
 def new_table(limits: RelayLimits = UNLIMITED, *, used: int = 0) -> CircuitTable:
     volume = MonthlyVolume(limits.monthly_bytes, now=0.0, unix_now=UnixTime(1_700_000_000))
-    volume.used = used
+    volume.add(used, 0.0)
     return CircuitTable(limits, Random(7).randbytes, volume)
 
 

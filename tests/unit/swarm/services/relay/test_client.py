@@ -22,7 +22,7 @@ from p2pnode.protocols.relay import (
 from p2pnode.protocols.relay.auto_relay import FIRST_REST
 from p2pnode.protocols.relay.messages import HopStatus, encode_hop
 from p2pnode.swarm.circuits import Circuits
-from p2pnode.swarm.events import ReservationsChanged
+from p2pnode.swarm.events import ClockSkewChanged, ReservationsChanged
 from p2pnode.swarm.services.relay import client as module
 from p2pnode.swarm.services.relay.client import MAX_RELAY_ADDRS, RELEASE_DELAY, RelayClient
 from p2pnode.swarm.services.service import (
@@ -269,6 +269,22 @@ def test_a_lost_relay_is_not_told_any_more_and_is_asked_again_later() -> None:
     assert [relay for relay, _ in world.client.reservations()] == [RELAY]
 
 
+@pytest.mark.spec("RELAY-4", "RELAY-38")
+def test_a_relay_whose_clock_differs_is_reported_once_and_when_it_agrees_again() -> None:
+    world = World()
+    world.identify(world.connect(RELAY, 9))
+    world.answer(lifetime=-8 * 3600.0)
+    ((relay, ends_at),) = world.client.reservations()
+    assert (relay, ends_at) == (RELAY, 3600.0)
+    assert world.client.clock_skew(RELAY) == -9 * 3600
+    for lifetime in (-8 * 3600.0 + 20, 3600.0, 3600.0):
+        world.facts.heard[9] = world.now = world.now + 2700.0
+        world.time(world.now)
+        world.answer(lifetime=lifetime)
+    told = [e for e in world.events if isinstance(e, ClockSkewChanged)]
+    assert told == [ClockSkewChanged(RELAY, -9 * 3600), ClockSkewChanged(RELAY, 0.0)]
+
+
 def test_a_relay_that_cannot_be_reached_rests() -> None:
     world = World()
     world.reserve()
@@ -419,7 +435,7 @@ def test_a_refusal_is_told() -> None:
     assert (world.client._ends, len(world.circuits)) == ({}, 0)
 
 
-@pytest.mark.spec("SWARM-18")
+@pytest.mark.spec("SWARM-22")
 def test_a_circuit_that_stands_is_used_again() -> None:
     """Or a dial that comes after a lost one would wait for ever."""
     world = World()
@@ -445,7 +461,7 @@ def test_a_circuit_that_was_just_given_back_is_not_used_again() -> None:
     assert len(world.circuits) == 1
 
 
-@pytest.mark.spec("SWARM-18")
+@pytest.mark.spec("SWARM-22")
 def test_a_circuit_that_is_given_back_ends_at_the_relay() -> None:
     world = World()
     world.connect(RELAY, 9)

@@ -87,8 +87,7 @@ class Relay:
             peer_cap=limits.peer_monthly_bytes,
             now=0.0,
             unix_now=UNIX,
-            month="2023-11",
-            used=used,
+            used={"2023-11": used},
         )
         self.server = RelayServer(
             self.facts,
@@ -185,9 +184,7 @@ class Relay:
     # what clients do
 
     def reserve(self, connection: int) -> Reserved | NotReserved | None:
-        asked = ReservationRequester(
-            RELAY, PEERS[connection], now=self.now, unix_now=UnixTime(UNIX + self.now)
-        )
+        asked = ReservationRequester(RELAY, PEERS[connection], now=self.now)
         assert self.ask(connection, HOP_PROTOCOL_ID, asked)
         return asked.outcome
 
@@ -296,7 +293,7 @@ def test_a_reservation_is_granted_with_our_addresses_and_a_voucher() -> None:
     outcome = relay.reserve(B)
 
     assert isinstance(outcome, Reserved)
-    assert outcome.lifetime == LIMITS.reservation_ttl
+    assert outcome.expire == int(UNIX + LIMITS.reservation_ttl)
     assert outcome.addrs == (parse_multiaddr(f"{HOST}/p2p/{RELAY}"),)
     assert outcome.limit == LIMITS.stream_limit
     assert outcome.voucher is not None
@@ -406,7 +403,7 @@ def test_who_is_gone_when_the_request_is_read_gets_nothing() -> None:
     relay = serving()
     served = relay.facts.peers.pop(A)
     for protocol, machine in (
-        (HOP_PROTOCOL_ID, ReservationRequester(RELAY, ALICE, now=0.0, unix_now=UNIX)),
+        (HOP_PROTOCOL_ID, ReservationRequester(RELAY, ALICE, now=0.0)),
         (CIRCUIT_HOP_PROTOCOL_ID, Asker(relay, A, B)),
     ):
         hop = relay.server.accept(served, protocol, 0.0)
