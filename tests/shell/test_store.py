@@ -15,6 +15,7 @@ import pytest
 
 from p2pnode.clock import UnixTime
 from p2pnode.io.store import file as store_file
+from p2pnode.io.store import memory as store_memory
 from p2pnode.io.store import records as store_records
 from p2pnode.io.store.file import APPLICATION_ID, MIGRATIONS, move_aside, open_file
 from p2pnode.io.store.records import (
@@ -599,10 +600,19 @@ def test_a_store_that_was_closed_stores_nothing(tmp_path: Path) -> None:
 
 
 def test_the_limits_are_those_of_the_spec() -> None:
-    names = {"MAX_TEXT_SIZE", "CLOCK_SLACK", "TRIM_PART", "FINGERPRINT_SIZE", "IPV6_LINK_PREFIX"}
+    names = {
+        "MAX_NOTED",
+        "MAX_OFF_TIME",
+        "MAX_TEXT_SIZE",
+        "CLOCK_SLACK",
+        "TRIM_PART",
+        "FINGERPRINT_SIZE",
+        "IPV6_LINK_PREFIX",
+    }
     for name, value, _source in tables("store.md", "Limits and timers")[0]:
         constant = name.strip("`")
-        module = store_records if hasattr(store_records, constant) else store_file
+        modules = (store_records, store_file, store_memory)
+        module = next(module for module in modules if hasattr(module, constant))
         number = float(value.split()[0].replace(",", ""))
         unit = {"days": 86400, "h": 3600, "ms": 0.001}.get(value.split()[-1], 1)
         assert getattr(module, constant) == pytest.approx(number * unit), constant
