@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from p2pnode.io.node.pings import PingLost, Pong
     from p2pnode.io.node.stream import Stream
     from p2pnode.protocols.identify import IdentifyInfo
-    from p2pnode.swarm.services.relay.server import RelayMode
+    from p2pnode.swarm.config import RelayMode
     from p2pnode.wire.multiaddr import Multiaddr
 
 __all__ = [
@@ -135,7 +135,7 @@ _MODULES = {
     "ProtocolNotSupported": _ERRORS,
     "PunchEnded": _NODE_EVENTS,
     "ReachabilityChanged": _NODE_EVENTS,
-    "RelayMode": "p2pnode.swarm.services.relay.server",
+    "RelayMode": "p2pnode.swarm.config",
     "ReservationsChanged": _NODE_EVENTS,
     "Stream": "p2pnode.io.node.stream",
     "StreamReset": _ERRORS,

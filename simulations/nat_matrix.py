@@ -29,7 +29,7 @@ from p2pnode.netsim.nat_behaviour import Dependence, FilterScope
 from p2pnode.netsim.nat_presets import NINE_KINDS, box
 from p2pnode.netsim.topology import ACCESS, nat_pair
 from p2pnode.swarm import SwarmConfig, events
-from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.config import RelayMode
 from simulations.nat_matrix_picture import Cell, picture
 from simulations.study_node import StudyNode
 
@@ -121,7 +121,7 @@ def run(scenario: Scenario, seed: int) -> Result:
     a = StudyNode(net.a)
     started = world.now
     a.dial(relay.swarm.peer_id, relay.address)
-    is_reserved = world.reaches(lambda: bool(a.swarm.relay_client.addresses()), RESERVATION_LIMIT)
+    is_reserved = world.reaches(lambda: bool(a.swarm.facts.relayed_addresses()), RESERVATION_LIMIT)
     reserved_s = round(world.now - started, 3) if is_reserved else None
     world.run_for(HEAD_START)
     b = StudyNode(net.b)
@@ -144,9 +144,9 @@ def _first_pong(b: StudyNode, relay: StudyNode, wanted: PeerId) -> float | None:
     world, started = b.host.world, b.host.world.now
     b.dial(relay.swarm.peer_id, relay.address)
     b.dial(wanted)
-    if not world.reaches(lambda: b.swarm.pool.best(wanted) is not None, DIAL_LIMIT):
+    if not world.reaches(lambda: b.swarm.facts.best(wanted) is not None, DIAL_LIMIT):
         return None
-    connection = b.swarm.pool.best(wanted)
+    connection = b.swarm.facts.best(wanted)
     assert connection is not None
     b.host.call(b.swarm.ping, connection, world.now)
     is_answered = world.reaches(lambda: bool(b.of(events.PongReceived)), DIAL_LIMIT)

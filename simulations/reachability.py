@@ -128,7 +128,7 @@ class Play:
 
     def verdict(self) -> Reachability:
         """Returns what the node believes of itself now."""
-        return self.node.swarm.autonat_client.overall(self.world.now)
+        return self.node.swarm.facts.reachability(self.world.now)
 
     def move(self) -> None:
         """The machine gets another address on its network, and the node hears of it."""

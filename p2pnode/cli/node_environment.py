@@ -29,7 +29,7 @@ class NodeEnvironment:
         gc.disable()  # see `main`
         from p2pnode.io.node.lifetime import open_node
         from p2pnode.protocols.relay.limits import MODEST, AccessList
-        from p2pnode.swarm.services.relay.server import RelayMode
+        from p2pnode.swarm.config import RelayMode
 
         gc.enable()
         async with open_node(
@@ -113,7 +113,7 @@ class _OpenNode:
         from p2pnode.io.metrics.server import serve_metrics
 
         engine = self._node.engine
-        source = NodeFactsSource(engine.swarm, lambda: engine.now)
+        source = NodeFactsSource(engine.swarm.facts, lambda: engine.now)
         self._node.watch(source.count)
         await serve_metrics(NodeMetrics(source), address, task_status=task_status)
 

@@ -32,7 +32,7 @@ from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone
 from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.address_book import AddressSource
-from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.config import RelayMode
 from p2pnode.transport.config import TransportConfig
 
 MAX_BOOTSTRAP: Final = 12

@@ -39,10 +39,7 @@ from p2pnode.protocols.nat_behaviour import (
 )
 from p2pnode.protocols.nat_behaviour.judge import Judgement, without_nat
 from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, silence_text
-from p2pnode.swarm import events
-from p2pnode.swarm.config import SwarmConfig
-from p2pnode.swarm.services.nat_behaviour import NatAnswered
-from p2pnode.swarm.swarm import Swarm
+from p2pnode.swarm import Swarm, SwarmConfig, events
 from p2pnode.wire.multiaddr import Multiaddr
 
 CHECK_TIME: Final = 8.5
@@ -209,8 +206,6 @@ class Netcheck:
         for event in self.swarm.poll_events():
             self._on_event(event, now)
         self._find_witnesses(now)
-        for answered in self.swarm.nat_service.poll_answers():
-            self._on_answered(answered, now)
         self._take_from_spares(now)
         self._dial_more(now)
         if self._measurement is not None:
@@ -229,13 +224,15 @@ class Netcheck:
                 self._sees_us_at[peer_id] = address
                 if peer_id in self._witnesses:
                     self._witnesses[peer_id].sees_us_at = address
+            case events.NatAnswered():
+                self._on_answered(event, now)
             case _:
                 return
         self._changed_at = now
 
     def _find_witnesses(self, now: Instant) -> None:
         """Takes peers with a direct connection of the checked IP version, and asks who they are."""
-        for peer_id in self.swarm.pool.peers():
+        for peer_id in self.swarm.facts.peers():
             connection = self.swarm.facts.direct(peer_id)
             peer = None if connection is None else self.swarm.facts.peer(connection)
             if peer is None or connection is None:
@@ -268,8 +265,7 @@ class Netcheck:
         if self._measurement is not None:
             self._measurement.add_witness(witness, now)
 
-    def _on_answered(self, answered: NatAnswered, now: Instant) -> None:
-        self._changed_at = now
+    def _on_answered(self, answered: events.NatAnswered, now: Instant) -> None:
         match answered.request:
             case KnockRequest(_, nonce) | LocateRequest(nonce):
                 askings = [] if self._measurement is None else self._measurement.askings
@@ -312,11 +308,11 @@ class Netcheck:
             return
         while self._bootstrap and self._may_dial:
             self._dial(self._bootstrap.popleft(), now)
-        for peer_id in self.swarm.book.peers():
+        for peer_id in self.swarm.facts.known_peers():
             if not self._may_dial:
                 return
             if peer_id not in self._witnesses and peer_id not in self._dialled:
-                addresses = self.swarm.book.addresses(peer_id, now)
+                addresses = self.swarm.facts.known_addresses(peer_id, now)
                 if any(self._is_usable(address) for address in addresses):
                     self._start_dial(peer_id, peer_id, (), now)
 
@@ -334,7 +330,7 @@ class Netcheck:
         """True once contacting others spoils no verdict."""
         if self._first_at is None:
             return False
-        known = self.swarm.autonat_client.overall(now) is not Reachability.UNKNOWN
+        known = self.swarm.facts.reachability(now) is not Reachability.UNKNOWN
         return known or now >= self._first_at + SETTLE_TIME
 
     def _dial(self, target: Bootstrap, now: Instant) -> None:
@@ -410,7 +406,7 @@ class Netcheck:
             and found.filtering.kind is not Dependence.UNKNOWN
             and found.allocation.kind is not PortAllocation.UNKNOWN
             and (found.hairpin.kind is not None or found.mapping.kind is Dependence.NONE)
-            and self.swarm.autonat_client.overall(now) is not Reachability.UNKNOWN
+            and self.swarm.facts.reachability(now) is not Reachability.UNKNOWN
         )
 
     def _make_report(self, now: Instant) -> NetcheckReport:
@@ -437,14 +433,14 @@ class Netcheck:
         """Returns what knocks have shown, else what AutoNAT's probes of the main socket have."""
         if found.filtering.kind is not Dependence.UNKNOWN:
             return found.filtering
-        behaviour = self.swarm.nat_service.behaviour(now, ipv6=self._is_ipv6)
+        behaviour = self.swarm.facts.nat_behaviour(now, ipv6=self._is_ipv6)
         if behaviour.filtering.kind is Dependence.UNKNOWN:
             return found.filtering
         return without_nat(behaviour.filtering, found.mapping.kind)
 
     def _reachability(self, now: Instant) -> Judgement[Reachability]:
-        reachability = self.swarm.autonat_client.overall(now)
-        for _, verdict in self.swarm.autonat_client.verdicts(now):
+        reachability = self.swarm.facts.reachability(now)
+        for _, verdict in self.swarm.facts.verdicts(now):
             if verdict.reachability is reachability:
                 return Judgement(reachability, verdict.why)
         why = "no peer has tried yet whether strangers get through"

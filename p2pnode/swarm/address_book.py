@@ -1,4 +1,4 @@
-"""Where peers can be reached: addresses with their source and lifetime.
+"""Where peers can be reached: addresses with their source and lifetime, and tokens for them.
 
 The rule: what a peer signed or what worked beats hearsay, and everything expires unless renewed.
 """
@@ -10,12 +10,16 @@ from typing import Final
 from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import UdpAddr
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_PEERS: Final = 4096
 """peers; the one that was not heard of for longest goes; chosen: 10 MB at the most"""
 MAX_ADDRESSES_PER_PEER: Final = 32
 """addresses; chosen: four transports over eight interfaces"""
+
+MAX_TOKENS: Final = 256
+"""Address tokens kept for later dials; chosen: the peers of a day"""
 
 
 class AddressSource(enum.IntEnum):
@@ -50,6 +54,8 @@ class AddressBook:
 
     def __init__(self) -> None:
         self._peers = Bounded[PeerId, dict[Multiaddr, BookEntry]](MAX_PEERS)
+        self._tokens = Bounded[UdpAddr, bytes](MAX_TOKENS)
+        """address tokens by remote, the newest last"""
 
     def add(
         self, peer_id: PeerId, addresses: tuple[Multiaddr, ...], source: AddressSource, now: Instant
@@ -77,6 +83,14 @@ class AddressBook:
         entries = self._peers.setdefault(peer_id, {})
         if len(entries) < MAX_ADDRESSES_PER_PEER:
             entries.setdefault(address, BookEntry(address, source, expires_at))
+
+    def keep_token(self, remote: UdpAddr, token: bytes) -> None:
+        """A peer gave a token that proves our address to it at the next dial."""
+        self._tokens[remote] = token
+
+    def token(self, remote: UdpAddr) -> bytes | None:
+        """Returns the token that the peer at an address gave last."""
+        return self._tokens.get(remote)
 
     def peers(self) -> tuple[PeerId, ...]:
         """Returns the peers of which something is known, or was."""

@@ -1,5 +1,7 @@
 """Carries out what services ask for, by the parts of the swarm that can (`service.Command`).
 
+The other way round it passes on what those parts ask of services (`requests.ServiceRequest`).
+
 Commands whose answers come later are remembered with the service that gave them.
 """
 
@@ -13,8 +15,14 @@ from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.dial_back_endpoint import FIRST_HANDLE, DialBackEndpoint
 from p2pnode.swarm.dials import Dials
-from p2pnode.swarm.facts import Facts
+from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.relayed_paths import RelayedPaths
+from p2pnode.swarm.requests import (
+    FindPeer,
+    ReleaseCircuit,
+    RequestCircuit,
+    ServiceRequest,
+)
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.services.service import (
@@ -41,7 +49,7 @@ from p2pnode.transport.endpoint import Endpoint
 from p2pnode.wire.multiaddr import Multiaddr
 
 
-class ServiceCommands:
+class CommandRunner:
     """Knows who asked for what."""
 
     def __init__(
@@ -52,7 +60,7 @@ class ServiceCommands:
         dials: Dials,
         relayed_paths: RelayedPaths,
         book: AddressBook,
-        facts: Facts,
+        facts: SwarmFacts,
         services: Services,
         calls: ServiceCalls,
         readvertise: Callable[[Instant], None],
@@ -109,6 +117,17 @@ class ServiceCommands:
                 self._book.add(peer_id, addresses, AddressSource.HEARSAY, now)
             case Readvertise():
                 self._readvertise(now)
+
+    def pass_on(self, request: ServiceRequest, now: Instant) -> None:
+        """Gives a service what a part of the swarm asks of it."""
+        match request:
+            case FindPeer(peer_id):
+                self._calls.command(self._services.routing).find(peer_id, now)
+            case RequestCircuit(peer_id, relay, addresses):
+                client = self._calls.command(self._services.relay_client)
+                client.request(peer_id, relay, addresses, now)
+            case ReleaseCircuit(route):
+                self._calls.command(self._services.relay_client).release(route, now)
 
     def take_dial_backs(self, now: Instant) -> None:
         """Tells services what became of the dial-backs that they asked for."""

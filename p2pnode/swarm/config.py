@@ -1,17 +1,26 @@
 """What the user of a swarm may set."""
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
-from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.transport.config import TransportConfig
 
 DEFAULT_MAX_STREAMS: Final = 256
 """Streams of one protocol that one peer may have open to us: what the transport lets it open, so
 that whoever has them all waits for one to end instead of being refused."""
 DEFAULT_AGENT_VERSION: Final = "p2pnode/0.2.0"
+
+
+class RelayMode(enum.Enum):
+    """When this node relays."""
+
+    OFF = "off"
+    WHEN_PUBLIC = "when public"
+    """Once it knows that strangers reach it."""
+    ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,13 @@ from p2pnode.clock import Instant
 from p2pnode.errors import DialError, P2PNodeError
 from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.swarm import events
-from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.events import SwarmEvent
-from p2pnode.swarm.facts import Facts
 from p2pnode.swarm.observations import Observations
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.relayed_paths import RelayedPaths
 from p2pnode.swarm.services.calls import ServiceCalls
-from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.state import SwarmState
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.transport import events as transport
 from p2pnode.transport.endpoint import Endpoint
@@ -35,8 +34,7 @@ class ConnectionReports:
     def __init__(
         self,
         endpoint: Endpoint,
-        facts: Facts,
-        pool: ConnectionPool,
+        state: SwarmState,
         streams: StreamTable,
         dials: Dials,
         relayed_paths: RelayedPaths,
@@ -46,9 +44,8 @@ class ConnectionReports:
     ) -> None:
         """`tell` takes what the user shall know."""
         self._endpoint = endpoint
-        self._facts = facts
-        self._peers = facts.peers
-        self._pool = pool
+        self._peers, self._visitors = state.peers, state.visitors
+        self._pool, self._book = state.pool, state.book
         self._streams = streams
         self._dials = dials
         self._relayed_paths = relayed_paths
@@ -86,7 +83,7 @@ class ConnectionReports:
             case transport.TokenReceived(remote, token):
                 peer = self._peers.get(handle)
                 if peer is not None and not peer.route.is_relayed:  # else it is the relay's address
-                    self._dials.keep_token(remote, token)
+                    self._book.keep_token(remote, token)
             case _:
                 pass
 
@@ -119,15 +116,14 @@ class ConnectionReports:
                 self.close_if_drained(loser, now)
 
     def _receive_visitor(self, peer: Peer, now: Instant) -> None:
-        visitors = self._facts.visitors
-        visitors[peer.connection] = peer
-        if len(visitors) > MAX_VISITORS:
-            self.disconnect(next(iter(visitors)), now, reason="too many visitors")
+        self._visitors[peer.connection] = peer
+        if len(self._visitors) > MAX_VISITORS:
+            self.disconnect(next(iter(self._visitors)), now, reason="too many visitors")
 
     def _on_closed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
         peer = self._peers.pop(handle, None)
         if peer is None:
-            if self._facts.visitors.pop(handle, None) is not None:
+            if self._visitors.pop(handle, None) is not None:
                 self._streams.on_connection_closed(handle, now)
             return
         is_last = self._pool.remove(peer.peer_id, handle)

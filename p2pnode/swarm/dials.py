@@ -4,10 +4,9 @@ A dial of a bare peer id whose addresses nobody has told asks two questions at o
 where it is; and the peers that are connected, whether they relay to it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Final
 
-from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import AddressError, DialError, LocalProtocolError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
@@ -25,8 +24,10 @@ from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.dialer import DialCandidate, PeerDial, RelayedCandidate
 from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
@@ -38,8 +39,6 @@ from p2pnode.wire.multiaddr import (
     join_components,
 )
 
-MAX_TOKENS: Final = 256
-"""Address tokens kept for later dials; chosen: the peers of a day"""
 MAX_DIALS: Final = 256
 """Peers dialled at a time; chosen: more would be a scan"""
 HEARSAY_DIALS: Final = 6
@@ -49,15 +48,6 @@ HEARSAY_WINDOW: Final = 60.0
 """seconds"""
 MAX_SPECULATIVE_RELAYS: Final = 3
 """connected peers that are asked for a circuit before anybody has told where the peer is; chosen"""
-
-RequestCircuit = Callable[[PeerId, PeerId, tuple[Multiaddr, ...], Instant], None]
-"""(peer, relay, the relay's addresses, now)"""
-
-
-class Finder(Protocol):
-    """Asks other peers where one is; `Dials.on_found` and `on_not_found` follow."""
-
-    def find(self, peer_id: PeerId, now: Instant) -> None: ...
 
 
 class Dials:
@@ -69,21 +59,16 @@ class Dials:
         endpoint: Endpoint,
         addresses: OwnAddresses,
         book: AddressBook,
-        *,
-        request_circuit: RequestCircuit,
-        finder: Finder,
-        neighbours: Callable[[], Sequence[Peer]],
-        quarantined_ips: Callable[[Instant], Sequence[str]],
+        facts: SwarmFacts,
+        requests: list[ServiceRequest],
     ) -> None:
-        """`neighbours` gives the connections; `quarantined_ips` who should stay a stranger now."""
+        """`requests` takes what services are asked for."""
         self._own_id = own_id
         self._endpoint = endpoint
         self._addresses = addresses
         self._book = book
-        self._request_circuit = request_circuit
-        self._finder = finder
-        self._neighbours = neighbours
-        self._quarantined_ips = quarantined_ips
+        self._facts = facts
+        self._requests = requests
         self._dials: dict[int, PeerDial] = {}
         self._dial_of: dict[ConnectionHandle, int] = {}
         """handshake handle -> dial id"""
@@ -93,8 +78,6 @@ class Dials:
         self._ended: dict[PeerId, None] = {}
         """peers of dials that are over, since the last `poll_ended`"""
         self._next_dial_id = 1
-        self.tokens = Bounded[UdpAddr, bytes](MAX_TOKENS)
-        """address tokens by remote, the newest last"""
         self._events: list[SwarmEvent] = []
 
     # commands
@@ -160,10 +143,6 @@ class Dials:
             self._drop_handshakes(dial)
         self._dials.clear()
         self._silent.clear()
-
-    def keep_token(self, remote: UdpAddr, token: bytes) -> None:
-        """A peer gave a token that proves our address to it the next time."""
-        self.tokens[remote] = token
 
     # what happens
 
@@ -256,9 +235,9 @@ class Dials:
 
     def _search(self, dial: PeerDial, peer_id: PeerId, now: Instant) -> None:
         dial.is_searching = dial.has_searched = True
-        near = [peer for peer in self._neighbours() if not peer.route.is_relayed]
+        near = [peer for peer in self._facts.neighbours() if not peer.route.is_relayed]
         dial.add([_through(peer, peer_id) for peer in near[:MAX_SPECULATIVE_RELAYS]], now)
-        self._finder.find(peer_id, now)
+        self._requests.append(FindPeer(peer_id))
 
     def _start_due(self, dial: PeerDial, now: Instant) -> None:
         for candidate in dial.poll_start(now):
@@ -274,14 +253,14 @@ class Dials:
                     dial.failed(candidate, error, now)
                     return
                 dial.asked(candidate)
-                self._request_circuit(dial.peer_id, relay, (relay_address,), now)
+                self._requests.append(RequestCircuit(dial.peer_id, relay, (relay_address,)))
             case DialCandidate(_, remote):
                 socket = self._addresses.socket_for(remote)
                 if socket is None:
                     error = DialError("no socket of this node reaches that address")
                     dial.failed(candidate, error, now)
                     return
-                if dial.is_direct_only and remote.ip in self._quarantined_ips(now):
+                if dial.is_direct_only and remote.ip in self._facts.quarantined_ips(now):
                     dial.skipped(candidate, DialError("a stranger is about to knock there"), now)
                     return
                 if not self._may_try(dial, candidate, now):
@@ -308,7 +287,7 @@ class Dials:
         route: Route,
         now: Instant,
     ) -> bool:
-        token = b"" if route.is_relayed else self.tokens.get(route.remote, b"")
+        token = b"" if route.is_relayed else self._book.token(route.remote) or b""
         try:
             handle = self._endpoint.dial(route, dial.peer_id, now, token=token)
         except DialError as error:

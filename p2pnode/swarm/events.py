@@ -7,6 +7,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, IdentifyInfo, SocketReport
+from p2pnode.protocols.nat_behaviour import NatAnswer, NatRequest
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
@@ -194,6 +195,17 @@ class PunchEnded(NamedTuple):
     """Of the round: this node asked for it."""
 
 
+class NatAnswered(NamedTuple):
+    """What a peer said about NATs that it was asked by `ask_nat`."""
+
+    connection: ConnectionHandle
+    request: NatRequest
+    answer: NatAnswer | None
+    """None where there is none."""
+    reason: str
+    """Why there is none."""
+
+
 SwarmEvent: TypeAlias = (
     ConnectionEstablished
     | ConnectionClosed
@@ -220,4 +232,5 @@ SwarmEvent: TypeAlias = (
     | PeerNotFound
     | PunchEnded
     | ReversalEnded
+    | NatAnswered
 )

@@ -16,7 +16,7 @@ from p2pnode.protocols.identify import (
     SocketReport,
 )
 from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
-from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.peer import Peer
 from p2pnode.transport.route import Route
 
 OBSERVATION_REFRESH: Final = OBSERVATION_LIFETIME / 3

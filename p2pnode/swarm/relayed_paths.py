@@ -18,8 +18,9 @@ from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm.address_book import AddressBook
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
+from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.services.relay.client import RelayClient
+from p2pnode.swarm.requests import ReleaseCircuit, RequestCircuit, ServiceRequest
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.punch import Punch
@@ -47,15 +48,18 @@ class RelayedPaths:
         pool: ConnectionPool,
         book: AddressBook,
         addresses: OwnAddresses,
-        relay_client: RelayClient,
+        facts: SwarmFacts,
         dials: Dials,
+        requests: list[ServiceRequest],
     ) -> None:
+        """`requests` takes what services are asked for."""
         self._endpoint = endpoint
         self._pool = pool
         self._book = book
         self._addresses = addresses
-        self._relay_client = relay_client
+        self._facts = facts
         self._dials = dials
+        self._requests = requests
         self._replacements = KeyedRateLimit[PeerId](MAX_REPLACEMENTS, REPLACEMENT_WINDOW)
         self._rescues = KeyedRateLimit[PeerId](MAX_RESCUES, REPLACEMENT_WINDOW)
 
@@ -70,11 +74,11 @@ class RelayedPaths:
             try:
                 connection.paths.open([route], now)
             except LocalProtocolError:  # only the initiator may, and not without end
-                self._relay_client.release(route, now)
+                self._requests.append(ReleaseCircuit(route))
             return
-        relay = self._relay_client.relay_of(route)
+        relay = self._facts.relay_of(route)
         if is_asker and (relay is None or not self._dials.on_circuit(peer_id, relay, route, now)):
-            self._relay_client.release(route, now)
+            self._requests.append(ReleaseCircuit(route))
 
     def drop_circuit(self, route: Route, peer_id: PeerId, reason: str, now: Instant) -> None:
         """A circuit is gone: who has no direct path needs another one."""
@@ -101,9 +105,9 @@ class RelayedPaths:
             return
         handles = [pooled.handle for pooled in self._pool.peers().get(peer_id, ())]
         connections = [c for handle in handles if (c := self._open(handle)) is not None]
-        for route in self._relay_client.circuits_to(peer_id):
+        for route in self._facts.circuits_to(peer_id):
             if not any(_runs_over(connection, route) for connection in connections):
-                self._relay_client.release(route, now)
+                self._requests.append(ReleaseCircuit(route))
 
     def rescue(self, handle: ConnectionHandle, now: Instant) -> None:
         """The only path of a connection has stopped answering: perhaps a relay still reaches it."""
@@ -114,7 +118,7 @@ class RelayedPaths:
         self.ask_other_relays(peer_id, None, now)
         if self._rescues.take(peer_id, now):
             for relay in self._near(peer_id):
-                self._relay_client.request(peer_id, relay, (), now)
+                self._requests.append(RequestCircuit(peer_id, relay))
 
     def ask_standby_relay(self, handle: ConnectionHandle, peer_id: PeerId, now: Instant) -> None:
         """Gets a second relay for a connection that stays relayed."""
@@ -127,7 +131,7 @@ class RelayedPaths:
             if path.route is not None and path.route.is_relayed
         ]
         if len(relayed) == 1:
-            self.ask_other_relays(peer_id, self._relay_client.relay_of(relayed[0]), now)
+            self.ask_other_relays(peer_id, self._facts.relay_of(relayed[0]), now)
 
     def ask_other_relays(self, peer_id: PeerId, avoided: PeerId | None, now: Instant) -> None:
         """Asks the relays that a connected peer is said to have for one more circuit."""
@@ -143,7 +147,7 @@ class RelayedPaths:
         avoided_ids = (avoided, peer_id)
         relays = {c.relay: c.address for c in known if c and c.relay not in avoided_ids}
         for relay, address in list(relays.items())[:MAX_STANDBY_RELAYS]:
-            self._relay_client.request(peer_id, relay, (address,), now)
+            self._requests.append(RequestCircuit(peer_id, relay, (address,)))
 
     def punch(
         self, handle: ConnectionHandle, remotes: Sequence[UdpAddr], punch: Punch, now: Instant

@@ -17,7 +17,7 @@ from p2pnode.protocols.identify.address_filter import addrs_to_send
 from p2pnode.swarm.config import SwarmConfig
 from p2pnode.swarm.events import RecordSigned
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.peer import Peer
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
 

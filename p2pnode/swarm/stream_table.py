@@ -14,8 +14,9 @@ from p2pnode.protocols.multistream import Responder
 from p2pnode.swarm import events
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.inbound_streams import InboundLimit, InboundStreams, StreamKey
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.calls import ServiceCalls
-from p2pnode.swarm.services.service import OpenStream, Peer, Service
+from p2pnode.swarm.services.service import OpenStream, Service
 from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
 from p2pnode.transport.endpoint import Endpoint

@@ -24,6 +24,7 @@ from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.netsim.world import World
 from p2pnode.protocols.relay import GENEROUS
 from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import (
     ConnectionClosed,
     DialFailed,
@@ -35,7 +36,6 @@ from p2pnode.swarm.events import (
     ReservationsChanged,
     SwarmEvent,
 )
-from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.testbed.fleet import FleetPlan, Member, Pair
 from p2pnode.testbed.fleet_board import Board
 from p2pnode.wire.multiaddr import Multiaddr
@@ -155,8 +155,8 @@ class _SimNode:
 
     def _ping(self, peer_id: PeerId) -> None:
         """Pings a peer, or dials it first: the ping follows then."""
-        swarm = self._running
-        connection = swarm.pool.best(peer_id)
+        swarm = self._running_swarm
+        connection = swarm.facts.best(peer_id)
         if connection is None:
             self._dial(peer_id)
             return
@@ -165,13 +165,13 @@ class _SimNode:
         self._host.world.after(PING_INTERVAL, lambda: self._ping(peer_id))
 
     def _dial(self, peer_id: PeerId) -> None:
-        if self._running.pool.best(peer_id) is not None or peer_id in self._dials.values():
+        if self._running_swarm.facts.best(peer_id) is not None or peer_id in self._dials.values():
             return
         known = self._bootstrap.get(peer_id)
         addresses = () if known is None else (known,)
         try:
             # The answer may come while the call lasts: without `drain` it waits.
-            dial_id = self._running.dial(peer_id, addresses, self._host.now)
+            dial_id = self._running_swarm.dial(peer_id, addresses, self._host.now)
         except P2PNodeError as exc:
             self._on_unreached(peer_id, str(exc))
         else:
@@ -213,7 +213,7 @@ class _SimNode:
     def _on_pong(self, connection: ConnectionHandle, rtt: float) -> None:
         peer_id = self._connections.get(connection)
         pair = None if peer_id is None else self._pairs.get(peer_id)
-        found = self._running.connections.get(connection)
+        found = self._running_swarm.facts.connection(connection)
         if pair is None or found is None:
             return
         route, now = found.route, self._host.world.now
@@ -232,12 +232,12 @@ class _SimNode:
             self._host.world.after(delay, lambda: self._ping(peer_id))
 
     def _addresses(self) -> list[str]:
-        listening = self._running.listen_addresses()
+        listening = self._running_swarm.facts.listen_addresses()
         direct = [str(with_peer_id(address, self.peer_id)) for address in listening]
-        return [*direct, *map(str, self._running.relay_client.addresses())]
+        return [*direct, *map(str, self._running_swarm.facts.relayed_addresses())]
 
     @property
-    def _running(self) -> Swarm:
+    def _running_swarm(self) -> Swarm:
         assert self._swarm is not None  # nobody asks for it before the start
         return self._swarm
 

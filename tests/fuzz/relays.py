@@ -29,9 +29,11 @@ from p2pnode.protocols.relay.messages import (
     encode_stop,
 )
 from p2pnode.swarm.circuits import Circuits
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.demultiplexer import demultiplex
-from p2pnode.swarm.services.relay.server import RelayMode, RelayServer
-from p2pnode.swarm.services.service import OpenStream, Peer
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.services.relay.server import RelayServer
+from p2pnode.swarm.services.service import OpenStream
 from p2pnode.transport.route import Route
 from p2pnode.wire.framing import encode_frame
 from tests.fuzz.choices import Choices

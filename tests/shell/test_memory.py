@@ -108,7 +108,7 @@ def test_after_a_step_of_the_clock_what_is_told_is_stored_with_the_new_time(tmp_
 async def _reserved(node) -> None:
     events = node.events()
     with trio.fail_after(10):
-        while not node.engine.swarm.relay_client.reservations():
+        while not node.engine.swarm.facts.reservations():
             event = await anext(events)
             if isinstance(event, ReservationsChanged):
                 return

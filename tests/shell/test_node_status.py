@@ -90,7 +90,7 @@ def test_a_peer_to_begin_with_needs_an_address() -> None:
 async def test_metrics_count_what_happens_and_look_at_what_is(autojump_clock: MockClock) -> None:
     async with node_pair() as pair:
         engine = pair.client.engine
-        source = NodeFactsSource(engine.swarm, lambda: engine.now)
+        source = NodeFactsSource(engine.swarm.facts, lambda: engine.now)
         pair.client.watch(source.count)
         await pair.client.connect(pair.address)
         await trio.sleep(5)

@@ -67,7 +67,7 @@ class Punching:
         dial = self.mallory.do(self.mallory.swarm.dial, node.peer_id, (), town.world.now)
         assert dial
         town.world.run_until(lambda: self.mallory.connections_to(node) > 0, 10)
-        best = self.mallory.swarm.pool.best(node.peer_id)
+        best = self.mallory.swarm.facts.best(node.peer_id)
         assert best is not None
         self.connection = best
 
@@ -369,13 +369,13 @@ def test_what_peers_say_of_others_fills_no_more_than_the_address_book() -> None:
         mallory = town.hostile(f"mallory {n}")
         mallory.claim(*IPS, *PORTS)
         gossip(town, mallory, IPS)
-    book = town.node.swarm.book
+    book = town.node.swarm._state.book
     for _ in range(60):
-        town.node.do(town.node.swarm.services.routing.sample, town.world.now)
+        town.node.do(town.node.swarm._services.routing.sample, town.world.now)
         town.world.run_for(5)
         now = town.world.now
         assert len(book.peers()) <= MAX_PEERS
         kept = [len(book.addresses(peer, now)) for peer in book.peers()]
         assert max(kept) <= MAX_ADDRESSES_PER_PEER
     assert len(book.peers()) > 100, "nothing was learned"
-    assert len(town.node.swarm.services.acquaintances._tried) <= MAX_REMEMBERED
+    assert len(town.node.swarm._services.acquaintances._tried) <= MAX_REMEMBERED

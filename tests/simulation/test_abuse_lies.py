@@ -69,7 +69,7 @@ def observed_by(town: Town, liars: int, *lies: UdpAddr) -> list[Hostile]:
         mallory = town.hostile(f"mallory {n}")
         town.node.connect(mallory)
         town.world.run_for(0.2)
-        connection = mallory.swarm.pool.best(town.node.peer_id)
+        connection = mallory.swarm.facts.best(town.node.peer_id)
         assert connection is not None
         mallory.observe(connection, lies[n % len(lies)])
         town.world.run_for(0.2)
@@ -84,8 +84,8 @@ def test_a_minority_of_observers_confirms_no_address(liars: int) -> None:
     town.world.run_for(60)
     assert seen(town.node).get(LIE) is False
     lie = udp_noise_multiaddr(LIE)
-    assert lie not in town.node.swarm.advertised_addresses()
-    assert town.node.swarm.autonat_client.overall(town.node.host.now) is not Reachability.PUBLIC
+    assert lie not in town.node.swarm.facts.advertised_addresses()
+    assert town.node.swarm.facts.reachability(town.node.host.now) is not Reachability.PUBLIC
 
 
 def test_observers_of_one_network_are_one_observer() -> None:
@@ -97,7 +97,7 @@ def test_observers_of_one_network_are_one_observer() -> None:
         twin = second_node(town, host, n)
         town.node.connect(twin, twin.address())
         town.world.run_for(0.2)
-        connection = twin.swarm.pool.best(town.node.peer_id)
+        connection = twin.swarm.facts.best(town.node.peer_id)
         assert connection is not None
         twin.observe(connection, LIE)
         town.world.run_for(0.5)
@@ -129,7 +129,7 @@ def test_a_lie_about_our_address_has_few_probes_sent_there() -> None:
     began = town.world.now
     for n in range(60):
         for mallory in liars:
-            connection = mallory.swarm.pool.best(town.node.peer_id)
+            connection = mallory.swarm.facts.best(town.node.peer_id)
             if connection is not None:
                 mallory.observe(connection, UdpAddr(LIE.ip, 1000 + n))
         town.world.run_for(2)
@@ -187,8 +187,10 @@ def test_servers_that_say_yes_to_everything_make_no_node_public(
     for mallory in liars:
         town.node.connect(mallory)
     town.world.run_for(300)
-    assert town.node.swarm.autonat_client.overall(town.node.host.now) is not Reachability.PUBLIC
-    public = [a for a in town.node.swarm.advertised_addresses() if "p2p-circuit" not in str(a)]
+    assert town.node.swarm.facts.reachability(town.node.host.now) is not Reachability.PUBLIC
+    public = [
+        a for a in town.node.swarm.facts.advertised_addresses() if "p2p-circuit" not in str(a)
+    ]
     assert not any(str(a).startswith("/ip4/21.") for a in public)
 
 
@@ -203,10 +205,10 @@ def test_servers_that_lie_cannot_hide_a_public_node_from_honest_ones() -> None:
                 one.connect(other)
     for server in honest[:2]:
         town.node.connect(server)
-    client, host = town.node.swarm.autonat_client, town.node.host
+    facts, host = town.node.swarm.facts, town.node.host
 
     def is_public() -> bool:
-        return client.overall(host.now) is Reachability.PUBLIC
+        return facts.reachability(host.now) is Reachability.PUBLIC
 
     town.world.run_until(is_public, REPROBE_SETTLED + 60)
     for _ in range(2):
@@ -241,7 +243,7 @@ def test_an_old_acquaintance_that_keeps_knocking_is_no_stranger() -> None:
     verdicts = []
     for _ in range(10):
         town.world.run_for(60)
-        verdicts.append(town.node.swarm.autonat_client.overall(town.node.host.now))
+        verdicts.append(town.node.swarm.facts.reachability(town.node.host.now))
     assert Reachability.PUBLIC not in verdicts
 
 
@@ -293,7 +295,7 @@ def test_helpers_in_league_that_were_never_contacted_do_not_get_through() -> Non
     town.node.connect(accomplice(town, ips, knock))
     town.world.run_for(60)
     assert knocks > 0
-    assert town.node.swarm.autonat_client.overall(town.node.host.now) is not Reachability.PUBLIC
+    assert town.node.swarm.facts.reachability(town.node.host.now) is not Reachability.PUBLIC
 
 
 # forged packets
@@ -398,7 +400,7 @@ BUILT_IN = {
 
 def open_streams(node: SimNode, connection: int) -> Counter[str]:
     """Returns how many of a connection's streams built-in machines serve, by protocol."""
-    pumps = node.swarm.streams._pumps
+    pumps = node.swarm._streams._pumps
     return Counter(
         str(pump.stream.protocol)
         for key, (pump, _) in pumps.items()
@@ -414,8 +416,8 @@ def test_streams_that_are_never_finished_are_few_and_given_up(start: bytes) -> N
     server = town.relay
     mallory = town.hostile()
     town.world.run_for(1)
-    connection = mallory.swarm.pool.best(server.peer_id)
-    theirs = server.swarm.pool.best(mallory.peer_id)
+    connection = mallory.swarm.facts.best(server.peer_id)
+    theirs = server.swarm.facts.best(mallory.peer_id)
     assert connection is not None
     assert theirs is not None
     most: Counter[str] = Counter()
@@ -434,13 +436,13 @@ def test_streams_that_are_never_finished_are_few_and_given_up(start: bytes) -> N
     assert town.world.now - before < 1
     town.world.run_for(max(STREAM_TIMEOUT_V2, HOP_TIMEOUT, RESPONDER_IDLE_TIMEOUT) + 10)
     assert open_streams(server, theirs).total() == 0
-    assert server.swarm.streams._negotiating == {}
+    assert server.swarm._streams._negotiating == {}
 
 
 def test_streams_that_were_reset_count_no_longer() -> None:
     town = Town()
     mallory = town.hostile()
-    connection = mallory.swarm.pool.best(town.relay.peer_id)
+    connection = mallory.swarm.facts.best(town.relay.peer_id)
     assert connection is not None
     town.world.run_for(1)
     for protocol in (kad.PROTOCOL_ID, relay.HOP_PROTOCOL_ID, identify.PUSH_PROTOCOL_ID):

@@ -23,10 +23,10 @@ from p2pnode.protocols.relay.messages import (
     encode_hop,
 )
 from p2pnode.swarm import SwarmConfig
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ConnectionEstablished, DialFailed, DialSucceeded, PongReceived
 from p2pnode.swarm.relayed_paths import MAX_REPLACEMENTS, MAX_RESCUES
 from p2pnode.swarm.services.relay.client import MAX_OFFERED
-from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.incoming import MAX_HALF_OPEN_PER_PREFIX
 from p2pnode.wire.framing import FrameReader, encode_frame
@@ -121,7 +121,7 @@ def test_a_relay_that_answers_the_handshake_itself_is_not_taken_for_the_peer() -
         assert frame is not None
         wanted = decode_circuit_untrusted(frame)
         assert isinstance(wanted, CircuitConnect)
-        assert liar.swarm._circuits.open(stream.connection, wanted.circuit_id, own_id)
+        assert liar.swarm._state.circuits.open(stream.connection, wanted.circuit_id, own_id)
         stream.write(encode_frame(encode_circuit(CircuitStatus(Status.OK, own_id))))
 
     liar.take_over(relay.CIRCUIT_HOP_PROTOCOL_ID, hijack)
@@ -141,14 +141,14 @@ def test_circuits_are_not_taken_from_a_relay_that_nothing_was_reserved_with() ->
         offer = encode_circuit(CircuitConnect(stranger, n.to_bytes(8, "big")))
         mallory.say(connection, relay.CIRCUIT_STOP_PROTOCOL_ID, offer)
         town.world.run_for(0.05)
-    assert len(target.swarm._circuits) == 0
-    assert target.swarm.relay_client._ends == {}
+    assert len(target.swarm._state.circuits) == 0
+    assert target.swarm._services.relay_client._ends == {}
 
 
 def test_a_relay_cannot_offer_circuits_without_end() -> None:
     town = Town()
     liar = town.relay
-    best = liar.swarm.pool.best(town.node.peer_id)
+    best = liar.swarm.facts.best(town.node.peer_id)
     assert best is not None
     opened = 0
     for n, stranger in enumerate(identities(400)):
@@ -161,8 +161,8 @@ def test_a_relay_cannot_offer_circuits_without_end() -> None:
             opened += 1
         town.world.run_for(0.02)
     town.world.run_for(2)
-    assert 0 < len(town.node.swarm._circuits) <= min(MAX_OFFERED, opened)
-    assert len(town.node.swarm.connections) == 1, "offers alone make no connection"
+    assert 0 < len(town.node.swarm._state.circuits) <= min(MAX_OFFERED, opened)
+    assert len(town.node.swarm._endpoint.connections) == 1, "offers alone make no connection"
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ def test_a_circuit_that_carries_nothing_ends_the_dial(notices: int, ends: bool) 
     town.relay.take_over(relay.CIRCUIT_HOP_PROTOCOL_ID, accept)
     assert isinstance(dial(town, guest, 30), DialFailed)
     assert asked <= MAX_REPLACEMENTS + 1
-    assert len(guest.swarm._circuits) == 0
+    assert len(guest.swarm._state.circuits) == 0
 
 
 @pytest.mark.parametrize("grace", [0.0, 0.2])
 def test_a_relay_that_says_closing_for_ever_does_not_set_the_pace(grace: float) -> None:
     town = Town(nat=corporate())
-    guest, server = visitor(town), town.relay.swarm.relay_server
+    guest, server = visitor(town), town.relay.swarm._services.relay_server
     reach(town, guest)
     for _ in range(120):
         server._datagrams.drain(grace, town.world.now)
@@ -207,8 +207,8 @@ def test_a_relay_that_says_closing_for_ever_does_not_set_the_pace(grace: float) 
         town.world.run_for(0.5)
     asked = server.circuit_answers[Status.OK]
     assert asked <= 2 * (MAX_REPLACEMENTS + MAX_RESCUES), "as many in each of two windows"
-    assert len(guest.swarm._circuits) <= 1
-    assert len(town.node.swarm._circuits) <= 1
+    assert len(guest.swarm._state.circuits) <= 1
+    assert len(town.node.swarm._state.circuits) <= 1
 
 
 @pytest.mark.parametrize("whose", ["another relay's", "another peer's"])
@@ -234,10 +234,8 @@ def test_a_replayed_voucher_is_no_reservation(whose: str) -> None:
     node.connect(mallory)
     town.world.run_until(lambda: answers > 0, 60)
     town.world.run_for(5)
-    assert [relay_id for relay_id, _ in node.swarm.relay_client.reservations()] == [
-        town.relay.peer_id
-    ]
-    assert not any(mallory.host.ip in str(a) for a in node.swarm.advertised_addresses())
+    assert [held.relay for held in node.swarm.facts.reservations()] == [town.relay.peer_id]
+    assert not any(mallory.host.ip in str(a) for a in node.swarm.facts.advertised_addresses())
 
 
 # users of an honest relay
@@ -246,9 +244,12 @@ def test_a_replayed_voucher_is_no_reservation(whose: str) -> None:
 def test_connects_without_end_leave_circuits_for_others() -> None:
     town = Town(nat=corporate())
     mallory = town.hostile()
-    best = mallory.swarm.pool.best(town.relay.peer_id)
+    best = mallory.swarm.facts.best(town.relay.peer_id)
     assert best is not None
-    limits, server = town.relay.swarm.relay_server._gate.limits, town.relay.swarm.relay_server
+    limits, server = (
+        town.relay.swarm._services.relay_server._gate.limits,
+        town.relay.swarm._services.relay_server,
+    )
     most = 0
     for n in range(300):
         ask = encode_circuit(CircuitConnect(town.node.peer_id, n.to_bytes(8, "big")))
@@ -260,18 +261,18 @@ def test_connects_without_end_leave_circuits_for_others() -> None:
         town.world.run_for(0.05)
         most = max(most, server.circuits)
     assert most == limits.max_circuits_per_pair
-    assert len(town.node.swarm._circuits) <= limits.max_circuits_per_pair
+    assert len(town.node.swarm._state.circuits) <= limits.max_circuits_per_pair
     assert server.circuit_answers[Status.OK] <= limits.requests_per_peer
     mallory.host.detach()
     town.world.run_for(90)
     assert server.circuits == 0
-    assert len(town.node.swarm._circuits) == 0
+    assert len(town.node.swarm._state.circuits) == 0
 
 
 def test_one_peer_cannot_take_all_circuits_of_a_listener() -> None:
     town = Town(nat=corporate())
     mallory, guest = town.hostile(), visitor(town)
-    best = mallory.swarm.pool.best(town.relay.peer_id)
+    best = mallory.swarm.facts.best(town.relay.peer_id)
     assert best is not None
     for n in range(20):
         ask = encode_circuit(CircuitConnect(town.node.peer_id, n.to_bytes(8, "big")))
@@ -286,12 +287,12 @@ def relay_config(**limits: int) -> SwarmConfig:
 
 def test_identities_of_one_network_share_its_reservations() -> None:
     town = Town()
-    limits = town.relay.swarm.relay_server._gate.limits
+    limits = town.relay.swarm._services.relay_server._gate.limits
     crowd = town.net.site("crowd", SiteParams(nat=home(), hosts=limits.max_reservations_per_ip + 6))
     for host in crowd.hosts:
         SimNode(host).dial(town.relay)
     town.world.run_for(30)
-    reserved = town.relay.swarm.relay_server.reservations()
+    reserved = town.relay.swarm._services.relay_server.reservations()
     assert len(reserved) == limits.max_reservations_per_ip + 1
     assert town.node.peer_id in reserved
 
@@ -301,7 +302,7 @@ def test_a_flood_of_reservations_from_many_networks_takes_none_away() -> None:
     for n in range(12):
         SimNode(town.net.site(f"home {n}", SiteParams(nat=home())).hosts[0]).dial(town.relay)
     town.world.run_for(30)
-    server = town.relay.swarm.relay_server
+    server = town.relay.swarm._services.relay_server
     assert len(server.reservations()) == 6
     assert town.node.peer_id in server.reservations()
     town.world.run_for(3700)
@@ -311,12 +312,12 @@ def test_a_flood_of_reservations_from_many_networks_takes_none_away() -> None:
 def test_requests_to_reserve_are_limited_and_cost_no_place() -> None:
     town = Town()
     mallory = town.hostile()
-    best = mallory.swarm.pool.best(town.relay.peer_id)
+    best = mallory.swarm.facts.best(town.relay.peer_id)
     assert best is not None
     for _ in range(100):
         mallory.say(best, relay.HOP_PROTOCOL_ID, encode_hop(ReserveRequest()))
         town.world.run_for(0.1)
-    server = town.relay.swarm.relay_server
+    server = town.relay.swarm._services.relay_server
     limits = server._gate.limits
     granted = server.reservation_answers[Status.OK]
     refilled = 100 * 0.1 / RATE_WINDOW * limits.requests_per_peer
@@ -333,7 +334,7 @@ def test_a_circuit_id_is_of_no_use_from_another_address() -> None:
     spy = town.net.host("spy")
     sender = spy.attach(lambda host: ScriptedMachine())
     socket = spy.bind(7)
-    table = town.relay.swarm.relay_server._table
+    table = town.relay.swarm._services.relay_server._table
     target = UdpAddr(town.relay.host.ip, 4001)
     known = list(table._flows)
     guesses = [*known, *(town.world.rng("guess").randbytes(8) for _ in range(1000))]
@@ -363,11 +364,11 @@ def test_a_circuit_packet_from_elsewhere_is_not_taken_by_its_end() -> None:
     town.node.serve(ECHO, echo)
     connection = reach(town, guest)
     node, now = town.node, town.world.now
-    (own,) = node.swarm._circuits._by_socket.values()
+    (own,) = node.swarm._state.circuits._by_socket.values()
     packet = bytes([relay.CIRCUIT_TYPE]) + own.receive_id + bytes(100)
     elsewhere = UdpAddr("99.9.9.9", 9)
     received = Received(SocketId(node.sockets[0]), None, elsewhere, 0, len(packet), packet)
-    assert node.swarm._circuits.unwrap([received]) == ([], [])
+    assert node.swarm._state.circuits.unwrap([received]) == ([], [])
     guest.do(guest.swarm.ping, connection, now)
     town.world.run_until(lambda: bool(guest.of(PongReceived)), 5)
 
@@ -379,7 +380,7 @@ class Flood:
         self.town = town
         self.mallory = mallory = town.hostile()
         self.connection = reach(town, mallory)
-        (route,) = mallory.swarm.relay_client.circuits_to(town.node.peer_id)
+        (route,) = mallory.swarm.facts.circuits_to(town.node.peer_id)
         self.route = route
         endpoint = mallory.swarm._endpoint
         endpoint._on_response = lambda datagram, now: None  # type: ignore[method-assign]
@@ -423,7 +424,7 @@ def test_a_stranger_over_a_circuit_gets_no_more_than_three_times_what_it_sent() 
     town = Town(nat=corporate())
     flood = Flood(town)
     sent: list[int] = [0, 0]
-    forward = town.relay.swarm.relay_server._table.poll_transmits
+    forward = town.relay.swarm._services.relay_server._table.poll_transmits
 
     def count(now: float) -> list[Transmit]:
         transmits = forward(now)
@@ -432,7 +433,7 @@ def test_a_stranger_over_a_circuit_gets_no_more_than_three_times_what_it_sent() 
             sent[to_node] += len(one.buffer)
         return transmits
 
-    town.relay.swarm.relay_server._table.poll_transmits = count  # type: ignore[method-assign]
+    town.relay.swarm._services.relay_server._table.poll_transmits = count  # type: ignore[method-assign]
     flood.run(100, 2.0)
     to_mallory, to_node = sent
     assert 0 < to_mallory <= 3 * to_node

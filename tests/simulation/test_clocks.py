@@ -8,8 +8,8 @@ from p2pnode.netsim.host import Host
 from p2pnode.netsim.nat_presets import corporate
 from p2pnode.netsim.topology import Pair, nat_pair
 from p2pnode.swarm import SwarmConfig
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ClockSkewChanged, DialSucceeded, ReservationsChanged
-from p2pnode.swarm.services.relay.server import RelayMode
 from tests.support.sim_node import SimNode
 
 HOUR = 3600.0
@@ -41,8 +41,8 @@ class Town:
     @property
     def has_reservation(self) -> bool:
         """Both sides believe in it."""
-        ours = self.client.swarm.relay_client.reservations()
-        theirs = self.relay.swarm.relay_server.reservations()
+        ours = self.client.swarm.facts.reservations()
+        theirs = self.relay.swarm._services.relay_server.reservations()
         return bool(ours) and self.client.peer_id in theirs
 
     def reserve(self) -> None:
@@ -132,7 +132,7 @@ def test_a_relay_that_got_the_time_after_its_start_promises_the_right_end() -> N
     jump(town.relay, 8 * HOUR)
     town.reserve()
     assert not town.client.of(ClockSkewChanged)
-    (_, ends) = town.client.swarm.relay_client.reservations()[0]
+    (_, ends) = town.client.swarm.facts.reservations()[0]
     assert ends - town.client.host.now == pytest.approx(HOUR, abs=5)
 
 

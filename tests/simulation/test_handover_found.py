@@ -32,8 +32,8 @@ def test_a_relay_that_is_silent_is_probed_and_given_up() -> None:
     made.run(10)
     made.set_relay(1, is_cut=True)
     made.run(16)
-    assert len(made.a.swarm.relay_client.reservations()) == 1
-    assert len(made.b.swarm.relay_client.reservations()) == 1
+    assert len(made.a.swarm.facts.reservations()) == 1
+    assert len(made.b.swarm.facts.reservations()) == 1
 
 
 def test_a_path_that_died_is_not_returned_to_before_it_answers() -> None:
@@ -185,4 +185,4 @@ def test_a_node_that_was_offline_has_reservations_soon_after() -> None:
     made.run(280)
     made.set_interface("A", is_up=True)
     made.run(60)
-    assert made.a.swarm.relay_client.reservations()
+    assert made.a.swarm.facts.reservations()

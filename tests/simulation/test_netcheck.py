@@ -19,7 +19,7 @@ from p2pnode.netsim.world import World
 from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
 from p2pnode.protocols.nat_behaviour.why import explain
 from p2pnode.swarm import SwarmConfig
-from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.config import RelayMode
 from tests.support.sim_node import SimNode
 
 INDEPENDENT = "endpoint-independent"
@@ -96,9 +96,9 @@ def test_one_peer_is_met_at_first_and_others_when_strangers_have_knocked() -> No
     targets = [Bootstrap(p.peer_id, p.address()) for p in scene.peers]
     netcheck = attach(scene.host, targets, scene.done, lifetime=False)
     scene.world.run_for(0.5)
-    assert len(netcheck.swarm.pool.peers()) == 1
+    assert len(netcheck.swarm.facts.peers()) == 1
     scene.world.run_until(lambda: bool(scene.done), TIME_TO_PRINT)
-    assert len(netcheck.swarm.pool.peers()) > 1
+    assert len(netcheck.swarm.facts.peers()) > 1
 
 
 @pytest.mark.spec("NATB-13")
@@ -326,7 +326,7 @@ def test_two_relayed_peers_know_of_each_other_what_keeps_them_apart(
         public[one].connect(public[other])
     for node in (a, b):
         node.connect(public[0])
-    net.world.run_until(lambda: bool(b.swarm.relay_client.addresses()), 10)
+    net.world.run_until(lambda: bool(b.swarm.facts.relayed_addresses()), 10)
     net.world.run_for(3)
     for node in (a, b):
         for each in public[1:]:
@@ -334,15 +334,15 @@ def test_two_relayed_peers_know_of_each_other_what_keeps_them_apart(
     a.do(a.swarm.dial, b.peer_id, (), net.world.now)
 
     def knows() -> bool:
-        known = a.swarm.nat_service.theirs(b.peer_id)
+        known = a.swarm.facts.nat_of(b.peer_id)
         return known is not None and "unknown" not in (known.mapping.value, known.filtering.value)
 
     net.world.run_until(knows, 20)
     explanation = explain(
         peer_id=b.peer_id,
         path="relayed",
-        ours=a.swarm.nat_service.own_facts(net.world.now),
-        theirs=a.swarm.nat_service.theirs(b.peer_id),
+        ours=a.swarm.facts.own_nat(net.world.now),
+        theirs=a.swarm.facts.nat_of(b.peer_id),
         attempts=(),
     )
 

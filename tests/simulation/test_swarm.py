@@ -119,7 +119,10 @@ def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(ProtocolNotSupported, match="/nobody/"):
         stream.read(100)
     world.run_for(0.5)
-    assert (next(iter(b.swarm.connections)), stream.stream_id) not in b.swarm.streams._streams
+    assert (
+        next(iter(b.swarm._endpoint.connections)),
+        stream.stream_id,
+    ) not in b.swarm._streams._streams
 
 
 @pytest.mark.spec("SWARM-7")
@@ -128,16 +131,16 @@ def test_a_stream_whose_protocol_never_comes_is_given_up() -> None:
     a, b, world = two_nodes()
     connection = a.connect(b)
     world.run_for(1)
-    raw = a.swarm.connections[connection]
+    raw = a.swarm._endpoint.connections[connection]
     stream_id = raw.streams.open()
     assert stream_id is not None
     raw.streams.write(stream_id, b"\x13/multi")
     a.do(a.swarm.send_datagram, connection, b"")
     world.run_for(NEGOTIATION_TIMEOUT - 2)
-    handle = next(iter(b.swarm.connections))
-    assert b.swarm.streams.has_streams(handle)
+    handle = next(iter(b.swarm._endpoint.connections))
+    assert b.swarm._streams.has_streams(handle)
     world.run_for(4)
-    assert not b.swarm.streams.has_streams(handle)
+    assert not b.swarm._streams.has_streams(handle)
 
 
 @pytest.mark.spec("SWARM-4", "SWARM-5")
@@ -149,7 +152,7 @@ def test_dialling_at_once_ends_with_one_connection() -> None:
         world.run_until(lambda a=a, b=b: bool(a.of(DialSucceeded) and b.of(DialSucceeded)), 5)
         world.run_for(40)
         assert a.connections_to(b) == b.connections_to(a) == 1, f"seed {seed}"
-        connection = a.swarm.pool.best(b.peer_id)
+        connection = a.swarm.facts.best(b.peer_id)
         assert connection is not None
         b.serve(ECHO, echo)
         stream = a.open(connection, ECHO)
@@ -307,7 +310,7 @@ def test_a_node_behind_a_nat_can_be_called_back_over_its_connection() -> None:
     a.serve(ECHO, echo)
     a.connect(s)
     network.world.run_for(1)
-    connection = s.swarm.pool.best(a.peer_id)
+    connection = s.swarm.facts.best(a.peer_id)
     assert connection is not None
     stream = s.open(connection, ECHO)
     s.do(stream.write, b"hello")
@@ -361,7 +364,7 @@ def test_a_transfer_goes_on_when_the_machine_changes_its_network() -> None:
 
     network.world.after(0.2, roam)
     bulk(a, b, connection, 3_000_000, network.world)
-    assert b.swarm.connections[1].route.remote.ip == new
+    assert b.swarm._endpoint.connections[1].route.remote.ip == new
 
 
 def test_a_transfer_over_a_bad_line_is_byte_exact() -> None:
@@ -388,9 +391,9 @@ def test_the_evidence_of_a_connection_lasts_as_long_as_the_connection() -> None:
     a, s = SimNode(network.a), SimNode(network.public[0])
     connection = a.connect(s)
     network.world.run_for(2.5 * OBSERVATION_LIFETIME)
-    assert connection in a.swarm.connections
+    assert connection in a.swarm._endpoint.connections
     assert not a.of(ConnectionClosed)
-    (report,) = a.swarm.observed.snapshot(network.world.now)
+    (report,) = a.swarm.facts.observed(network.world.now)
     assert [observer for observer, _ in report.evidence] == [s.peer_id]
 
 
@@ -431,7 +434,7 @@ def scenario_digest() -> str:
     peers = [SimNode(host) for host in network.public]
     for peer in peers:
         a.connect(peer)
-        bulk(a, peer, a.swarm.pool.best(peer.peer_id) or 0, 50_000, network.world)
+        bulk(a, peer, a.swarm.facts.best(peer.peer_id) or 0, 50_000, network.world)
     network.world.run_for(30)
     return network.world.trace.digest()
 
@@ -477,11 +480,11 @@ def test_a_supplanted_connection_stays_while_an_application_uses_it() -> None:
     assert stream.read(100) == b"first"
     a.do(a.swarm.dial, None, (b.address(),), world.now)
     world.run_for(1)
-    assert a.swarm.pool.best(b.peer_id) != old
+    assert a.swarm.facts.best(b.peer_id) != old
     world.run_for(100)
     a.do(stream.write, b"second")
     world.run_for(1)
     assert stream.read(100) == b"second"
-    a.do(a.swarm.streams.reset, stream, 0)
+    a.do(a.swarm._streams.reset, stream, 0)
     world.run_for(61)
     assert a.connections_to(b) == 1

@@ -11,6 +11,7 @@ from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_presets import corporate, full_cone, home
 from p2pnode.netsim.topology import Pair, PairParams, nat_pair, pair
 from p2pnode.swarm import SwarmConfig
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import (
     ConnectionEstablished,
     DialFailed,
@@ -20,7 +21,6 @@ from p2pnode.swarm.events import (
     PongReceived,
     PunchEnded,
 )
-from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.swarm.services.service import DialBack
 from p2pnode.transport.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
@@ -41,7 +41,7 @@ class World:
         for node in self.relays:
             self.a.dial(node)
         wait = self.time.run_until
-        wait(lambda: len(self.a.swarm.relay_client.reservations()) == relays, 5)
+        wait(lambda: len(self.a.swarm.facts.reservations()) == relays, 5)
         self.time.run_for(2)
         for node in self.relays:
             self.b.connect(node)
@@ -61,8 +61,8 @@ class World:
 
     def circuits(self) -> list[int]:
         """Returns how many circuits `a`, `b` and each relay know of."""
-        ends = [len(node.swarm._circuits) for node in (self.a, self.b)]
-        return ends + [len(r.swarm.relay_server._datagrams._by_key) for r in self.relays]
+        ends = [len(node.swarm._state.circuits) for node in (self.a, self.b)]
+        return ends + [len(r.swarm._services.relay_server._datagrams._by_key) for r in self.relays]
 
 
 def relay(host: Host) -> SimNode:
@@ -75,7 +75,7 @@ def ended(node: SimNode, dial_id: int) -> list[DialSucceeded | DialFailed]:
 
 
 def relayed_paths(node: SimNode, connection: int) -> int:
-    paths = node.swarm.connections[connection].paths.paths.values()
+    paths = node.swarm._endpoint.connections[connection].paths.paths.values()
     return sum(path.route is not None and path.route.is_relayed for path in paths)
 
 
@@ -129,7 +129,11 @@ def test_nothing_is_left_of_a_circuit_when_its_connection_has_ended(nat: Nat) ->
     world.b.do(world.b.swarm.disconnect, connection, world.time.now)
     world.time.run_for(12)
     assert world.circuits() == [0, 0, 0]
-    assert world.b.swarm.relay_client._ends == world.a.swarm.relay_client._ends == {}
+    assert (
+        world.b.swarm._services.relay_client._ends
+        == world.a.swarm._services.relay_client._ends
+        == {}
+    )
 
 
 @pytest.mark.spec("SWARM-9", "SWARM-10", "SWARM-18")
@@ -160,7 +164,7 @@ def test_a_dial_after_a_cancelled_one_gets_through() -> None:
 def test_a_circuit_whose_dial_was_cancelled_is_given_back() -> None:
     world = World(corporate(), corporate())
     dial_id = world.b.do(world.b.swarm.dial, world.a.peer_id, (), world.time.now)
-    world.time.run_until(lambda: len(world.b.swarm._circuits) == 1, 5)
+    world.time.run_until(lambda: len(world.b.swarm._state.circuits) == 1, 5)
     world.b.do(world.b.swarm.cancel_dial, dial_id, world.time.now)
     world.time.run_for(1)
     assert world.circuits() == [0, 0, 0]
@@ -215,19 +219,19 @@ def test_the_path_to_the_relay_may_change_under_a_circuit() -> None:
     nat.reboot()
     ping(world, connection, 10.0)
     assert world.is_relayed(connection)
-    assert world.b.swarm.pool.best(world.a.peer_id) == connection
+    assert world.b.swarm.facts.best(world.a.peer_id) == connection
 
 
 def test_both_dial_at_once_through_relays() -> None:
     world = World(corporate(), corporate())
-    world.b.swarm.relay_client.set_needs_relay(True, world.time.now)
-    world.time.run_until(lambda: bool(world.b.swarm.relay_client.addresses()), 20)
+    world.b.swarm._services.relay_client.set_needs_relay(True, world.time.now)
+    world.time.run_until(lambda: bool(world.b.swarm.facts.relayed_addresses()), 20)
     for one, other in ((world.a, world.b), (world.b, world.a)):
         one.do(one.swarm.dial, other.peer_id, (), world.time.now)
     world.time.run_for(45)
     assert world.a.connections_to(world.b) == world.b.connections_to(world.a) == 1
     assert max(world.circuits()[:2]) <= 2
-    best = world.b.swarm.pool.best(world.a.peer_id)
+    best = world.b.swarm.facts.best(world.a.peer_id)
     assert best is not None
     ping(world, best, 1.0)
 
@@ -246,7 +250,7 @@ def test_an_address_whose_relay_is_the_peer_itself_ends_as_a_failure() -> None:
     dial_id = a.do(a.swarm.dial, b.peer_id, (address,), net.world.now)
     net.world.run_until(lambda: bool(ended(a, dial_id)), 20)
     assert a.swarm._dials._dials == {}
-    assert a.swarm.relay_client._waiting == {}
+    assert a.swarm._services.relay_client._waiting == {}
 
 
 @pytest.mark.spec("SWARM-10")
@@ -267,7 +271,7 @@ def test_two_peers_that_are_said_to_relay_to_each_other_end_as_failures() -> Non
 
 def test_we_are_not_dialled_through_a_relay_by_ourselves() -> None:
     world = World(corporate(), corporate())
-    own = world.a.swarm.relay_client.addresses()
+    own = world.a.swarm.facts.relayed_addresses()
     with pytest.raises(DialError):
         world.a.do(world.a.swarm.dial, world.a.peer_id, own, world.time.now)
 
@@ -293,12 +297,12 @@ def test_who_lets_us_open_no_streams_is_served_and_otherwise_ignored() -> None:
 
     net.world.run_until(answered, 5)
     assert bytes(got) == b"hello"
-    assert node.swarm.pool.best(visitor.peer_id) is None
+    assert node.swarm.facts.best(visitor.peer_id) is None
     assert (node.of(ConnectionEstablished), node.of(PeerIdentified)) == ([], [])
-    assert len(node.swarm.facts.visitors) == 1
+    assert len(node.swarm._state.visitors) == 1
     visitor.do(visitor.swarm.disconnect, connection, net.world.now)
     net.world.run_for(10)
-    assert node.swarm.facts.visitors == {}
+    assert node.swarm._state.visitors == {}
 
 
 @pytest.mark.spec("SWARM-14")
@@ -312,7 +316,7 @@ def test_a_dial_that_finds_a_peer_which_allows_no_streams_fails() -> None:
     assert isinstance(failed, DialFailed)
     assert any("streams" in str(reason) for _, reason in failed.attempts)
     net.world.run_for(10)
-    assert (node.swarm._dials._dials, node.swarm.connections) == ({}, {})
+    assert (node.swarm._dials._dials, node.swarm._endpoint.connections) == ({}, {})
 
 
 @pytest.mark.spec("SWARM-15")
@@ -324,7 +328,7 @@ def test_a_dial_back_is_a_visit_by_a_stranger_from_another_port() -> None:
     known = len(node.of(ConnectionEstablished))
     command = DialBack(1, node.peer_id, UdpAddr(node.host.ip, PORT), 5.0)
     server.do(server.swarm._prober.dial_back, command, net.world.now)
-    seen = node.swarm.facts.visitors
+    seen = node.swarm._state.visitors
     net.world.run_until(lambda: bool(seen), 5)
     (visitor,) = seen.values()
     assert visitor.route.remote.ip == server.host.ip
@@ -345,8 +349,8 @@ def test_a_node_that_is_short_of_relays_meets_peers_of_its_peers() -> None:
     node = SimNode(net.a)
     start = net.world.now
     node.connect(first)
-    net.world.run_until(lambda: len(node.swarm.relay_client.reservations()) == 2, 40)
-    assert node.swarm.pool.best(second.peer_id) is not None
+    net.world.run_until(lambda: len(node.swarm.facts.reservations()) == 2, 40)
+    assert node.swarm.facts.best(second.peer_id) is not None
     met = [e for e in node.of(ConnectionEstablished) if e.peer_id == second.peer_id]
     assert len(met) == 1
     assert net.world.now - start > 0.5, "only after it was settled who reaches it"
@@ -362,5 +366,5 @@ def test_visitors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for visitor in visitors:
         visitor.dial(host)
         network.world.run_for(0.5)
-    assert len(host.swarm.facts.visitors) == 2
-    assert host.swarm.pool.peers() == {}
+    assert len(host.swarm._state.visitors) == 2
+    assert host.swarm.facts.peers() == ()

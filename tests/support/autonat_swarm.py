@@ -15,13 +15,14 @@ from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_table import NatTable
 from p2pnode.protocols.autonat import ContactLog
 from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.reachability import OwnReachability
 from p2pnode.swarm.services.autonat.client import AutonatClient
 from p2pnode.swarm.services.autonat.server import AutonatServer
 from p2pnode.swarm.services.service import (
     DialBack,
     Disconnect,
     OpenStream,
-    Peer,
     PumpMachine,
     SendDatagram,
     Service,
@@ -36,7 +37,7 @@ ALL_PROTOCOLS = tuple(dict.fromkeys((*AutonatServer.inbound, *AutonatClient.inbo
 
 
 class FakeFacts:
-    """A `SwarmFacts` that tests fill in."""
+    """A `ServiceFacts` that tests fill in."""
 
     def __init__(self, local: UdpAddr) -> None:
         self.local = local
@@ -96,8 +97,9 @@ class SimNode:
         rng = Random(self.name)
         self.id = peer_id(self.name)
         self.facts = FakeFacts(self.local)
+        self.reachability = OwnReachability()
         self.client = AutonatClient(
-            self.facts, self.id, self.contacts, rng=rng, entropy=rng.randbytes
+            self.facts, self.id, self.contacts, self.reachability, rng=rng, entropy=rng.randbytes
         )
         self.server = AutonatServer(self.facts, self.contacts, rng)
 

@@ -31,7 +31,7 @@ from p2pnode.netsim.topology import ACCESS, PairParams, Site, SiteParams
 from p2pnode.netsim.trace import Drop
 from p2pnode.netsim.world import World
 from p2pnode.swarm import SwarmConfig, events
-from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.error_code import ErrorCode
@@ -183,7 +183,7 @@ class Handover:
 
     def connection(self, name: str) -> Connection | None:
         handle = self._handles[name]
-        return None if handle is None else self.nodes[name].swarm.connections.get(handle)
+        return None if handle is None else self.nodes[name].swarm._endpoint.connections.get(handle)
 
     @property
     def is_direct(self) -> bool:
@@ -210,8 +210,8 @@ class Handover:
     def connect(self) -> None:
         """A has its reservations, and B dials it through relay 0; both open a stream."""
         with self.telling():
-            self.world.run_until(lambda: len(self.a.swarm.relay_client.addresses()) >= RELAYS, 30)
-            ways = self.a.swarm.relay_client.addresses()
+            self.world.run_until(lambda: len(self.a.swarm.facts.relayed_addresses()) >= RELAYS, 30)
+            ways = self.a.swarm.facts.relayed_addresses()
             first = self.relays[0].peer_id
             found = (a for a in ways if (c := circuit_addr(a)) is not None and c.relay == first)
             self.redial(next(found))
@@ -366,7 +366,7 @@ class Handover:
             if handle is not None and stream is not None:
                 traffic.check(node.received.get((handle, stream.stream_id), b""))
         for name, node in self.nodes.items():
-            circuits = len(node.swarm._circuits)
+            circuits = len(node.swarm._state.circuits)
             assert circuits <= MAX_CIRCUITS, f"{name} has {circuits} circuits"
             self._check_paths(name)
 
@@ -443,7 +443,7 @@ class Handover:
         for name, node in self.nodes.items():
             for number, relay in enumerate(self.relays):
                 key = name, number
-                if node.swarm.pool.best(relay.peer_id) is not None or self._is_dialling(key):
+                if node.swarm.facts.best(relay.peer_id) is not None or self._is_dialling(key):
                     continue
                 self._dials[key] = node.dial(relay)
         self.world.after(REDIAL, self._keep_relays)
@@ -454,7 +454,7 @@ class Handover:
 
     def _pool_handle(self, name: str) -> int | None:
         other = self.b if name == "A" else self.a
-        return self.nodes[name].swarm.pool.best(other.peer_id)
+        return self.nodes[name].swarm.facts.best(other.peer_id)
 
     def _who(self, peer_id: PeerId) -> str:
         names = {self.a.peer_id: "A", self.b.peer_id: "B"}
@@ -463,7 +463,7 @@ class Handover:
 
     def _relay_of(self, node: SimNode, handle: int) -> str:
         peer = node.swarm.facts.peer(handle)
-        relay = None if peer is None else node.swarm.relay_client.relay_of(peer.route)
+        relay = None if peer is None else node.swarm.facts.relay_of(peer.route)
         return "a circuit that is gone" if relay is None else self._who(relay)
 
     def _wall(self, name: str, site: Site) -> Wall:

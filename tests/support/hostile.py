@@ -26,8 +26,8 @@ from p2pnode.netsim.world import World
 from p2pnode.protocols.identify import IdentifyMessage
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE
 from p2pnode.swarm import SwarmConfig
-from p2pnode.swarm.services.relay.server import RelayMode
-from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.config import RelayMode
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.frame import ObservedAddress
 from p2pnode.transport.packet import HandshakeType
@@ -126,12 +126,12 @@ class Hostile(SimNode):
 
     def take_over(self, protocol: str, handler: Callable[[SwarmStream, bytes, bool], None]) -> None:
         """Answers a built-in protocol instead of the node."""
-        self.swarm.streams._registered.pop(protocol, None)
+        self.swarm._streams._registered.pop(protocol, None)
         self.serve(protocol, handler)
 
     def claim(self, *addrs: Multiaddr, protocols: Iterable[str] = ()) -> None:
         """Says in identify to be at these addresses, and to speak more protocols."""
-        service = self.swarm.services.identify
+        service = self.swarm._services.identify
         describe = service._describe
 
         def lie(peer: Peer, now: Instant) -> IdentifyMessage:
@@ -153,7 +153,7 @@ class Hostile(SimNode):
 
     def tamper(self, change: Tamper) -> None:
         """As a relay: does this to the circuit packets that it would forward."""
-        server = self.swarm.relay_server
+        server = self.swarm._services.relay_server
         forward = server.poll_transmits
 
         def lie(now: Instant) -> list[Transmit]:
@@ -180,7 +180,7 @@ class Town:
         for node in (self.relay, self.node):
             give_secret(node)
         self.node.dial(self.relay)
-        client = self.node.swarm.relay_client
+        client = self.node.swarm._services.relay_client
         self.world.run_until(lambda: bool(client.addresses()), 10)
         self.world.run_for(2)
 

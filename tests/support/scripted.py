@@ -13,7 +13,8 @@ from p2pnode.machine import (
     StreamOutput,
 )
 from p2pnode.swarm.inbound_streams import InboundLimit
-from p2pnode.swarm.services.service import OpenStream, Peer, Service
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.services.service import OpenStream, Service
 
 
 class ScriptedMachine:

@@ -125,7 +125,7 @@ class SimNode:
 
     def connections_to(self, peer: "SimNode") -> int:
         established = self.of(ConnectionEstablished)
-        alive = self.swarm.connections
+        alive = self.swarm._endpoint.connections
         return sum(
             e.peer_id == peer.peer_id
             and e.connection in alive

@@ -16,7 +16,7 @@ from p2pnode.netsim.topology import Pair, SharedNat, Site
 from p2pnode.netsim.trace import Drop, Trace
 from p2pnode.netsim.world import World
 from p2pnode.swarm import SwarmConfig, events
-from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from tests.support.sim_node import SimNode
 
@@ -46,7 +46,7 @@ class Meeting:
     @property
     def connection(self) -> int:
         """B's to A."""
-        best = self.b.swarm.pool.best(self.a.peer_id)
+        best = self.b.swarm.facts.best(self.a.peer_id)
         assert best is not None
         return best
 
@@ -56,7 +56,7 @@ class Meeting:
         for relay in self.relays:
             join_at(self.a, relay)
         wanted = len(self.relays) if relays is None else relays
-        self.world.run_until(lambda: len(self.a.swarm.relay_client.addresses()) >= wanted, 30)
+        self.world.run_until(lambda: len(self.a.swarm.facts.relayed_addresses()) >= wanted, 30)
         return self.world.now - started
 
     def join(self, *relays: SimNode) -> float:
@@ -67,7 +67,7 @@ class Meeting:
         for relay in relays or self.relays[:1]:
             join_at(b, relay)
         b.do(b.swarm.dial, self.a.peer_id, (), self.world.now)
-        self.world.run_until(lambda: b.swarm.pool.best(self.a.peer_id) is not None, 20)
+        self.world.run_until(lambda: b.swarm.facts.best(self.a.peer_id) is not None, 20)
         b.do(b.swarm.ping, self.connection, self.world.now)
         self.world.run_until(lambda: bool(b.of(events.PongReceived)), 20)
         return self.world.now - started
@@ -88,10 +88,10 @@ class Meeting:
 
     def relays_in_use(self) -> set[str]:
         """Returns the IPs of the relays through which B has a path to A."""
-        paths = self.b.swarm.connections[self.connection].paths.paths.values()
+        paths = self.b.swarm._endpoint.connections[self.connection].paths.paths.values()
         routes = [p.route for p in paths if p.route is not None and p.route.is_relayed]
         known = {relay.peer_id: relay.host.ip for relay in self.relays}
-        through = [self.b.swarm.relay_client.relay_of(route) for route in routes]
+        through = [self.b.swarm.facts.relay_of(route) for route in routes]
         return {known[relay] for relay in through if relay is not None}
 
 
@@ -247,5 +247,5 @@ def roam(node: SimNode, new_ip: str) -> None:
 
 def external_ip(meeting: Meeting, node: SimNode) -> str:
     """Returns where the first relay sees a node."""
-    peers = meeting.relays[0].swarm.facts.peers.values()
+    peers = meeting.relays[0].swarm._state.peers.values()
     return [peer.route.remote.ip for peer in peers if peer.peer_id == node.peer_id][-1]

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from p2pnode.clock import Deadline
 from p2pnode.machine import ConnectionHandle
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.calls import ServiceCalls
-from p2pnode.swarm.services.service import Command, OpenStream, Peer, PumpMachine, Service
+from p2pnode.swarm.services.service import Command, OpenStream, PumpMachine, Service
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.config import TransportConfig

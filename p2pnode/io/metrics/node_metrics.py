@@ -31,9 +31,10 @@ from p2pnode.io.node.connection_info import path_kind
 from p2pnode.protocols.autonat import DialStatus, Method, ResponseStatus, StatusV1
 from p2pnode.protocols.relay import Status
 from p2pnode.protocols.relay.auto_relay import WANTED_RELAYS
-from p2pnode.swarm import Swarm, events
+from p2pnode.swarm import events
 from p2pnode.swarm.config import DEFAULT_AGENT_VERSION
 from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.wire.multiaddr import Code, Multiaddr, components
 
 _METHODS: Final[dict[Method, Literal["v1", "v2", "delegated"]]] = {
@@ -56,8 +57,8 @@ Side: TypeAlias = Literal["initiator", "receiver"]
 class NodeFactsSource:
     """A `MetricsSource`; `count` is to be told every event of the swarm."""
 
-    def __init__(self, swarm: Swarm, clock: Callable[[], Instant]) -> None:
-        self._swarm = swarm
+    def __init__(self, facts: SwarmFacts, clock: Callable[[], Instant]) -> None:
+        self._facts = facts
         self._clock = clock
         self._opened: Counter[ConnectionLabels] = Counter()
         self._closed: Counter[ConnectionLabels] = Counter()
@@ -77,14 +78,12 @@ class NodeFactsSource:
 
     def metric_facts(self) -> NodeFacts:
         """Returns the facts as they are now."""
-        swarm = self._swarm
-        identify, counted = swarm.services.identify, swarm.byte_counts
+        facts, counts = self._facts, self._facts.counts
+        identify, counted = counts.identify(), counts.byte_totals()
         return NodeFacts(
             version=DEFAULT_AGENT_VERSION.partition("/")[2],
             connections=Counter(
-                (_direction(c.is_initiator), path_kind(c.route))
-                for c in swarm.connections.values()
-                if not c.is_closed
+                (_direction(c.is_initiator), path_kind(c.route)) for c in facts.connections()
             ),
             connections_opened=self._opened,
             connections_closed=self._closed,
@@ -94,7 +93,7 @@ class NodeFactsSource:
             dial_times=self._dials,
             streams={
                 (protocol, _direction(not is_inbound)): count
-                for (protocol, is_inbound), count in swarm.streams.open_streams().items()
+                for (protocol, is_inbound), count in counts.open_streams().items()
             },
             sent_bytes={"direct": counted.sent_directly, "relayed": counted.sent_relayed},
             received_bytes={
@@ -107,8 +106,8 @@ class NodeFactsSource:
                 "outbound": identify.pushes_sent,
                 "inbound": identify.pushes_received,
             },
-            protocols=len(swarm.protocols),
-            advertised=len(swarm.advertised_addresses()),
+            protocols=len(facts.protocols()),
+            advertised=len(facts.advertised_addresses()),
             observations=self._observations,
             autonat=self._autonat_facts(),
             own_relays=self._own_relay_facts(),
@@ -168,13 +167,12 @@ class NodeFactsSource:
     # facts of the swarm
 
     def _autonat_facts(self) -> AutonatFacts:
-        now, client = self._clock(), self._swarm.autonat_client
-        overall, verdicts = client.overall(now), client.verdicts(now)
+        now, counts = self._clock(), self._facts.counts.autonat()
+        overall, verdicts = self._facts.reachability(now), self._facts.verdicts(now)
         confidences = [v.confidence for _, v in verdicts if v.reachability is overall]
-        server = self._swarm.services.autonat_server
         v1_sent: Counter[str] = Counter()
         v1_refused: Counter[str] = Counter()
-        for (status, why), count in server.v1_answers.items():
+        for (status, why), count in counts.v1_sent.items():
             v1_sent[_name(StatusV1, status)] += count
             if status == StatusV1.E_DIAL_REFUSED:
                 v1_refused[why] += count
@@ -184,12 +182,12 @@ class NodeFactsSource:
             addresses=Counter(
                 (verdict.reachability.value, _ip_version(address)) for address, verdict in verdicts
             ),
-            v1_received=_by_name(StatusV1, client.v1_answers),
+            v1_received=_by_name(StatusV1, counts.v1_received),
             v1_sent=v1_sent,
             v1_refused=v1_refused,
             v2_requests={
-                "success": client.v2_dialogues[True],
-                "failure": client.v2_dialogues[False],
+                "success": counts.v2_dialogues[True],
+                "failure": counts.v2_dialogues[False],
             },
             v2_served={
                 (
@@ -198,38 +196,37 @@ class NodeFactsSource:
                     answer.needed_data,
                     _FAMILIES.get(answer.family, "unknown"),
                 ): count
-                for answer, count in server.v2_answers.items()
+                for answer, count in counts.v2_sent.items()
             },
             probes={
                 (_METHODS[method], "reached" if is_heard else "not reached"): count
-                for (method, is_heard), count in client.evidence.items()
+                for (method, is_heard), count in counts.probes.items()
             },
         )
 
     def _own_relay_facts(self) -> OwnRelayFacts:
-        client = self._swarm.relay_client
-        held = len(client.reservations())
+        counts = self._facts.counts.relay_client()
+        held = len(self._facts.reservations())
         return OwnRelayFacts(
             is_active=held > 0,
             held=held,
             wanted=WANTED_RELAYS,
-            addresses=len(client.addresses()),
-            opened=client.granted,
-            closed=max(0, client.granted - held),
+            addresses=len(self._facts.relayed_addresses()),
+            opened=counts.granted,
+            closed=max(0, counts.granted - held),
             answers={
                 ("refresh" if is_renewal else "new", _name(Status, status)): count
-                for (is_renewal, status), count in client.answers.items()
+                for (is_renewal, status), count in counts.answers.items()
             },
             address_updates=self._relay_updates,
         )
 
     def _relay_facts(self) -> RelayFacts:
-        server = self._swarm.relay_server
-        usage = server.usage().values()
+        server = self._facts.counts.relay_server()
         # Peers of long ago are forgotten one by one: a total does not fall for that.
-        self._forwarded = max(self._forwarded, sum(u.sent.forwarded_bytes for u in usage))
-        self._received = max(self._received, sum(u.sent.received_bytes for u in usage))
-        held = len(server.reservations())
+        self._forwarded = max(self._forwarded, server.forwarded_bytes)
+        self._received = max(self._received, server.received_bytes)
+        held = server.reservations
         granted = server.reservation_answers.get(Status.OK, 0)
         opened = server.circuit_answers.get(Status.OK, 0)
         return RelayFacts(
@@ -246,7 +243,7 @@ class NodeFactsSource:
             connect_answers=_by_name(Status, server.circuit_answers),
             received_bytes=self._received,
             forwarded_bytes=self._forwarded,
-            month_bytes=server.volume.used,
+            month_bytes=self._facts.relayed_volume(),
         )
 
 

@@ -8,8 +8,7 @@ from typing import TypedDict
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.io.aead_preference import preferred_aeads
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
-from p2pnode.swarm.config import DEFAULT_AGENT_VERSION
-from p2pnode.swarm.services.relay.server import RelayMode
+from p2pnode.swarm.config import DEFAULT_AGENT_VERSION, RelayMode
 from p2pnode.transport.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr
 

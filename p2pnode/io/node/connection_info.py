@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import ConnectionHandle
-from p2pnode.swarm import Swarm
+from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -35,15 +35,13 @@ def via(route: Route) -> Multiaddr:
     return udp_noise_multiaddr(route.remote)
 
 
-def connection_info(swarm: Swarm, connection: ConnectionHandle) -> ConnectionInfo | None:
+def connection_info(facts: SwarmFacts, connection: ConnectionHandle) -> ConnectionInfo | None:
     """Returns what there is to know of a connection, or None where it is forgotten.
 
     A closed one is remembered for a while, and went the way that it says.
     """
-    found = swarm.connections.get(connection)
+    found = facts.connection(connection)
     if found is None:
         return None
     route = found.route
-    return ConnectionInfo(
-        found.peer_id, path_kind(route), via(route), found.rtt, len(found.streams)
-    )
+    return ConnectionInfo(found.peer_id, path_kind(route), via(route), found.rtt, found.streams)

@@ -32,7 +32,7 @@ class Handlers:
 
     def add(self, protocol: str, handler: Handler, max_streams: int) -> None:
         """Raises LocalProtocolError where the protocol has a handler."""
-        if protocol in self._engine.swarm.protocols:
+        if protocol in self._engine.swarm.facts.protocols():
             raise LocalProtocolError(f"{protocol} is handled already")
         self._handlers[protocol] = handler
         self._engine.swarm.handle_protocol(protocol, self._engine.now, max_streams)

@@ -107,7 +107,7 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
                 nursery.cancel_scope.cancel()
                 node.close()
                 if node.memory is not None:
-                    node.memory.note_volume(node.engine.swarm, node.engine.now)
+                    node.memory.note_volume(node.engine.swarm.facts, node.engine.now)
                 traces.flush()
     except BaseExceptionGroup as group:
         failure = _unwrapped(group)
@@ -232,7 +232,7 @@ async def _watch_wall_clock(
 async def _note_volume(node: Node, memory: Memory) -> None:
     while True:
         await trio.sleep(VOLUME_INTERVAL)
-        memory.note_volume(node.engine.swarm, node.engine.now)
+        memory.note_volume(node.engine.swarm.facts, node.engine.now)
 
 
 def _unwrapped(failure: BaseException) -> BaseException:

@@ -54,6 +54,7 @@ class Node:
         """For `node_lifetime`; handlers run in the nursery."""
         self.peer_id: PeerId = swarm.peer_id
         self._swarm = swarm
+        self._facts = swarm.facts
         self.memory = memory
         self._engine = engine = Engine(swarm, Driver(swarm, self._dispatch))
         self._streams = OpenStreams(engine)
@@ -80,24 +81,24 @@ class Node:
 
         Empty for a node that only dials.
         """
-        direct = [with_peer_id(a, self.peer_id) for a in self._swarm.listen_addresses()]
-        return [*direct, *self._swarm.relay_client.addresses()]
+        direct = [with_peer_id(a, self.peer_id) for a in self._facts.listen_addresses()]
+        return [*direct, *self._facts.relayed_addresses()]
 
     @property
     def peers(self) -> list[PeerId]:
         """The peers that are connected."""
-        return list(self._swarm.pool.peers())
+        return list(self._facts.peers())
 
     @property
     def is_settling(self) -> bool:
         """True while a young node that listens does not know yet whether strangers reach it."""
-        listens = bool(self._swarm.addresses.listening())
-        return listens and self._swarm.autonat_client.is_settling(self._engine.now)
+        listens = bool(self._facts.socket_addresses())
+        return listens and self._facts.is_settling(self._engine.now)
 
     def connection_info(self, peer: PeerId) -> ConnectionInfo:
         """Returns which way packets to the peer go now.  Raises ConnectionLost where none do."""
-        best = self._swarm.pool.best(peer)
-        info = None if best is None else connection_info(self._swarm, best)
+        best = self._facts.best(peer)
+        info = None if best is None else connection_info(self._facts, best)
         if info is None:
             raise ConnectionLost(f"not connected with {peer}")
         return info
@@ -105,11 +106,11 @@ class Node:
     @property
     def known_peers(self) -> list[PeerId]:
         """The peers of which addresses are known, connected or not."""
-        return [peer for peer in self._swarm.book.peers() if peer != self.peer_id]
+        return [peer for peer in self._facts.known_peers() if peer != self.peer_id]
 
     def status(self) -> NodeStatus:
         """Returns what the node knows of itself: who reaches it how, and who helps whom."""
-        return node_status(self._swarm, self._engine.now)
+        return node_status(self._facts, self._engine.now)
 
     def events(self, max_events: int = MAX_EVENTS) -> EventSubscription:
         """Returns what happens from now on, to be iterated over with `async for`.
@@ -174,8 +175,8 @@ class Node:
 
     async def disconnect(self, peer: PeerId, code: int = 0, reason: str = "") -> None:
         """Closes the connections with a peer, who is told the code and the reason."""
-        for pooled in list(self._swarm.pool.peers().get(peer, ())):
-            self._swarm.disconnect(pooled.handle, self._engine.now, code, reason)
+        for connection in self._facts.handles(peer):
+            self._swarm.disconnect(connection, self._engine.now, code, reason)
         self._engine.drain()
         await trio.lowlevel.checkpoint()
 
@@ -203,7 +204,7 @@ class Node:
 
     def explain(self, peer: PeerId) -> Explanation:
         """Returns why packets to a peer go the way they go, as far as is known now."""
-        return self._swarm.why(peer, self._engine.now)
+        return self._facts.why(peer, self._engine.now)
 
     async def why(self, target: Target) -> Explanation:
         """Connects with a peer, and says why its packets go the way they go.
@@ -241,11 +242,10 @@ class Node:
 
         Returns when no circuit is left.
         """
-        relay_server = self._swarm.relay_server
         self._swarm.drain_relay(grace, self._engine.now)
         self._engine.drain()
         with trio.move_on_after(grace):
-            while not relay_server.is_drained:  # noqa: ASYNC110 - no event tells it
+            while not self._facts.is_relay_drained():  # noqa: ASYNC110 - no event tells it
                 await trio.sleep(DRAIN_CHECK_INTERVAL)
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class Node:
         for watcher in self._watchers:
             watcher(event)
         if self.memory is not None and isinstance(event, REMEMBERED):
-            self.memory.note(event, self._swarm, self._engine.now)
+            self.memory.note(event, self._facts, self._engine.now)
         match event:
             case swarm_events.StreamReadable(stream):
                 self._streams.on_readable(stream)
@@ -316,6 +316,7 @@ class Node:
                 | swarm_events.DatagramReceived()
                 | swarm_events.PeerFound()
                 | swarm_events.PeerNotFound()
+                | swarm_events.NatAnswered()
             ):
                 pass  # nothing of the shell waits for them
             case _:

@@ -50,7 +50,7 @@ class OpenStreams:
                 del self._room[connection]
 
     def _adopt(self, stream: SwarmStream, protocol: str) -> Stream:
-        connection = self._engine.swarm.connections.get(stream.connection)
+        connection = self._engine.swarm.facts.connection(stream.connection)
         info = self.connection_info(stream)
         if connection is None or connection.is_closed or info is None:
             raise ClosedLocally("the connection is gone")
@@ -74,7 +74,7 @@ class OpenStreams:
         self._engine.swarm.reset_stream(stream, code, self._engine.now)
 
     def connection_info(self, stream: SwarmStream) -> ConnectionInfo | None:
-        return connection_info(self._engine.swarm, stream.connection)
+        return connection_info(self._engine.swarm.facts, stream.connection)
 
     # from the swarm
 

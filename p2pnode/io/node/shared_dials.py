@@ -84,19 +84,18 @@ class SharedDials:
         self._finish(event.dial_id, event)
 
     def _find(self, target: DialTarget) -> Reached | None:
-        swarm = self._engine.swarm
+        facts = self._engine.swarm.facts
         if target.peer_id is not None:
-            best = swarm.pool.best(target.peer_id)
+            best = facts.best(target.peer_id)
             return None if best is None else Reached(best, target.peer_id)
         assert target.address is not None
         parts = udp_noise_addr(target.address)
         if parts is None:
             return None
-        for handle, connection in swarm.connections.items():
-            if not connection.is_closed:
-                remote = connection.route.remote
-                if (remote.ip, remote.port) == (parts.host, parts.port):
-                    return Reached(handle, connection.peer_id)
+        for connection in facts.connections():
+            remote = connection.route.remote
+            if (remote.ip, remote.port) == (parts.host, parts.port):
+                return Reached(connection.handle, connection.peer_id)
         return None
 
     async def _share(self, target: DialTarget, addresses: tuple[Multiaddr, ...]) -> Reached:
@@ -112,7 +111,7 @@ class SharedDials:
         match dial.outcome:
             case Reached(connection, peer_id):
                 # Where two dials crossed, the other connection may be the one that stays.
-                best = self._engine.swarm.pool.best(peer_id)
+                best = self._engine.swarm.facts.best(peer_id)
                 return Reached(connection if best is None else best, peer_id)
             case DialFailed(_, attempts):
                 raise _dial_error(target, attempts)

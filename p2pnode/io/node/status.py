@@ -1,4 +1,4 @@
-"""What a node knows of itself at one moment, for `p2pnode status`: facts of the swarm's parts."""
+"""What a node knows of itself at one moment, for `p2pnode status`: facts of its swarm."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,7 @@ from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
-from p2pnode.swarm import Swarm
-from p2pnode.swarm.services.relay.server import Relaying
+from p2pnode.swarm.facts import Relaying, SwarmFacts
 from p2pnode.wire.ip_ranges import IpScope
 from p2pnode.wire.multiaddr import Multiaddr, multiaddr_scope
 
@@ -47,34 +46,34 @@ class NodeStatus(NamedTuple):
     """That nothing is heard over UDP, and of how many; None where that cannot be said."""
 
 
-def node_status(swarm: Swarm, now: Instant) -> NodeStatus:
+def node_status(facts: SwarmFacts, now: Instant) -> NodeStatus:
     """Returns the status now."""
-    best = [pooled[0].handle for pooled in swarm.pool.peers().values() if pooled]
-    silent_hosts = swarm.facts.udp_silence.silent_hosts(now)
-    infos = (connection_info(swarm, handle) for handle in best)
+    best = [handle for peer in facts.peers() if (handle := facts.best(peer)) is not None]
+    silent_hosts = facts.silent_hosts(now)
+    infos = (connection_info(facts, handle) for handle in best)
     return NodeStatus(
-        peer_id=swarm.peer_id,
-        reachability=swarm.autonat_client.overall(now),
-        addresses=_addresses(swarm, now),
+        peer_id=facts.own_id,
+        reachability=facts.reachability(now),
+        addresses=_addresses(facts, now),
         relays=tuple(
-            RelayStatus(relay, max(0.0, end - now), swarm.relay_client.clock_skew(relay))
-            for relay, end in swarm.relay_client.reservations()
+            RelayStatus(held.relay, max(0.0, held.expires_at - now), held.clock_skew)
+            for held in facts.reservations()
         ),
         connections=tuple(info for info in infos if info is not None),
-        relaying=swarm.relay_server.relaying(),
+        relaying=facts.relaying(),
         silence=silence_text(silent_hosts) if silent_hosts else None,
     )
 
 
-def _addresses(swarm: Swarm, now: Instant) -> tuple[AddressStatus, ...]:
+def _addresses(facts: SwarmFacts, now: Instant) -> tuple[AddressStatus, ...]:
     """Those that AutoNAT asks about first, the best ones at the top; then where we listen."""
     observers: dict[Multiaddr, int] = {}
-    for report in swarm.observed.snapshot(now):
+    for report in facts.observed(now):
         for seen in report.addresses:
             address = udp_noise_multiaddr(seen.address)
             observers[address] = max(seen.observers, observers.get(address, 0))
-    verdicts = {address: v.reachability for address, v in swarm.autonat_client.verdicts(now)}
-    for address in (*observers, *swarm.listen_addresses()):
+    verdicts = {address: v.reachability for address, v in facts.verdicts(now)}
+    for address in (*observers, *facts.listen_addresses()):
         is_public = multiaddr_scope(address) is IpScope.PUBLIC
         verdicts.setdefault(address, Reachability.UNKNOWN if is_public else Reachability.PRIVATE)
     return tuple(

@@ -32,6 +32,7 @@ from p2pnode.protocols.relay import relay_network
 from p2pnode.swarm import Swarm, events
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.events import SwarmEvent
+from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.transport.token import ADDRESS_LIFETIME
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 
@@ -80,44 +81,44 @@ class Memory:
             if parsed is not None:
                 peer_id, address, source = parsed
                 expires_at = record.expires_unix - self._unix_offset
-                swarm.book.restore(peer_id, address, source, expires_at)
+                swarm.remember_address(peer_id, address, source, expires_at)
         for piece in loaded.evidence:
             found = _evidence_of(piece, self._unix_offset)
             if found is not None:
                 swarm.remember_evidence(*found, now)
         for token in loaded.tokens:
-            swarm.tokens[UdpAddr(token.ip, token.port)] = token.token
+            swarm.remember_token(UdpAddr(token.ip, token.port), token.token)
         for relay in loaded.relays:
             relay_id = _peer_id(relay.peer)
-            if relay_id is not None and swarm.book.addresses(relay_id, now):
+            if relay_id is not None and swarm.facts.known_addresses(relay_id, now):
                 swarm.remember_relay(relay_id, relay.network, relay.rtt, now)
 
-    def note(self, event: SwarmEvent, swarm: Swarm, now: Instant) -> None:
+    def note(self, event: SwarmEvent, facts: SwarmFacts, now: Instant) -> None:
         """Commits what an event is about to report."""
-        records = [r for r in self._records(event, swarm, now) if r not in self._noted]
+        records = [r for r in self._records(event, facts, now) if r not in self._noted]
         if not records:
             return
         if self._store.write([*records, self._clock(now)]):
             self._noted.update(dict.fromkeys(records))
 
-    def note_volume(self, swarm: Swarm, now: Instant) -> None:
+    def note_volume(self, facts: SwarmFacts, now: Instant) -> None:
         """Commits how much was relayed this month."""
-        months = swarm.relay_server.volume.months
+        months = facts.relayed_months()
         changed = [VolumeRecord(*m) for m in months.items() if self._volumes.get(m[0], 0) != m[1]]
         if changed and self._store.write([*changed, self._clock(now)]):
             self._volumes = months
 
-    def _records(self, event: SwarmEvent, swarm: Swarm, now: Instant) -> Iterator[Record]:
+    def _records(self, event: SwarmEvent, facts: SwarmFacts, now: Instant) -> Iterator[Record]:
         match event:
             case events.ConnectionEstablished(_, peer_id) | events.PathChanged(_, peer_id):
-                yield from self._addresses(peer_id, swarm, now)
+                yield from self._addresses(peer_id, facts, now)
             case events.PeerIdentified(connection, info):
-                yield from self._addresses(info.peer_id, swarm, now)
-                yield from self._token(connection, swarm, now)
+                yield from self._addresses(info.peer_id, facts, now)
+                yield from self._token(connection, facts, now)
             case events.ReservationsChanged(relays):
                 for relay in relays:
-                    yield from self._addresses(relay, swarm, now)
-                    yield from self._relay(relay, swarm, now)
+                    yield from self._addresses(relay, facts, now)
+                    yield from self._relay(relay, facts, now)
             case events.ReachabilityChanged(_, verdicts):
                 for address, verdict in verdicts:
                     yield from self._evidence(address, verdict)
@@ -129,8 +130,8 @@ class Memory:
     def _clock(self, now: Instant) -> ClockRecord:
         return ClockRecord(WRITTEN, now + self._unix_offset)
 
-    def _addresses(self, peer_id: PeerId, swarm: Swarm, now: Instant) -> Iterator[Record]:
-        for entry in swarm.book.entries(peer_id, now):
+    def _addresses(self, peer_id: PeerId, facts: SwarmFacts, now: Instant) -> Iterator[Record]:
+        for entry in facts.book_entries(peer_id, now):
             if entry.source is not AddressSource.HEARSAY:
                 yield AddressRecord(
                     str(peer_id),
@@ -139,21 +140,23 @@ class Memory:
                     round(entry.expires_at + self._unix_offset, 0),
                 )
 
-    def _token(self, connection: ConnectionHandle, swarm: Swarm, now: Instant) -> Iterator[Record]:
-        peer = swarm.facts.peer(connection)
-        token = None if peer is None else swarm.tokens.get(peer.route.remote)
+    def _token(
+        self, connection: ConnectionHandle, facts: SwarmFacts, now: Instant
+    ) -> Iterator[Record]:
+        peer = facts.peer(connection)
+        token = None if peer is None else facts.token(peer.route.remote)
         if peer is not None and token is not None:
             remote = peer.route.remote
             expires = round(now + self._unix_offset + ADDRESS_LIFETIME, 0)
             yield TokenRecord(remote.ip, remote.port, token, expires)
 
-    def _relay(self, relay: PeerId, swarm: Swarm, now: Instant) -> Iterator[Record]:
-        connection = swarm.facts.direct(relay)
-        peer = None if connection is None else swarm.facts.peer(connection)
+    def _relay(self, relay: PeerId, facts: SwarmFacts, now: Instant) -> Iterator[Record]:
+        connection = facts.direct(relay)
+        peer = None if connection is None else facts.peer(connection)
         if peer is not None:
             unix_now = round(now + self._unix_offset, 0)
             network = relay_network(peer.route.remote.ip)
-            rtt = swarm.facts.rtt(peer.connection)
+            rtt = facts.rtt(peer.connection)
             yield RelayRecord(str(relay), network, rtt, unix_now, None, unix_now)
 
     def _evidence(self, address: Multiaddr, verdict: Verdict) -> Iterator[Record]:

@@ -4,7 +4,6 @@ Relays, observers and helpers are found among connected peers, so a node that is
 others.  Rule: not before it knows who reaches it, for whoever is met is no stranger any more.
 """
 
-from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final
 
@@ -12,7 +11,9 @@ from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
-from p2pnode.swarm.services.service import DialPeer, Peer, Service, SwarmFacts
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
+from p2pnode.swarm.services.service import DialPeer, Service
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_AT_ONCE: Final = 3
@@ -28,20 +29,14 @@ class Acquaintances(Service):
 
     def __init__(
         self,
-        facts: SwarmFacts,
+        facts: ServiceFacts,
         own_id: PeerId,
         rng: Random,
-        *,
-        known_peers: Callable[[], Iterable[PeerId]],
-        may_meet: Callable[[Instant], bool],
     ) -> None:
-        """`may_meet` is False while the node settles whether strangers reach it."""
         super().__init__()
         self._facts = facts
         self._own_id = own_id
         self._rng = rng
-        self._known_peers = known_peers
-        self._may_meet = may_meet
         self._wanted = 0
         self._next_at: Instant = 0.0
         self._has_met = False
@@ -63,11 +58,11 @@ class Acquaintances(Service):
         if not self._wanted or now < self._next_at:
             return
         self._next_at = now + PAUSE
-        if not self._has_met or not self._may_meet(now):
+        if not self._has_met or self._facts.is_settling(now):
             return
         candidates = [
             peer_id
-            for peer_id in self._known_peers()
+            for peer_id in self._facts.known_peers()
             if peer_id != self._own_id
             and peer_id not in self._tried
             and self._facts.best(peer_id) is None

@@ -15,7 +15,8 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.identify import IdentifyInfo
-from p2pnode.swarm.services.service import Peer, Service
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.services.service import Service
 from p2pnode.transport.route import Route
 
 ServiceT = TypeVar("ServiceT", bound=Service)

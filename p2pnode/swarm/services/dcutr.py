@@ -36,7 +36,9 @@ from p2pnode.protocols.dcutr import (
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm import events
 from p2pnode.swarm.inbound_streams import InboundLimit
-from p2pnode.swarm.services.service import OpenStream, Peer, PunchRoutes, Service, SwarmFacts
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
+from p2pnode.swarm.services.service import OpenStream, PunchRoutes, Service
 from p2pnode.transport.punch import Punch, PunchProbe
 from p2pnode.transport.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
@@ -67,7 +69,7 @@ class DcutrService(Service):
         dcutr.PROTOCOL_ID: InboundLimit(dcutr.MAX_INBOUND_STREAMS_PER_PEER)
     }
 
-    def __init__(self, facts: SwarmFacts, rng: Random) -> None:
+    def __init__(self, facts: ServiceFacts, rng: Random) -> None:
         super().__init__()
         self._facts = facts
         self._policy = PunchPolicy(rng)

@@ -22,7 +22,8 @@ from p2pnode.protocols.identify import (
 )
 from p2pnode.swarm.events import IdentifyFailed, PeerIdentified
 from p2pnode.swarm.inbound_streams import InboundLimit
-from p2pnode.swarm.services.service import OpenStream, Peer, Service
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.services.service import OpenStream, Service
 
 PUSH_INTERVAL: Final = 1.0
 """seconds between two rounds of pushes; js-libp2p's debounce"""
@@ -36,8 +37,13 @@ class IdentifyService(Service):
         InboundLimit(identify.MAX_INBOUND_STREAMS_PER_PEER),
     )
 
-    def __init__(self, describe: Callable[[Peer, Instant], IdentifyMessage], delay: float) -> None:
-        """`describe` gives what we say of ourselves to a peer."""
+    def __init__(
+        self,
+        describe: Callable[[Peer, Instant], IdentifyMessage],
+        infos: dict[ConnectionHandle, IdentifyInfo],
+        delay: float,
+    ) -> None:
+        """`describe` gives what we say of ourselves to a peer, `infos` takes what peers say."""
         super().__init__()
         self._describe = describe
         self._delay = delay
@@ -50,8 +56,7 @@ class IdentifyService(Service):
         self.answered = 0
         """Requests of peers."""
         self.pushes_sent = self.pushes_received = 0
-        self.infos: dict[ConnectionHandle, IdentifyInfo] = {}
-        """What is known of the peer of each connection."""
+        self._infos = infos
 
     def identify(self, connection: ConnectionHandle, now: Instant) -> None:
         """Asks a peer now, unless it is being asked."""
@@ -64,7 +69,7 @@ class IdentifyService(Service):
 
     def push_news(self, now: Instant) -> None:
         """Our addresses or protocols have changed: those who know us should hear it."""
-        if self._push_at is None and self.infos:
+        if self._push_at is None and self._infos:
             self._push_at = max(now, self._pushed_at + PUSH_INTERVAL)
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
@@ -77,7 +82,7 @@ class IdentifyService(Service):
         self._due[peer.connection] = now + self._delay
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
-        for known in (self._peers, self._due, self._asking, self.infos):
+        for known in (self._peers, self._due, self._asking, self._infos):
             known.pop(peer.connection, None)
 
     def on_stream_failed(
@@ -123,7 +128,7 @@ class IdentifyService(Service):
         if self._push_at is not None and now >= self._push_at:
             self._push_at = None
             self._pushed_at = now
-            for connection, info in self.infos.items():
+            for connection, info in self._infos.items():
                 if identify.PUSH_PROTOCOL_ID in info.protocols:
                     sender = PushSender(self._describe(self._peers[connection], now))
                     self._pushing[sender] = None
@@ -138,7 +143,7 @@ class IdentifyService(Service):
         )
 
     def _apply(self, connection: ConnectionHandle, message: IdentifyMessage) -> None:
-        known = self.infos.get(connection)
+        known = self._infos.get(connection)
         if known is None:
             known = IdentifyInfo(self._peers[connection].peer_id)
         try:
@@ -147,5 +152,5 @@ class IdentifyService(Service):
             return  # somebody else's key in a push: as if it had not come
 
     def _learn(self, connection: ConnectionHandle, info: IdentifyInfo) -> None:
-        self.infos[connection] = info
+        self._infos[connection] = info
         self._announce(PeerIdentified(connection, info))

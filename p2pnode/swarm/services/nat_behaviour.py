@@ -8,8 +8,7 @@ that its request came from, directly, and each request causes one small datagram
 knock came from is told to who knows its nonce.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -18,8 +17,7 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, StreamMachine, UdpAddr
 from p2pnode.protocols import nat_behaviour
-from p2pnode.protocols.autonat.filtering import Filtering
-from p2pnode.protocols.identify import IdentifyInfo, ObservedAddressBook
+from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.protocols.nat_behaviour import (
     KNOCK_FIRST_BYTE,
     KNOCK_SIZE,
@@ -47,22 +45,16 @@ from p2pnode.protocols.nat_behaviour.judge import (
 )
 from p2pnode.protocols.nat_behaviour.why import Explanation, Path, PunchAttempt, explain
 from p2pnode.rate_limit import KeyedRateLimit, SharedRateLimit
+from p2pnode.swarm.events import NatAnswered
 from p2pnode.swarm.inbound_streams import InboundLimit
-from p2pnode.swarm.services.service import (
-    OpenStream,
-    Peer,
-    PumpMachine,
-    SendDatagram,
-    Service,
-    SwarmFacts,
-)
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
+from p2pnode.swarm.services.service import OpenStream, PumpMachine, SendDatagram, Service
 from p2pnode.wire.ip_ranges import owner_group
 from p2pnode.wire.reset_code import StreamResetCode
 
 MAX_REPORTS: Final = 1024
 """peers whose reports are kept, the oldest goes; chosen: far more than are relayed at a time"""
-MAX_ANSWERS: Final = 64
-"""answers that wait for who asked by hand, the oldest goes; chosen: a netcheck asks a few dozen"""
 EARLY_REFRESH: Final = 5.0
 """seconds until a peer that did not know its NAT yet is asked again; chosen: by then it does"""
 LATE_REFRESH: Final = 300.0
@@ -83,11 +75,6 @@ MAX_SEEN: Final = 1024
 """knocks at our other port that are remembered, the oldest goes; chosen: some 200 kB"""
 SEEN_LIFETIME: Final = 10.0
 """seconds that they are remembered; chosen: who sent one asks at once"""
-
-FilteringOf = Callable[[Instant, bool], Filtering]
-"""(now, whether of IPv6) -> what AutoNAT's probes have shown"""
-AlternatePorts = Callable[[], tuple[int | None, int | None]]
-"""The ports that dial-backs leave from, for IPv4 and IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +97,6 @@ class Reported(NamedTuple):
     at: Instant
 
 
-class NatAnswered(NamedTuple):
-    """The answer to a question asked by hand; None, and the reason, where there is none."""
-
-    connection: ConnectionHandle
-    request: NatRequest
-    answer: NatAnswer | None
-    reason: str
-
-
 class _Refresh(NamedTuple):
     at: Instant
     early: int
@@ -132,25 +110,14 @@ class NatService(Service):
         nat_behaviour.PROTOCOL_ID: InboundLimit(nat_behaviour.MAX_INBOUND_STREAMS_PER_PEER)
     }
 
-    def __init__(
-        self,
-        facts: SwarmFacts,
-        observed: ObservedAddressBook,
-        *,
-        filtering: FilteringOf,
-        alternate_ports: AlternatePorts,
-    ) -> None:
+    def __init__(self, facts: ServiceFacts) -> None:
         super().__init__()
         self._facts = facts
-        self._observed = observed
-        self._filtering = filtering
-        self._alternate_ports = alternate_ports
         self._reports = Bounded[PeerId, Reported](MAX_REPORTS)
         self._refreshes: dict[ConnectionHandle, _Refresh] = {}
         """connection -> when its peer is asked again"""
         self._requests: dict[NatRequester, tuple[ConnectionHandle, PeerId, bool]] = {}
         """Questions on their way: connection, peer, whether somebody waits for the answer."""
-        self._answers: deque[NatAnswered] = deque(maxlen=MAX_ANSWERS)
         self._askers: dict[NatResponder, Peer] = {}
         """Of questions that are not answered yet."""
         self._seen = Bounded[bytes, tuple[UdpAddr, Instant]](MAX_SEEN)
@@ -166,7 +133,7 @@ class NatService(Service):
         """Returns what the evidence of this node's own connections amounts to."""
         views, samples = self._evidence(now, ipv6=ipv6)
         mapping = judge_mapping(views, self._facts.interface_addresses())
-        found = self._filtering(now, ipv6)
+        found = self._facts.filtering(now, ipv6=ipv6)
         filtering = without_nat(Judgement(Dependence(found.behaviour), found.why), mapping.kind)
         external = tuple(dict.fromkeys(view.observed for view in views))
         observers = len({view.remote for view in views})
@@ -179,7 +146,7 @@ class NatService(Service):
         report = self.behaviour(now)
         if not report.observers:
             report = self.behaviour(now, ipv6=True)
-        port_v4, port_v6 = self._alternate_ports()
+        port_v4, port_v6 = self._facts.alternate_ports()
         return NatFacts(
             mapping=report.mapping.kind,
             filtering=report.filtering.kind,
@@ -221,18 +188,12 @@ class NatService(Service):
     # commands
 
     def ask(self, connection: ConnectionHandle, request: NatRequest, now: Instant) -> None:
-        """Asks a peer; `poll_answers` has what came of it."""
+        """Asks a peer; NatAnswered follows."""
         peer = self._facts.peer(connection)
         if peer is None:
-            self._answers.append(NatAnswered(connection, request, None, "the connection is gone"))
+            self._announce(NatAnswered(connection, request, None, "the connection is gone"))
         else:
             self._open(peer, request, now, is_awaited=True)
-
-    def poll_answers(self) -> list[NatAnswered]:
-        """Returns the answers to `ask` since the last call."""
-        answers = list(self._answers)
-        self._answers.clear()
-        return answers
 
     def on_knock(self, payload: bytes, remote: UdpAddr, now: Instant) -> None:
         """A datagram of first byte KNOCK_FIRST_BYTE came to a socket for dial-backs.  Untrusted."""
@@ -339,12 +300,12 @@ class NatService(Service):
             if refresh is not None and _is_complete(answer.facts):
                 self._refreshes[connection] = refresh._replace(at=now + LATE_REFRESH)
         if is_awaited:
-            self._answers.append(NatAnswered(connection, requester.request, answer, ""))
+            self._announce(NatAnswered(connection, requester.request, answer, ""))
 
     def _on_failed(self, requester: NatRequester, reason: str) -> None:
         found = self._requests.pop(requester, None)
         if found is not None and found[2]:
-            self._answers.append(NatAnswered(found[0], requester.request, None, reason))
+            self._announce(NatAnswered(found[0], requester.request, None, reason))
 
     # answering
 
@@ -377,7 +338,7 @@ class NatService(Service):
                     responder.answer(NatAnswer(NatStatus.RELAYED))
                     return
                 remote = peer.route.remote
-                if self._alternate_ports()[remote.is_ipv6] is None:
+                if self._facts.alternate_ports()[remote.is_ipv6] is None:
                     responder.answer(NatAnswer(NatStatus.NO_PORT))
                 elif not self._may_knock(peer, now):
                     responder.refuse(StreamResetCode.RATE_LIMITED)
@@ -404,7 +365,7 @@ class NatService(Service):
             if local.is_ipv6 != ipv6:
                 continue
             views: list[View] = []
-            for observer, observed in self._observed.report(socket, now).evidence:
+            for observer, observed in self._facts.seen_by(socket, now):
                 direct = self._facts.direct(observer)
                 peer = None if direct is None else self._facts.peer(direct)
                 if peer is not None and peer.route.socket == socket:

@@ -9,7 +9,8 @@ from p2pnode.protocols import ping
 from p2pnode.protocols.ping import PingRequester, PingResponder, Pong
 from p2pnode.swarm.events import PingFailed, PongReceived
 from p2pnode.swarm.inbound_streams import InboundLimit
-from p2pnode.swarm.services.service import OpenStream, Peer, PumpMachine, Service
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.services.service import OpenStream, PumpMachine, Service
 
 
 class PingService(Service):

@@ -1,31 +1,25 @@
 """The built-in protocols of a swarm, made and kept together."""
 
-from collections.abc import Callable, Iterable
 from random import Random
 
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.identity.peer_id import PeerId
-from p2pnode.protocols.autonat import ContactLog
-from p2pnode.protocols.identify import IdentifyMessage, ObservedAddressBook
 from p2pnode.protocols.relay import MonthlyVolume
-from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.config import SwarmConfig
-from p2pnode.swarm.facts import Facts
+from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.acquaintances import Acquaintances
 from p2pnode.swarm.services.autonat.client import AutonatClient
 from p2pnode.swarm.services.autonat.server import AutonatServer
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.dcutr import DcutrService
 from p2pnode.swarm.services.identify import IdentifyService
-from p2pnode.swarm.services.nat_behaviour import AlternatePorts, NatService
+from p2pnode.swarm.services.nat_behaviour import NatService
 from p2pnode.swarm.services.ping import PingService
 from p2pnode.swarm.services.relay.client import RelayClient
 from p2pnode.swarm.services.relay.server import RelayServer
-from p2pnode.swarm.services.routing import Neighbours, RoutingService
-from p2pnode.swarm.services.service import Peer, Service
-from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.swarm.services.routing import RoutingService
+from p2pnode.swarm.state import SwarmState
 
 
 class Services:
@@ -34,70 +28,44 @@ class Services:
     def __init__(
         self,
         identity: PrivateKey,
-        own_id: PeerId,
         config: SwarmConfig,
-        facts: Facts,
+        state: SwarmState,
+        facts: ServiceFacts,
         calls: ServiceCalls,
         *,
-        circuits: Circuits,
-        contacts: ContactLog,
-        neighbours: Neighbours,
-        observed: ObservedAddressBook,
-        alternate_ports: AlternatePorts,
-        known_peers: Callable[[], Iterable[PeerId]],
-        describe: Callable[[Peer, Instant], IdentifyMessage],
-        relay_addresses: Callable[[Peer], tuple[Multiaddr, ...]],
         entropy: Entropy,
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
     ) -> None:
-        """They are called by `calls`.
-
-        `describe` says what a peer is told of us, `relay_addresses` where a relay is found.
-        """
+        """They are called by `calls`, look up `facts`, and write what is theirs of `state`."""
+        own_id, contacts, description = state.own_id, state.contacts, state.description
         self.ping = PingService(entropy)
-        self.identify = IdentifyService(describe, config.identify_delay)
-        facts.infos = self.identify.infos
-        self.routing = RoutingService(facts, own_id, rng, entropy, neighbours)
+        self.identify = IdentifyService(description.message, state.infos, config.identify_delay)
+        self.routing = RoutingService(facts, own_id, rng, entropy)
         self.relay_client = RelayClient(
-            facts, circuits, own_id, rng=rng, entropy=entropy, now=now, unix_now=unix_now
+            facts, state.circuits, own_id, rng=rng, entropy=entropy, now=now, unix_now=unix_now
         )
         self.relay_server = RelayServer(
             facts,
             identity,
             limits=config.relay_limits,
             access=config.relay_access,
-            volume=MonthlyVolume(
-                config.relay_limits.monthly_bytes,
-                peer_cap=config.relay_limits.peer_monthly_bytes,
-                now=now,
-                unix_now=unix_now,
-                used=config.relayed_by_month,
-            ),
+            volume=_monthly_volume(config, now, unix_now),
             mode=config.relay_mode,
-            own_addresses=relay_addresses,
+            own_addresses=description.relay_addresses,
             entropy=entropy,
             now=now,
             unix_now=unix_now,
         )
-        self.autonat_client = AutonatClient(facts, own_id, contacts, rng=rng, entropy=entropy)
+        self.autonat_client = AutonatClient(
+            facts, own_id, contacts, state.reachability, rng=rng, entropy=entropy
+        )
         self.autonat_server = AutonatServer(facts, contacts, rng)
         self.dcutr = DcutrService(facts, rng)
-        self.nat = NatService(
-            facts,
-            observed,
-            filtering=lambda at, ipv6: self.autonat_client.filtering(at, ipv6=ipv6),
-            alternate_ports=alternate_ports,
-        )
-        self.acquaintances = Acquaintances(
-            facts,
-            own_id,
-            rng,
-            known_peers=known_peers,
-            may_meet=lambda at: not self.autonat_client.is_settling(at),
-        )
-        self.all: tuple[Service, ...] = (
+        self.nat = NatService(facts)
+        self.acquaintances = Acquaintances(facts, own_id, rng)
+        self.all = (
             self.identify,
             self.ping,
             self.routing,
@@ -120,3 +88,14 @@ class Services:
     def offered_ids(self) -> tuple[str, ...]:
         """What peers are told that this node answers to."""
         return tuple(protocol for service in self.all for protocol in service.offered_ids)
+
+
+def _monthly_volume(config: SwarmConfig, now: Instant, unix_now: UnixTime) -> MonthlyVolume:
+    limits = config.relay_limits
+    return MonthlyVolume(
+        limits.monthly_bytes,
+        peer_cap=limits.peer_monthly_bytes,
+        now=now,
+        unix_now=unix_now,
+        used=config.relayed_by_month,
+    )

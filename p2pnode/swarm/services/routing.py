@@ -4,9 +4,9 @@ Rule: what peers say of others is hearsay.  It is bounded, filtered by where it 
 about ourselves, and never passed on; it is good for a dial, in which the peer proves who it is.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from random import Random
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.entropy import Entropy
@@ -25,14 +25,9 @@ from p2pnode.protocols.kad import (
 from p2pnode.rate_limit import SharedRateLimit
 from p2pnode.swarm.events import PeerFound, PeerNotFound
 from p2pnode.swarm.inbound_streams import InboundLimit
-from p2pnode.swarm.services.service import (
-    LearnAddresses,
-    OpenStream,
-    Peer,
-    PumpMachine,
-    Service,
-    SwarmFacts,
-)
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
+from p2pnode.swarm.services.service import LearnAddresses, OpenStream, PumpMachine, Service
 from p2pnode.wire.ip_ranges import owner_group
 from p2pnode.wire.multiaddr import Code, Multiaddr, components
 from p2pnode.wire.reset_code import StreamResetCode
@@ -63,18 +58,6 @@ TOTAL_REQUESTS: Final = 1200
 _SHA2_256_MULTIHASH: Final = b"\x12\x20"
 
 
-class Neighbours(Protocol):
-    """The peers that this node can tell others about."""
-
-    def known_peers(self, now: Instant) -> Iterable[PeerId]:
-        """Returns those that may have an address to tell, in any order."""
-        ...
-
-    def told_addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
-        """Returns the addresses to tell of a peer, best first, without its /p2p: no hearsay."""
-        ...
-
-
 class _Request(NamedTuple):
     connection: ConnectionHandle
     peer_id: PeerId
@@ -91,18 +74,16 @@ class RoutingService(Service):
 
     def __init__(
         self,
-        facts: SwarmFacts,
+        facts: ServiceFacts,
         own_id: PeerId,
         rng: Random,
         entropy: Entropy,
-        neighbours: Neighbours,
     ) -> None:
         super().__init__()
         self._facts = facts
         self._own_id = own_id
         self._rng = rng
         self._entropy = entropy
-        self._neighbours = neighbours
         self._peers: dict[ConnectionHandle, PeerId] = {}
         """connection -> peer"""
         self._lookups: dict[PeerId, Lookup] = {}
@@ -306,13 +287,13 @@ class RoutingService(Service):
         ip = self._ip_of(asker.connection)
         others = (
             peer
-            for peer in self._neighbours.known_peers(now)
+            for peer in dict.fromkeys((*self._facts.peers(), *self._facts.known_peers()))
             if peer not in (self._own_id, asker.peer_id)
         )
         told: list[CloserPeer] = []
         for peer_id in kad.closest(key, others, MAX_CONSIDERED):
             # An asker is told what it would believe of a peer where it is itself.
-            addrs = addrs_to_accept(self._neighbours.told_addresses(peer_id, now), ip)
+            addrs = addrs_to_accept(self._facts.told_addresses(peer_id, now), ip)
             if addrs:
                 is_connected = self._facts.best(peer_id) is not None
                 told.append(CloserPeer(peer_id, addrs, ConnectionType(is_connected)))

@@ -1,6 +1,6 @@
 """How built-in protocols plug into the swarm.
 
-    facts in       what happens, by the hooks `on_...`; what is, by `SwarmFacts`
+    facts in       what happens, by the hooks `on_...`; what is, by `ServiceFacts`
     commands out   what the swarm shall do: `_command`, taken by `poll_commands`
     events out     what the user shall know: `_announce`, taken by `poll_events`
 
@@ -10,88 +10,18 @@ sees connections as facts, never as objects, and speaks to other services only t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TypeAlias
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, StreamMachine, UdpAddr
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.inbound_streams import InboundLimit
+from p2pnode.swarm.peer import Peer
 from p2pnode.transport.punch import Punch
 from p2pnode.transport.route import Route
-from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
-
-
-class Peer(NamedTuple):
-    """A connection, for those who may only know of it."""
-
-    connection: ConnectionHandle
-    peer_id: PeerId
-    route: Route
-    """Where its data goes now."""
-    is_initiator: bool
-    """Whether this node began its handshake."""
-
-    @property
-    def direct_ip(self) -> str | None:
-        """Where it is; None for one behind a relay."""
-        return None if self.route.is_relayed else self.route.remote.ip
-
-    @property
-    def public_ip(self) -> str | None:
-        """Where it is seen directly in public, or None where it is not."""
-        ip = self.direct_ip
-        try:
-            return ip if ip is not None and ip_scope(ip) is IpScope.PUBLIC else None
-        except AddressError:
-            return None
-
-
-class SwarmFacts(Protocol):
-    """What services may look up at any time."""
-
-    def peer(self, connection: ConnectionHandle) -> Peer | None:
-        """Returns the connection as it is now, or None where it is gone."""
-        ...
-
-    def best(self, peer_id: PeerId) -> ConnectionHandle | None:
-        """Returns the connection to use for a peer, or None where there is none."""
-        ...
-
-    def direct(self, peer_id: PeerId) -> ConnectionHandle | None:
-        """Returns a connection to a peer whose data goes directly, or None."""
-        ...
-
-    def rtt(self, connection: ConnectionHandle) -> float | None:
-        """Returns the smoothed round-trip time of the path in use, in seconds."""
-        ...
-
-    def last_received(self, connection: ConnectionHandle) -> Instant | None:
-        """Returns when something authentic came last over the connection."""
-        ...
-
-    def info(self, peer_id: PeerId) -> IdentifyInfo | None:
-        """Returns what a connected peer has said of itself by identify."""
-        ...
-
-    def known_addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
-        """Returns the addresses that the book has of a peer, best first, without its /p2p."""
-        ...
-
-    def socket_addresses(self) -> dict[SocketId, UdpAddr]:
-        """Returns the listening sockets, with what they are bound to."""
-        ...
-
-    def interface_addresses(self) -> tuple[UdpAddr, ...]:
-        """Returns where this node listens, an address for each interface."""
-        ...
-
-    def seen_at(self, now: Instant) -> tuple[tuple[SocketId, UdpAddr, bool], ...]:
-        """Returns where peers see the listening sockets: (socket, address, is confirmed)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

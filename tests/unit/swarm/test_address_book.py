@@ -2,10 +2,12 @@
 
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import UdpAddr
 from p2pnode.swarm.address_book import (
     LIFETIMES,
     MAX_ADDRESSES_PER_PEER,
     MAX_PEERS,
+    MAX_TOKENS,
     AddressBook,
     AddressSource,
 )
@@ -57,3 +59,15 @@ def test_an_address_that_led_elsewhere_can_be_forgotten() -> None:
     book.remove(peer(4), address(1))
     book.remove(peer(5), address(1))
     assert book.addresses(peer(4), 1.0) == ()
+
+
+def test_so_many_tokens_are_kept_the_newest() -> None:
+    book = AddressBook()
+    for port in range(MAX_TOKENS + 3):
+        book.keep_token(UdpAddr("7.0.0.1", port), b"t")
+    book.keep_token(UdpAddr("7.0.0.1", 3), b"new")
+    kept = [port for port in range(MAX_TOKENS + 3) if book.token(UdpAddr("7.0.0.1", port))]
+    assert kept == list(range(3, MAX_TOKENS + 3))
+    assert book.token(UdpAddr("7.0.0.1", 3)) == b"new"
+    book.keep_token(UdpAddr("7.0.0.2", 1), b"t")
+    assert book.token(UdpAddr("7.0.0.1", 4)) is None, "the oldest goes"

@@ -77,7 +77,7 @@ def test_a_peer_that_is_connected_directly_is_not_dialled_again() -> None:
     connection = two.a.connect(two.b)
     two.obey(DialPeer(two.b.peer_id, (two.b.address(),)))
 
-    assert list(two.a.swarm.connections) == [connection]
+    assert list(two.a.swarm._endpoint.connections) == [connection]
     assert two.service.unreached == []
 
 
@@ -118,13 +118,13 @@ def test_a_stream_on_a_connection_that_is_gone_has_failed(connection: Connection
 
 def test_a_dial_back_has_a_connection_of_its_own_until_it_is_closed() -> None:
     two = Two()
-    two.b.swarm.streams.handled[X] = InboundLimit(1)
+    two.b.swarm._streams.handled[X] = InboundLimit(1)
     two.obey(DialBack(5, two.b.peer_id, two.b_addr, 3.0))
     [(ticket, connection, _)] = two.service.dialled_back
     assert ticket == 5
     assert connection is not None
     assert connection >= FIRST_HANDLE
-    assert two.a.swarm.connections == {}
+    assert two.a.swarm._endpoint.connections == {}
 
     machine = ScriptedMachine()
     two.obey(OpenStream(connection, X, machine))
@@ -145,10 +145,10 @@ def test_a_dial_back_that_nobody_answers_says_why() -> None:
 def test_addresses_that_a_service_has_heard_are_hearsay() -> None:
     two = Two()
     two.obey(LearnAddresses(two.b.peer_id, (two.b.address(),)), seconds=0)
-    assert two.a.swarm.book.addresses(two.b.peer_id, two.world.now) == (two.b.address(),)
+    assert two.a.swarm._state.book.addresses(two.b.peer_id, two.world.now) == (two.b.address(),)
 
     two.world.run_for(121)
-    assert two.a.swarm.book.addresses(two.b.peer_id, two.world.now) == ()
+    assert two.a.swarm._state.book.addresses(two.b.peer_id, two.world.now) == ()
 
 
 @pytest.mark.parametrize("is_probed", [False, True])

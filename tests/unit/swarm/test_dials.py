@@ -1,6 +1,6 @@
 """All dials of a swarm, over a real endpoint whose packets nobody answers: swarm/dials.py."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -10,15 +10,19 @@ from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.swarm import dials as module
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.dialer import HEAD_START, MAX_RELAYS
-from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, MAX_TOKENS, Dials
+from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
 from p2pnode.swarm.events import DialFailed, DialSucceeded
 from p2pnode.swarm.own_addresses import OwnAddresses
-from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id
 from tests.support.pair import make_endpoint
+
+if TYPE_CHECKING:
+    from p2pnode.swarm.facts import SwarmFacts
 
 WANTED, RELAY, OTHER_RELAY = peer_id("wanted"), peer_id("relay"), peer_id("other relay")
 NEAR = parse_multiaddr("/ip4/7.0.0.1/udp/4001/noise")
@@ -32,6 +36,20 @@ def through(relay: PeerId, wanted: PeerId = WANTED, host: Multiaddr = RELAY_HOST
     return parse_multiaddr(f"{host}/p2p/{relay}/p2p-circuit/p2p/{wanted}")
 
 
+class Facts:
+    """A `SwarmFacts` as far as dials look at it."""
+
+    def __init__(self) -> None:
+        self.near: list[Peer] = []
+        self.quarantined: tuple[str, ...] = ()
+
+    def neighbours(self) -> tuple[Peer, ...]:
+        return tuple(self.near)
+
+    def quarantined_ips(self, now: float) -> tuple[str, ...]:
+        return self.quarantined
+
+
 class World:
     """Dials with everything that they ask, noted."""
 
@@ -40,23 +58,26 @@ class World:
         addresses = OwnAddresses()
         addresses.add_socket(SocketId(1), UdpAddr("0.0.0.0", 4001), is_listening=True)
         self.book = AddressBook()
-        self.requests: list[tuple[PeerId, PeerId, tuple[Multiaddr, ...]]] = []
-        self.searches: list[PeerId] = []
-        self.neighbours: list[Peer] = []
-        self.quarantined: tuple[str, ...] = ()
+        self.asked: list[ServiceRequest] = []
+        self.facts = Facts()
         self.dials = Dials(
             self.own_id,
             self.endpoint,
             addresses,
             self.book,
-            request_circuit=lambda p, r, addrs, now: self.requests.append((p, r, addrs)),
-            finder=self,
-            neighbours=lambda: self.neighbours,
-            quarantined_ips=lambda now: self.quarantined,
+            cast("SwarmFacts", self.facts),
+            self.asked,
         )
 
-    def find(self, peer_id: PeerId, now: float) -> None:
-        self.searches.append(peer_id)
+    @property
+    def requests(self) -> list[tuple[PeerId, PeerId, tuple[Multiaddr, ...]]]:
+        """Returns the circuits that were asked for: (peer, relay, the relay's addresses)."""
+        asked = (r for r in self.asked if isinstance(r, RequestCircuit))
+        return [(r.peer_id, r.relay, r.addresses) for r in asked]
+
+    @property
+    def searches(self) -> list[PeerId]:
+        return [r.peer_id for r in self.asked if isinstance(r, FindPeer)]
 
     def begin(self, *addresses: Multiaddr, now: float = 0.0, direct: bool = False) -> int:
         return self.dials.begin(WANTED, addresses, None, now, is_direct_only=direct)
@@ -161,7 +182,7 @@ def test_who_follows_a_dial_of_a_service_still_searches() -> None:
 
 def test_an_address_that_a_service_leaves_alone_is_tried_for_the_user() -> None:
     world = World()
-    world.quarantined = ("7.0.0.1",)
+    world.facts.quarantined = ("7.0.0.1",)
     service = world.begin(NEAR, FAR, direct=True)
     world.dials.poll(HEAD_START)
     assert list(world.handshakes()) == ["7.0.0.2"]
@@ -299,7 +320,7 @@ def test_who_waits_for_a_dial_that_won_by_a_relay_does_not_wait_for_ever() -> No
 
 def test_a_dial_that_is_direct_only_asks_no_relay_and_nobody_else() -> None:
     world = World()
-    world.neighbours = [neighbour("n", 1)]
+    world.facts.near = [neighbour("n", 1)]
     with pytest.raises(DialError):
         world.begin(through(RELAY), direct=True)
     dial = world.begin(NEAR, through(RELAY), direct=True)
@@ -315,7 +336,7 @@ def test_a_dial_that_is_direct_only_asks_no_relay_and_nobody_else() -> None:
 def test_a_peer_whose_addresses_nobody_told_is_looked_for_and_asked_for_at_neighbours() -> None:
     world = World()
     behind = neighbour("behind a relay", 9, socket=-1)
-    world.neighbours = [behind, *(neighbour(n, n) for n in range(1, 6))]
+    world.facts.near = [behind, *(neighbour(n, n) for n in range(1, 6))]
     dial = world.begin()
     assert world.searches == [WANTED]
     asked = [peer_id(n) for n in range(1, MAX_SPECULATIVE_RELAYS + 1)]
@@ -394,12 +415,3 @@ def test_the_number_of_dials_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     world.dials.cancel_all()
     assert world.handshakes() == {}
     assert world.begin(NEAR) > first
-
-
-def test_so_many_tokens_are_kept_the_newest() -> None:
-    world = World()
-    for port in range(MAX_TOKENS + 3):
-        world.dials.keep_token(UdpAddr("7.0.0.1", port), b"t")
-    world.dials.keep_token(UdpAddr("7.0.0.1", 3), b"new")
-    assert len(world.dials.tokens) == MAX_TOKENS
-    assert list(world.dials.tokens)[-1].port == 3

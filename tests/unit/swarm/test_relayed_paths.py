@@ -16,17 +16,18 @@ from p2pnode.swarm.relayed_paths import (
     REPLACEMENT_WINDOW,
     RelayedPaths,
 )
+from p2pnode.swarm.requests import ReleaseCircuit, RequestCircuit, ServiceRequest
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.path_set import PathSet
 from p2pnode.transport.punch import Punch, PunchProbe
 from p2pnode.transport.route import Route
-from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id
 from tests.support.pair import Pair
 
 if TYPE_CHECKING:
     from p2pnode.swarm.dials import Dials
-    from p2pnode.swarm.services.relay.client import RelayClient
+    from p2pnode.swarm.facts import SwarmFacts
 
 RELAYS = [peer_id(f"relay {n}") for n in range(4)]
 HOST = parse_multiaddr("/ip4/9.0.0.1/udp/4001/noise")
@@ -35,12 +36,11 @@ RELAY_OF = {FIRST: RELAYS[0], SECOND: RELAYS[1], THIRD: RELAYS[2]}
 PUNCH = Punch(100.0, (PunchProbe(0.0),), 105.0)
 
 
-class FakeRelayClient:
-    """Notes what it is asked for; the test says which circuits stand."""
+class Relays:
+    """A `SwarmFacts` as far as it is about circuits, and what the relays' client is asked for."""
 
     def __init__(self) -> None:
-        self.requests: list[PeerId] = []
-        self.released: list[Route] = []
+        self.asked: list[ServiceRequest] = []
         self.standing: list[Route] = []
 
     def relay_of(self, route: Route) -> PeerId | None:
@@ -49,14 +49,16 @@ class FakeRelayClient:
     def circuits_to(self, peer_id: PeerId) -> tuple[Route, ...]:
         return tuple(self.standing)
 
-    def request(
-        self, peer_id: PeerId, relay: PeerId, addresses: tuple[Multiaddr, ...], now: float
-    ) -> None:
-        assert addresses == (HOST,)
-        self.requests.append(relay)
+    @property
+    def requests(self) -> list[PeerId]:
+        """Returns the relays that were asked for a circuit."""
+        asked = [request for request in self.asked if isinstance(request, RequestCircuit)]
+        assert all(request.addresses == (HOST,) for request in asked)
+        return [request.relay for request in asked]
 
-    def release(self, route: Route, now: float) -> None:
-        self.released.append(route)
+    @property
+    def released(self) -> list[Route]:
+        return [request.route for request in self.asked if isinstance(request, ReleaseCircuit)]
 
 
 class FakeDials:
@@ -92,14 +94,15 @@ class World:
         self.book = AddressBook()
         addresses = OwnAddresses()
         addresses.add_socket(SocketId(0), UdpAddr("0.0.0.0", 1), is_listening=True)
-        self.relays, self.dials = FakeRelayClient(), FakeDials()
+        self.relays, self.dials = Relays(), FakeDials()
         self.paths = RelayedPaths(
             side.endpoint,
             self.pool,
             self.book,
             addresses,
-            cast("RelayClient", self.relays),
+            cast("SwarmFacts", self.relays),
             cast("Dials", self.dials),
+            self.relays.asked,
         )
 
     @property

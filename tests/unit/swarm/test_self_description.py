@@ -11,8 +11,8 @@ from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.swarm.config import SwarmConfig
 from p2pnode.swarm.events import RecordSigned
 from p2pnode.swarm.own_addresses import OwnAddresses
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.self_description import MAX_RECORD_AGE, MAX_RECORDS, SelfDescription
-from p2pnode.swarm.services.service import Peer
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id, private_key

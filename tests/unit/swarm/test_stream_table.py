@@ -95,7 +95,8 @@ def test_the_end_of_a_stream_that_has_stalled_counts_once() -> None:
 
 
 def test_a_stalled_answer_of_identify_is_counted_once() -> None:
-    service = IdentifyService(lambda peer, now: IdentifyMessage(agent_version="x" * 3_800), 0.1)
+    own = IdentifyMessage(agent_version="x" * 3_800)
+    service = IdentifyService(lambda peer, now: own, {}, 0.1)
     pair = TablePair(far=[service], near_config=TransportConfig(max_stream_data=500))
     pair.connect()
     service.on_connected(pair.far.peer, pair.now)

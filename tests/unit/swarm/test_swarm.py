@@ -8,9 +8,9 @@ from p2pnode.clock import Instant
 from p2pnode.machine import ConnectionHandle
 from p2pnode.netsim.topology import wire
 from p2pnode.swarm import SwarmConfig
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ConnectionClosed
-from p2pnode.swarm.services.relay.server import RelayMode
-from p2pnode.swarm.services.service import Peer
+from p2pnode.swarm.peer import Peer
 from tests.support.sim_node import SimNode, echo
 
 PROTOCOL = "/test/1"
@@ -31,7 +31,7 @@ class Two:
         self.world.run_until(lambda: self._pause() > QUIET, 60.0)
         self.told: list[tuple[str, Instant]] = []
         """What a service of `a` is told, with the time that it is told."""
-        service = self.a.swarm.services.ping
+        service = self.a.swarm._services.ping
         on_disconnected, on_progress = service.on_disconnected, service.on_progress
 
         def note_disconnected(peer: Peer, now: Instant) -> None:
@@ -80,7 +80,7 @@ def test_events_are_handed_over_and_nothing_else_is_done() -> None:
     two = Two()
     stream = two.a.open(two.connection, PROTOCOL)
     now = two.between_timers()
-    two.a.swarm.connections[two.connection].close(0, "by who holds it", now)
+    two.a.swarm._endpoint.connections[two.connection].close(0, "by who holds it", now)
     two.a.swarm._endpoint.wake(two.connection)
     assert two.a.swarm.poll_events() == []
     assert two.told == []
@@ -117,10 +117,10 @@ def test_time_that_goes_back_is_a_fault() -> None:
 def test_a_relay_that_is_drained_says_so_at_once_and_ends_in_time() -> None:
     two = Two(SwarmConfig(relay_mode=RelayMode.ALWAYS))
     relay = two.a.swarm
-    hop = tuple(relay.services.relay_server.inbound)
-    assert set(hop) <= set(relay.protocols)
+    hop = tuple(relay._services.relay_server.inbound)
+    assert set(hop) <= set(relay.facts.protocols())
     now = two.between_timers()
     relay.drain_relay(1.0, now)
-    assert not set(hop) & set(relay.protocols)
-    assert not set(hop) & set(relay._description.protocols)
+    assert not set(hop) & set(relay.facts.protocols())
+    assert not set(hop) & set(relay._state.description.protocols)
     relay.check()

@@ -10,6 +10,7 @@ from tests.support import spec_tables
 
 UNITS = {"min": 60.0, "h": 3600.0}
 OTHER_SPECS = (
+    "reachability",
     "services.autonat",
     "services.nat_behaviour",
     "services.relay.datagrams",

@@ -23,7 +23,7 @@ from p2pnode.protocols.autonat import (
     evidence_of_helpers,
     evidence_of_outcome,
 )
-from p2pnode.swarm.services.service import SwarmFacts
+from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.wire.ip_ranges import owner_group
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -131,7 +131,7 @@ def candidates_for(
     address: Multiaddr,
     peers: Sequence[PeerId],
     running: Iterable[AskUnderWay],
-    facts: SwarmFacts,
+    facts: ServiceFacts,
     rng: Random,
 ) -> list[ServerCandidate]:
     """Returns whom one may ask about the address, by chance among those with least to do.
@@ -153,12 +153,12 @@ def candidates_for(
     return [candidate for _, candidate in sorted(found, key=lambda each: each[0])]
 
 
-def is_server(peer_id: PeerId, facts: SwarmFacts) -> bool:
+def is_server(peer_id: PeerId, facts: ServiceFacts) -> bool:
     """True for a peer that can be asked about some address."""
     return _ip_of(peer_id, facts) is not None and bool(_spoken(peer_id, facts))
 
 
-def _candidate(address: Multiaddr, peer_id: PeerId, facts: SwarmFacts) -> ServerCandidate | None:
+def _candidate(address: Multiaddr, peer_id: PeerId, facts: ServiceFacts) -> ServerCandidate | None:
     ip, info, connection = _ip_of(peer_id, facts), facts.info(peer_id), facts.direct(peer_id)
     if ip is None or info is None or connection is None:
         return None
@@ -175,12 +175,12 @@ def _candidate(address: Multiaddr, peer_id: PeerId, facts: SwarmFacts) -> Server
     return ServerCandidate(connection, peer_id, ip, tuple(methods), is_there)
 
 
-def _spoken(peer_id: PeerId, facts: SwarmFacts) -> list[Method]:
+def _spoken(peer_id: PeerId, facts: ServiceFacts) -> list[Method]:
     info = facts.info(peer_id)
     return [] if info is None else [method for method in Method if method.value in info.protocols]
 
 
-def _ip_of(peer_id: PeerId, facts: SwarmFacts) -> str | None:
+def _ip_of(peer_id: PeerId, facts: ServiceFacts) -> str | None:
     """Returns where a peer is seen directly in public, or None where it is not."""
     connection = facts.direct(peer_id)
     peer = None if connection is None else facts.peer(connection)

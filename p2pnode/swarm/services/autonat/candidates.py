@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketId, UdpAddr
-from p2pnode.swarm.services.service import SwarmFacts
+from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_nat64
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -33,7 +33,7 @@ class CandidateBook:
         self._last_seen: dict[Multiaddr, tuple[_Slot, Instant]] = {}
         self._live: dict[Multiaddr, None] = {}
 
-    def update(self, facts: SwarmFacts, now: Instant) -> tuple[Multiaddr, ...]:
+    def update(self, facts: ServiceFacts, now: Instant) -> tuple[Multiaddr, ...]:
         """Returns the candidates as the facts have them now."""
         fixed = [
             udp_noise_multiaddr(addr._replace(scope_id=0))
@@ -54,7 +54,9 @@ class CandidateBook:
         gone = [at for address, (_, at) in self._last_seen.items() if address not in self._live]
         return Deadline(min(gone) + CANDIDATE_GRACE, "address candidate goes") if gone else None
 
-    def _observed(self, facts: SwarmFacts, fixed: set[Multiaddr], now: Instant) -> list[Multiaddr]:
+    def _observed(
+        self, facts: ServiceFacts, fixed: set[Multiaddr], now: Instant
+    ) -> list[Multiaddr]:
         slots: dict[_Slot, list[Multiaddr]] = {}
         self._live.clear()
         listening = facts.socket_addresses()

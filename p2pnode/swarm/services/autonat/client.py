@@ -26,7 +26,6 @@ from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
 from p2pnode.protocols.autonat import (
     DIAL_BACK_PROTOCOL_ID,
-    AddressTracker,
     ContactLog,
     DelegatedAsker,
     DialBackReceiver,
@@ -42,10 +41,12 @@ from p2pnode.protocols.autonat import (
     Verdict,
     decode_probe_untrusted,
 )
-from p2pnode.protocols.autonat.filtering import Filtering, filtering_of
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import ReachabilityChanged
 from p2pnode.swarm.inbound_streams import InboundLimit, LimitScope
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.reachability import OwnReachability
+from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.autonat.asks import (
     AskUnderWay,
     ServerCandidate,
@@ -54,16 +55,9 @@ from p2pnode.swarm.services.autonat.asks import (
     make_ask,
 )
 from p2pnode.swarm.services.autonat.candidates import CandidateBook
-from p2pnode.swarm.services.service import (
-    OpenStream,
-    Peer,
-    PumpMachine,
-    Readvertise,
-    Service,
-    SwarmFacts,
-)
+from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise, Service
 from p2pnode.wire.ip_ranges import owner_group
-from p2pnode.wire.multiaddr import Code, Multiaddr, components
+from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_ASKS_PER_ROUND: Final = 6
 """questions about one address before a pause; chosen: three peers, by two protocols each"""
@@ -78,12 +72,8 @@ MAX_DIAL_BACK_STREAMS: Final = 8
 QUARANTINE_TIME: Final = 3.0
 """seconds after a question in which its helpers are not contacted; chosen: probes come within one
 at most; a server that names our peers as its helpers shall not keep us from them for longer"""
-VERDICT_WAIT: Final = 2.5
-"""seconds after the first connection in which a node should not hurry to contact everybody; chosen:
-the time that a verdict may take"""
 
 METHODS = tuple(Method)
-_FAMILIES = {False: Code.IP4, True: Code.IP6}
 
 
 @dataclass(slots=True)
@@ -110,13 +100,15 @@ class AutonatClient(Service):
 
     def __init__(
         self,
-        facts: SwarmFacts,
+        facts: ServiceFacts,
         own_id: PeerId,
         contacts: ContactLog,
+        reachability: OwnReachability,
         *,
         rng: Random,
         entropy: Entropy,
     ) -> None:
+        """`reachability` is where it keeps what it finds."""
         super().__init__()
         self._own_id = own_id
         self._facts = facts
@@ -124,14 +116,13 @@ class AutonatClient(Service):
         self._rng = rng
         self._entropy = entropy
         self._candidates = CandidateBook()
-        self._tracker = AddressTracker()
+        self._known = reachability
+        self._tracker = reachability.tracker
         self._rounds: dict[Multiaddr, _ProbeRound] = {}
         self._asks: dict[StreamMachine, AskUnderWay] = {}
         self._receivers: dict[StreamMachine, Peer] = {}
         self._peers: dict[PeerId, bool] = {}
         """Identified peers, who was not asked for longest first, and whether they can be asked."""
-        self._observers: dict[tuple[Multiaddr, str], None] = {}
-        self._first_contact: Instant | None = None
         self._reported: tuple[Reachability, dict[Multiaddr, Reachability]] = (
             Reachability.UNKNOWN,
             {},
@@ -147,24 +138,6 @@ class AutonatClient(Service):
 
     # what is known
 
-    def verdicts(self, now: Instant) -> tuple[tuple[Multiaddr, Verdict], ...]:
-        """Returns the verdict on every address that this node might have, best ones first."""
-        return self._tracker.verdicts(now)
-
-    def overall(self, now: Instant) -> Reachability:
-        """Returns what to say of the node."""
-        return self._tracker.overall(now)
-
-    def confirmed(self, now: Instant) -> tuple[Multiaddr, ...]:
-        """Returns the addresses that strangers have been seen to reach: what to advertise."""
-        return self._tracker.confirmed(now)
-
-    def filtering(self, now: Instant, *, ipv6: bool = False) -> Filtering:
-        """Returns how the filter before this node behaves, as far as probes have shown it."""
-        code = _FAMILIES[ipv6]
-        verdicts = [(a, v) for a, v in self.verdicts(now) if components(a)[0].code == code]
-        return filtering_of(verdicts, self._observers)
-
     def quarantined_ips(self, now: Instant) -> tuple[str, ...]:
         """Returns whom this node must not contact now: strangers who are about to knock."""
         ips: dict[str, None] = {}
@@ -172,17 +145,6 @@ class AutonatClient(Service):
             if isinstance(machine, DelegatedAsker) and now < ask.started_at + QUARANTINE_TIME:
                 ips.update(dict.fromkeys(machine.awaited_ips))
         return tuple(ips)
-
-    def is_settling(self, now: Instant) -> bool:
-        """True while the node is young and does not know yet whether strangers reach it.
-
-        Whoever is dialled meanwhile is no stranger any more: what can wait should.
-        """
-        return (
-            self._first_contact is not None
-            and now < self._first_contact + VERDICT_WAIT
-            and self.overall(now) is Reachability.UNKNOWN
-        )
 
     def remember(self, address: Multiaddr, piece: Evidence) -> None:
         """Takes evidence of an earlier run in this network; fresh evidence replaces it."""
@@ -192,8 +154,8 @@ class AutonatClient(Service):
 
     def on_connected(self, peer: Peer, now: Instant) -> None:
         """One more who may see us."""
-        if self._first_contact is None and not peer.route.is_relayed:
-            self._first_contact = now
+        if self._known.first_contact is None and not peer.route.is_relayed:
+            self._known.first_contact = now
         self._refresh(now)
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
@@ -232,7 +194,7 @@ class AutonatClient(Service):
             self._command(PumpMachine(ask.server.connection, ask.machine))
         self._asks.clear()
         self._rounds.clear()
-        self._observers.clear()
+        self._known.observers.clear()
         self._candidates.clear()
         self._tracker.on_network_changed(now)
         self._refresh(now)
@@ -315,7 +277,7 @@ class AutonatClient(Service):
         self._asks[ask.machine] = ask
         self._peers[server.peer_id] = self._peers.pop(server.peer_id, True)
         if server.sees_us_there:
-            self._observers[address, owner_group(server.ip)] = None
+            self._known.observers[address, owner_group(server.ip)] = None
         self._command(OpenStream(server.connection, method.value, ask.machine))
         return ask
 
@@ -402,7 +364,7 @@ class AutonatClient(Service):
         candidates = self._candidates.update(self._facts, now)
         self._tracker.track(candidates, now)
         self._rounds = {a: r for a, r in self._rounds.items() if a in candidates}
-        self._observers = {key: None for key in self._observers if key[0] in candidates}
+        self._known.observers = {key: None for key in self._known.observers if key[0] in candidates}
         self._work(now)
 
     def _work(self, now: Instant) -> None:
@@ -456,7 +418,7 @@ class AutonatClient(Service):
         """
         if verdict.reachability is not Reachability.PRIVATE or any(
             piece.prober is Prober.ACQUAINTANCE
-            and (piece.is_heard or (address, piece.witness) in self._observers)
+            and (piece.is_heard or (address, piece.witness) in self._known.observers)
             for piece in verdict.evidence
         ):
             return

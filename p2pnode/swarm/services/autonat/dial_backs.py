@@ -20,14 +20,8 @@ from p2pnode.protocols.autonat import (
     V1Server,
     V2Server,
 )
-from p2pnode.swarm.services.service import (
-    Command,
-    DialBack,
-    Disconnect,
-    OpenStream,
-    PumpMachine,
-    SwarmFacts,
-)
+from p2pnode.swarm.service_facts import ServiceFacts
+from p2pnode.swarm.services.service import Command, DialBack, Disconnect, OpenStream, PumpMachine
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_V1_DIALS: Final = 3
@@ -62,7 +56,7 @@ class DialBacks:
     """A part of `AutonatServer`."""
 
     def __init__(
-        self, facts: SwarmFacts, contacts: ContactLog, command: Callable[[Command], None]
+        self, facts: ServiceFacts, contacts: ContactLog, command: Callable[[Command], None]
     ) -> None:
         """`command` takes what the swarm shall do."""
         self._facts = facts

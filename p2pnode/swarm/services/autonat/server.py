@@ -42,15 +42,10 @@ from p2pnode.protocols.autonat import (
 )
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.inbound_streams import InboundLimit
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.autonat.dial_backs import DialBacks
-from p2pnode.swarm.services.service import (
-    OpenStream,
-    Peer,
-    PumpMachine,
-    SendDatagram,
-    Service,
-    SwarmFacts,
-)
+from p2pnode.swarm.services.service import OpenStream, PumpMachine, SendDatagram, Service
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import components
 
@@ -80,7 +75,7 @@ class AutonatServer(Service):
         V1_PROTOCOL_ID: InboundLimit(MAX_INBOUND_STREAMS_PER_PEER),
     }
 
-    def __init__(self, facts: SwarmFacts, contacts: ContactLog, rng: Random) -> None:
+    def __init__(self, facts: ServiceFacts, contacts: ContactLog, rng: Random) -> None:
         super().__init__()
         self._facts = facts
         self._contacts = contacts

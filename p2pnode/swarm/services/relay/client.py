@@ -44,19 +44,19 @@ from p2pnode.protocols.relay.relay_clocks import CLOCK_SLACK
 from p2pnode.swarm import events
 from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.inbound_streams import InboundLimit
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.service import (
     CircuitFailed,
     DialPeer,
     DropCircuit,
     FindPeers,
     OpenStream,
-    Peer,
     ProbePath,
     PumpMachine,
     Readvertise,
     ReplaceCircuit,
     Service,
-    SwarmFacts,
     UseCircuit,
 )
 from p2pnode.transport.route import Route
@@ -102,7 +102,7 @@ class RelayClient(Service):
 
     def __init__(
         self,
-        facts: SwarmFacts,
+        facts: ServiceFacts,
         circuits: Circuits,
         own_id: PeerId,
         *,

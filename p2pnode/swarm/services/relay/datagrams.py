@@ -32,8 +32,8 @@ from p2pnode.protocols.relay import (
     VolumeNearlySpent,
 )
 from p2pnode.protocols.relay.circuit_dialogue import DialogueState
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay.gate import RelayGate
-from p2pnode.swarm.services.service import Peer
 
 CircuitDialogue: TypeAlias = CircuitRequester | CircuitResponder
 

@@ -23,7 +23,9 @@ from p2pnode.protocols.relay import (
     ReservationTable,
     Status,
 )
-from p2pnode.swarm.services.service import Command, OpenStream, Peer, PumpMachine, SwarmFacts
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
+from p2pnode.swarm.services.service import Command, OpenStream, PumpMachine
 
 _NOT_SERVING = Refused(Status.PERMISSION_DENIED, "this node does not relay now")
 _GONE = Refused(Status.CONNECTION_FAILED, "the connection is gone")
@@ -34,7 +36,7 @@ class RelayGate:
 
     def __init__(
         self,
-        facts: SwarmFacts,
+        facts: ServiceFacts,
         command: Callable[[Command], None],
         *,
         limits: RelayLimits,

@@ -8,7 +8,6 @@ Rules: what is refused and what is counted is one matter for all of them (relay_
 that does not relay now says so, and tells nobody that it could.
 """
 
-import enum
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -33,22 +32,16 @@ from p2pnode.protocols.relay import (
     add_shares,
 )
 from p2pnode.protocols.relay.circuit_table import END_NOTICE
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.inbound_streams import InboundLimit
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.relay.datagrams import DatagramCircuits
 from p2pnode.swarm.services.relay.gate import RelayGate
 from p2pnode.swarm.services.relay.splice import SplicedStream
 from p2pnode.swarm.services.relay.streams import HopStreams
-from p2pnode.swarm.services.service import Peer, Readvertise, Service, SwarmFacts
+from p2pnode.swarm.services.service import Readvertise, Service
 from p2pnode.wire.multiaddr import Multiaddr
-
-
-class RelayMode(enum.Enum):
-    """When this node relays."""
-
-    OFF = "off"
-    WHEN_PUBLIC = "when public"
-    """Once it knows that strangers reach it."""
-    ALWAYS = "always"
 
 
 class Relaying(NamedTuple):
@@ -66,7 +59,7 @@ class RelayServer(Service):
 
     def __init__(
         self,
-        facts: SwarmFacts,
+        facts: ServiceFacts,
         identity: PrivateKey,
         *,
         limits: RelayLimits,

@@ -30,9 +30,9 @@ from p2pnode.protocols.relay import (
     add_shares,
     seal_voucher,
 )
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay.gate import RelayGate
 from p2pnode.swarm.services.relay.splice import SplicedStream
-from p2pnode.swarm.services.service import Peer
 from p2pnode.wire.multiaddr import Multiaddr, is_relayed
 from p2pnode.wire.reset_code import StreamResetCode
 

@@ -7,8 +7,9 @@ import pytest
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.acquaintances import MAX_AT_ONCE, MAX_REMEMBERED, PAUSE, Acquaintances
-from p2pnode.swarm.services.service import DialPeer, Peer
+from p2pnode.swarm.services.service import DialPeer
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.autonat_swarm import FakeFacts
@@ -23,6 +24,13 @@ class Facts(FakeFacts):
     def __init__(self) -> None:
         super().__init__(UdpAddr("10.0.0.1", 4001))
         self.known: dict[PeerId, tuple[Multiaddr, ...]] = {}
+        self.settles = False
+
+    def known_peers(self) -> tuple[PeerId, ...]:
+        return tuple(self.known)
+
+    def is_settling(self, now: Instant) -> bool:
+        return self.settles
 
     def known_addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
         return self.known.get(peer_id, ())
@@ -32,14 +40,7 @@ class World:
     def __init__(self, known: int = 0) -> None:
         self.facts = Facts()
         self.facts.known = {peer_id(n): (DIRECT,) for n in range(known)}
-        self.may_meet = True
-        self.service = Acquaintances(
-            self.facts,
-            US,
-            Random(1),
-            known_peers=lambda: self.facts.known,
-            may_meet=lambda now: self.may_meet,
-        )
+        self.service = Acquaintances(self.facts, US, Random(1))
 
     def connect(self, who: PeerId = FRIEND, connection: int = 1) -> None:
         route = Route(SocketId(1), None, UdpAddr("7.0.0.9", 1))
@@ -79,9 +80,9 @@ def test_nobody_is_met_before_it_is_known_whether_strangers_reach_us() -> None:
     world.service.want_more(0.0)
     assert world.run(3.0) == [], "nobody is connected who could tell"
     world.connect()
-    world.may_meet = False
+    world.facts.settles = True
     assert world.run(7.0) == []
-    world.may_meet = True
+    world.facts.settles = False
     assert len(world.run(100.0)) == MAX_AT_ONCE
 
 

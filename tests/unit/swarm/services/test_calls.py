@@ -8,8 +8,9 @@ import pytest
 from p2pnode.clock import Deadline, Instant
 from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
 from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.calls import ServiceCalls
-from p2pnode.swarm.services.service import FindPeers, Peer, Service
+from p2pnode.swarm.services.service import FindPeers, Service
 from p2pnode.transport.route import Route
 from tests.support.identities import peer_id
 

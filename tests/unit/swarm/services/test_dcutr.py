@@ -14,8 +14,9 @@ from p2pnode.protocols.dcutr.plan import MAX_PUNCH_ADDRS, ROUND_TIME
 from p2pnode.protocols.dcutr.policy import MIN_INTERVAL
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import PunchEnded
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.dcutr import MAX_OWN_ADDRS, DcutrService
-from p2pnode.swarm.services.service import OpenStream, Peer, PunchRoutes
+from p2pnode.swarm.services.service import OpenStream, PunchRoutes
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.autonat_swarm import FakeFacts

@@ -28,9 +28,10 @@ from p2pnode.protocols.nat_behaviour.messages import (
     encode_answer,
     encode_request,
 )
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services import nat_behaviour as nat_service
 from p2pnode.swarm.services.nat_behaviour import NatAnswered, NatService
-from p2pnode.swarm.services.service import OpenStream, Peer, PumpMachine, SendDatagram
+from p2pnode.swarm.services.service import OpenStream, PumpMachine, SendDatagram
 from p2pnode.transport.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.reset_code import StreamResetCode
@@ -43,20 +44,15 @@ FULL = NatFacts(Dependence.ADDRESS_DEPENDENT, Dependence.ADDRESS_DEPENDENT, obse
 
 
 class World:
-    """A service, and what it may look up: a `SwarmFacts` as far as it is needed."""
+    """A service, and what it may look up: a `ServiceFacts` as far as it is needed."""
 
     def __init__(self, local: UdpAddr = LOCAL) -> None:
         self.local = local
         self.peers: dict[int, Peer] = {}
         self.observed = ObservedAddressBook()
-        self.filtering = Filtering("unknown", "nobody has knocked")
+        self.known_filtering = Filtering("unknown", "nobody has knocked")
         self.ports: tuple[int | None, int | None] = (5001, None)
-        self.service = NatService(
-            self,  # type: ignore[arg-type]
-            self.observed,
-            filtering=lambda now, ipv6: self.filtering,
-            alternate_ports=lambda: self.ports,
-        )
+        self.service = NatService(self)  # type: ignore[arg-type]
         self._next = iter(range(1, 10_000))
 
     def peer(self, connection: int) -> Peer | None:
@@ -74,6 +70,15 @@ class World:
 
     def interface_addresses(self) -> tuple[UdpAddr, ...]:
         return (self.local,)
+
+    def seen_by(self, socket: SocketId, now: Instant) -> tuple[tuple[PeerId, UdpAddr], ...]:
+        return self.observed.report(socket, now).evidence
+
+    def filtering(self, now: Instant, *, ipv6: bool = False) -> Filtering:
+        return self.known_filtering
+
+    def alternate_ports(self) -> tuple[int | None, int | None]:
+        return self.ports
 
     def connect(self, name: str, ip: str, *, relayed: bool = False, now: Instant = 0.0) -> Peer:
         socket = SocketId(-1) if relayed else SOCKET
@@ -132,7 +137,7 @@ def names() -> Iterator[str]:
 @pytest.mark.spec("NATB-3")
 def test_a_report_says_what_we_know_without_our_ports() -> None:
     world = World()
-    world.filtering = Filtering("address-dependent", "a knock came in")
+    world.known_filtering = Filtering("address-dependent", "a knock came in")
     for n, name in zip(range(3), names(), strict=False):
         peer = world.connect(name, f"7.0.0.{n}")
         world.see(peer, UdpAddr("9.9.9.9", 6000))
@@ -390,15 +395,12 @@ def test_who_asks_by_hand_gets_the_answer_or_the_reason() -> None:
     world.service.on_stream_failed(peer.connection, second, "the peer does not speak it", 0.1)
     world.service.on_disconnected(peer, 0.2)
 
-    answers = world.service.poll_answers()
-
-    assert answers == [
+    assert world.service.poll_events() == [
         NatAnswered(999, knock, None, "the connection is gone"),
         NatAnswered(peer.connection, knock, NatAnswer(NatStatus.NO_PORT), ""),
         NatAnswered(peer.connection, knock, None, "the peer does not speak it"),
         NatAnswered(peer.connection, knock, None, "the connection is gone"),
     ]
-    assert world.service.poll_answers() == []
 
 
 # ourselves
@@ -407,7 +409,7 @@ def test_who_asks_by_hand_gets_the_answer_or_the_reason() -> None:
 @pytest.mark.spec("NATB-10")
 def test_an_address_of_our_own_that_peers_see_means_no_nat() -> None:
     world = World(UdpAddr("8.1.1.1", 4001))
-    world.filtering = Filtering("endpoint-independent", "a stranger came in")
+    world.known_filtering = Filtering("endpoint-independent", "a stranger came in")
     world.see(world.connect("peer", "7.0.0.1"), world.local)
 
     report = world.service.behaviour(0.0)

@@ -8,10 +8,10 @@ from p2pnode.clock import UnixTime
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.protocols import autonat, dcutr, identify, kad, nat_behaviour, ping, relay
 from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.inbound_streams import InboundLimit, LimitScope
 from p2pnode.swarm.services.autonat.client import MAX_DIAL_BACK_STREAMS
 from p2pnode.swarm.services.relay.client import MAX_OFFERED
-from p2pnode.swarm.services.relay.server import RelayMode
 from p2pnode.swarm.services.service import Service
 
 REGISTERED = {
@@ -46,7 +46,7 @@ def swarm(mode: RelayMode = RelayMode.WHEN_PUBLIC) -> Swarm:
 
 
 def registered(mode: RelayMode) -> dict[str, InboundLimit]:
-    services = swarm(mode).services.all
+    services = swarm(mode)._services.all
     found = {protocol: limit for each in services for protocol, limit in each.inbound.items()}
     assert len(found) == sum(len(each.inbound) for each in services), "a protocol has one service"
     return found
@@ -63,7 +63,7 @@ def test_a_node_that_is_no_relay_does_not_speak_its_protocols() -> None:
 
 
 def test_every_service_that_has_a_name_is_called_and_none_twice() -> None:
-    services = swarm().services
+    services = swarm()._services
     named = [each for each in vars(services).values() if isinstance(each, Service)]
     assert sorted(map(id, named)) == sorted(map(id, services.all))
 
@@ -71,7 +71,7 @@ def test_every_service_that_has_a_name_is_called_and_none_twice() -> None:
 def test_a_protocol_that_is_not_served_now_is_not_offered() -> None:
     node = swarm()
     hop = {relay.HOP_PROTOCOL_ID, relay.CIRCUIT_HOP_PROTOCOL_ID}
-    assert set(node.services.offered_ids) == REGISTERED.keys() - hop
+    assert set(node._services.offered_ids) == REGISTERED.keys() - hop
 
-    node.services.relay_server.set_public(True, 0.0)
-    assert set(node.services.offered_ids) == REGISTERED.keys()
+    node._services.relay_server.set_public(True, 0.0)
+    assert set(node._services.offered_ids) == REGISTERED.keys()

@@ -18,6 +18,7 @@ from p2pnode.protocols.kad.messages import (
     encode_request,
 )
 from p2pnode.swarm.events import PeerFound, PeerNotFound
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.routing import (
     MAX_LOOKUPS,
     MIN_SAMPLE_INTERVAL,
@@ -31,7 +32,7 @@ from p2pnode.swarm.services.routing import (
     TOTAL_REQUESTS,
     RoutingService,
 )
-from p2pnode.swarm.services.service import LearnAddresses, OpenStream, Peer, PumpMachine
+from p2pnode.swarm.services.service import LearnAddresses, OpenStream, PumpMachine
 from p2pnode.transport.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
@@ -49,26 +50,26 @@ BEHIND_RELAY = "relay"
 
 
 class World:
-    """A service with everything around it: SwarmFacts and Neighbours in one."""
+    """A service with everything around it, its `ServiceFacts` included."""
 
     def __init__(self, seed: int = 1) -> None:
-        self.peers: dict[int, Peer] = {}
+        self.connected: dict[int, Peer] = {}
         self.protocols: dict[PeerId, tuple[str, ...]] = {}
         self.told: dict[PeerId, tuple[Multiaddr, ...]] = {}
         self.rng = Random(seed)
-        self.service = RoutingService(self, US, Random(seed), self.rng.randbytes, self)
+        self.service = RoutingService(self, US, Random(seed), self.rng.randbytes)
         self.asked: list[tuple[int, bytes]] = []
         self.requesters: dict[int, FindNodeRequester] = {}
         self.learned: list[tuple[PeerId, tuple[Multiaddr, ...]]] = []
         self.pumped: list[FindNodeResponder] = []
 
-    # SwarmFacts
+    # ServiceFacts
 
     def peer(self, connection: int) -> Peer | None:
-        return self.peers.get(connection)
+        return self.connected.get(connection)
 
     def best(self, peer_id: PeerId) -> int | None:
-        return next((c for c, peer in self.peers.items() if peer.peer_id == peer_id), None)
+        return next((c for c, peer in self.connected.items() if peer.peer_id == peer_id), None)
 
     def direct(self, peer_id: PeerId) -> int | None:
         return None
@@ -95,10 +96,11 @@ class World:
     def seen_at(self, now: Instant) -> tuple[tuple[SocketId, UdpAddr, bool], ...]:
         return ()
 
-    # Neighbours
+    def peers(self) -> tuple[PeerId, ...]:
+        return tuple(peer.peer_id for peer in self.connected.values())
 
-    def known_peers(self, now: Instant) -> list[PeerId]:
-        return [*self.told, *(peer.peer_id for peer in self.peers.values())]
+    def known_peers(self) -> tuple[PeerId, ...]:
+        return tuple(self.told)
 
     def told_addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
         return self.told.get(peer_id, ())
@@ -111,13 +113,13 @@ class World:
         socket = SocketId(-1 if ip == BEHIND_RELAY else 1)
         remote = UdpAddr("7.0.0.8" if ip == BEHIND_RELAY else ip, 4001)
         who = peer_id(connection if name is None else name)
-        peer = self.peers[connection] = Peer(connection, who, Route(socket, None, remote), True)
+        peer = self.connected[connection] = Peer(connection, who, Route(socket, None, remote), True)
         self.service.on_connected(peer, now)
         self.run()
         return peer
 
     def disconnect(self, connection: int, now: float = 0.0) -> None:
-        self.service.on_disconnected(self.peers.pop(connection), now)
+        self.service.on_disconnected(self.connected.pop(connection), now)
         self.run()
 
     def find(self, wanted: PeerId = WANTED, now: float = 0.0) -> list:

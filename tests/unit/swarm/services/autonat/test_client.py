@@ -22,10 +22,12 @@ from p2pnode.protocols.autonat import (
 from p2pnode.protocols.autonat.delegated_messages import DialBackOffer, encode_delegated_message
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import ReachabilityChanged
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.reachability import OwnReachability
 from p2pnode.swarm.services.autonat import asks, candidates
 from p2pnode.swarm.services.autonat.candidates import CANDIDATE_GRACE, CandidateBook
 from p2pnode.swarm.services.autonat.client import QUARANTINE_TIME, AutonatClient
-from p2pnode.swarm.services.service import OpenStream, Peer, PumpMachine, Readvertise
+from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise
 from p2pnode.transport.route import Route
 from tests.support.autonat import deliver, frame
 from tests.support.autonat_swarm import SOCKET, AutonatWorld, FakeFacts, SimNode
@@ -52,7 +54,7 @@ def world(mapping, filtering, scope=FilterScope.MAPPING) -> tuple[AutonatWorld, 
 
 
 def settled(made: AutonatWorld, node: SimNode):
-    return lambda: node.client.overall(made.now) is not Reachability.UNKNOWN
+    return lambda: node.reachability.overall(made.now) is not Reachability.UNKNOWN
 
 
 def meet(made: AutonatWorld, node: SimNode, *names: str) -> None:
@@ -79,10 +81,10 @@ def test_by_one_server_with_two_helpers_the_truth_is_found_in_three_seconds(
     made.run(1.0 + 3.0, settled(made, node))
     truth = Reachability.PUBLIC if made.would_reach(node) else Reachability.PRIVATE
 
-    assert node.client.overall(made.now) is truth
+    assert node.reachability.overall(made.now) is truth
     assert made.now < 1.0 + 3.0
     assert (truth is Reachability.PUBLIC) is (filtering is EI)
-    assert bool(node.client.confirmed(made.now)) is (truth is Reachability.PUBLIC)
+    assert bool(node.reachability.confirmed(made.now)) is (truth is Reachability.PUBLIC)
 
 
 @pytest.mark.parametrize(("mapping", "filtering"), KINDS)
@@ -103,13 +105,13 @@ def test_meeting_more_peers_later_does_not_unsettle_the_verdict(mapping, filteri
 @pytest.mark.parametrize(("mapping", "filtering"), KINDS)
 def test_what_the_filter_does_is_known_ten_seconds_later(mapping, filtering) -> None:
     made, node = world(mapping, filtering)
-    assert node.client.filtering(made.now).behaviour == "unknown"
+    assert node.reachability.filtering(made.now).behaviour == "unknown"
     meet(made, node, "p1")
     made.run(1.0 + 10.0)
 
-    assert node.client.filtering(made.now).behaviour == filtering.value
-    assert node.client.filtering(made.now).why
-    assert node.client.filtering(made.now, ipv6=True).behaviour == "unknown"
+    assert node.reachability.filtering(made.now).behaviour == filtering.value
+    assert node.reachability.filtering(made.now).why
+    assert node.reachability.filtering(made.now, ipv6=True).behaviour == "unknown"
 
 
 @pytest.mark.parametrize("mapping", Dependence)
@@ -118,7 +120,7 @@ def test_who_has_met_everybody_already_learns_of_strict_filters_from_acquaintanc
     meet(made, node, *NAMES)
     made.run(4.0, settled(made, node))
 
-    assert node.client.overall(made.now) is Reachability.PRIVATE
+    assert node.reachability.overall(made.now) is Reachability.PRIVATE
     assert made.now < 4.0
 
 
@@ -128,7 +130,7 @@ def test_where_only_acquaintances_knock_success_stays_unknown(filtering) -> None
     made, node = world(EI, filtering)
     meet(made, node, *NAMES)
     made.run(30.0)
-    [(_, verdict)] = node.client.verdicts(made.now)
+    [(_, verdict)] = node.reachability.verdicts(made.now)
 
     assert verdict.reachability is Reachability.UNKNOWN
     assert "no stranger has tried" in verdict.why
@@ -146,7 +148,7 @@ def test_the_first_stranger_that_the_servers_meet_settles_it(filtering) -> None:
     made.run(60.0, settled(made, node))
 
     assert made.now < 60.0
-    assert node.client.overall(made.now) is (
+    assert node.reachability.overall(made.now) is (
         Reachability.PUBLIC if filtering is EI else Reachability.PRIVATE
     )
 
@@ -160,8 +162,8 @@ def test_one_public_peer_alone_cannot_tell(filtering) -> None:
     meet(made, node, "p1")
     made.run(120.0)
 
-    assert node.client.overall(made.now) is Reachability.UNKNOWN
-    assert node.client.confirmed(made.now) == ()
+    assert node.reachability.overall(made.now) is Reachability.UNKNOWN
+    assert node.reachability.confirmed(made.now) == ()
     assert changes(node) == ["unknown"]  # said once, with the reason
 
 
@@ -171,7 +173,9 @@ def test_a_public_node_without_a_box_is_public() -> None:
     meet(made, node, "p1")
     made.run(4.0, settled(made, node))
 
-    assert [str(a) for a in node.client.confirmed(made.now)] == ["/ip4/4.4.4.4/udp/4001/noise"]
+    assert [str(a) for a in node.reachability.confirmed(made.now)] == [
+        "/ip4/4.4.4.4/udp/4001/noise"
+    ]
     assert made.now < 1.5
 
 
@@ -185,7 +189,7 @@ def test_with_one_packet_in_a_hundred_lost_no_verdict_is_wrong() -> None:
             meet(made, node, "p1")
             made.run(10.0)
             truth = Reachability.PUBLIC if filtering is EI else Reachability.PRIVATE
-            if node.client.overall(made.now) is not truth:
+            if node.reachability.overall(made.now) is not truth:
                 wrong.append((seed, filtering))
 
     assert wrong == []
@@ -195,13 +199,13 @@ def test_with_one_packet_in_a_hundred_lost_no_verdict_is_wrong() -> None:
 def test_helpers_are_left_alone_while_they_are_about_to_knock() -> None:
     made, node = world(EI, AD)
     meet(made, node, "p1")
-    assert node.client.is_settling(made.now)
+    assert node.reachability.is_settling(made.now)
     made.run(1.0 + 0.4)
     assert sorted(node.client.quarantined_ips(made.now)) == [NAMES["p3"], NAMES["p2"]]
     made.run(4.0)
 
     assert node.client.quarantined_ips(made.now) == ()
-    assert not node.client.is_settling(made.now)
+    assert not node.reachability.is_settling(made.now)
 
 
 @pytest.mark.spec("AUTONAT-18")
@@ -214,7 +218,7 @@ def test_a_plain_dial_at_a_helper_poisons_no_verdict() -> None:
     made.run(20.0)
 
     assert made.probes_arrived
-    assert node.client.overall(made.now) is Reachability.UNKNOWN
+    assert node.reachability.overall(made.now) is Reachability.UNKNOWN
 
 
 @pytest.mark.spec("AUTONAT-33")
@@ -230,7 +234,7 @@ def test_servers_of_the_older_protocols_are_asked_by_them(protocols, needed) -> 
     meet(made, node, *NAMES)
     made.run(needed, settled(made, node))
 
-    assert node.client.overall(made.now) is Reachability.PRIVATE
+    assert node.reachability.overall(made.now) is Reachability.PRIVATE
 
 
 # stepped by hand
@@ -247,7 +251,12 @@ class Hand:
         self.facts.seen = [(SOCKET, HOME, False)]
         self.contacts = ContactLog()
         self.client = AutonatClient(
-            self.facts, peer_id("me"), self.contacts, rng=Random(1), entropy=Random(1).randbytes
+            self.facts,
+            peer_id("me"),
+            self.contacts,
+            OwnReachability(),
+            rng=Random(1),
+            entropy=Random(1).randbytes,
         )
 
     def meet(
@@ -377,9 +386,9 @@ def test_another_network_voids_verdicts_and_questions() -> None:
     made, node = world(EI, EI)
     meet(made, node, "p1")
     made.run(4.0)
-    assert node.client.confirmed(made.now)
+    assert node.reachability.confirmed(made.now)
     node.client.on_network_changed(made.now)
-    assert node.client.overall(made.now) is Reachability.UNKNOWN
+    assert node.reachability.overall(made.now) is Reachability.UNKNOWN
     assert any(isinstance(command, Readvertise) for command in node.client.poll_commands())
     assert changes(node) == ["public"]
 

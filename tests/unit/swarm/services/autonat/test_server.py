@@ -26,6 +26,7 @@ from p2pnode.protocols.autonat import (
 )
 from p2pnode.protocols.autonat.delegated_messages import Order, asker_commitment
 from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.autonat.dial_backs import MAX_V1_DIALS
 from p2pnode.swarm.services.autonat.server import AutonatServer
 from p2pnode.swarm.services.service import (
@@ -33,7 +34,6 @@ from p2pnode.swarm.services.service import (
     DialBack,
     Disconnect,
     OpenStream,
-    Peer,
     PumpMachine,
     SendDatagram,
 )

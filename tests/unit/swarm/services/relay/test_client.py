@@ -23,6 +23,7 @@ from p2pnode.protocols.relay.auto_relay import FIRST_REST
 from p2pnode.protocols.relay.messages import HopStatus, encode_hop
 from p2pnode.swarm.circuits import Circuits
 from p2pnode.swarm.events import ClockSkewChanged, ReservationsChanged
+from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay import client as module
 from p2pnode.swarm.services.relay.client import MAX_RELAY_ADDRS, RELEASE_DELAY, RelayClient
 from p2pnode.swarm.services.service import (
@@ -32,7 +33,6 @@ from p2pnode.swarm.services.service import (
     DropCircuit,
     FindPeers,
     OpenStream,
-    Peer,
     ProbePath,
     PumpMachine,
     Readvertise,

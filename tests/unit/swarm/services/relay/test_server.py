@@ -34,8 +34,10 @@ from p2pnode.protocols.relay import (
 from p2pnode.protocols.relay.circuit_table import END_NOTICE
 from p2pnode.protocols.relay.hop import HOP_TIMEOUT
 from p2pnode.protocols.relay.messages import ReserveRequest, encode_hop
-from p2pnode.swarm.services.relay.server import Relaying, RelayMode, RelayServer
-from p2pnode.swarm.services.service import OpenStream, Peer, PumpMachine, Readvertise
+from p2pnode.swarm.config import RelayMode
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.services.relay.server import Relaying, RelayServer
+from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise
 from p2pnode.transport.route import Route
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
