@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import stat
+import sys
 from array import array
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +43,7 @@ from p2pnode.io.control.messages import (
     encode_request,
 )
 from p2pnode.io.control.operations import MAX_LISTED, status_report, why_report
-from p2pnode.io.control.server import REQUEST_TIMEOUT, serve_control
+from p2pnode.io.control.server import MAX_CLIENTS, REQUEST_TIMEOUT, serve_control
 from p2pnode.io.control.status import (
     CauseReport,
     decode_status_untrusted,
@@ -397,6 +399,54 @@ async def test_a_client_that_says_nothing_is_given_up(
     assert isinstance(answer, dict)
     assert "in time" in answer["error"]
     assert trio.current_time() >= REQUEST_TIMEOUT
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
+async def test_a_node_that_has_no_time_just_now_is_waited_for(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = tmp_path / "control.sock"
+    async with await local_socket.listen(path) as listener, AsyncExitStack() as stack:
+        with suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(path))
+        with pytest.raises(P2PNodeError, match="does not answer"):
+            await ControlClient(path).try_info()
+
+        async def take_all() -> None:
+            while True:
+                stack.push_async_exit(await listener.accept())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_all)
+            connected = await local_socket.connect(path)
+            assert connected is not None
+            await connected.send_all(b"x")
+            await connected.aclose()
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.spec("CONTROL-7")
+async def test_silent_clients_give_way_to_those_who_ask(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    """The clock stands still: nobody's time is up."""
+    async with serving(tmp_path) as served, AsyncExitStack() as stack:
+        served.node.peer_handlers["/echo/1.0.0"] = echo
+        lent = await served.client.open_stream(ADDRESS, "/echo/1.0.0")
+        for _ in range(2 * MAX_CLIENTS):
+            silent = await local_socket.connect(served.path)
+            assert silent is not None
+            await stack.enter_async_context(silent)
+            # The queue is short, and for a full one only time helps.
+            assert await served.client.try_info() is not None
+        assert await served.client.try_info() is not None
+        # Who has asked stays.
+        await lent.send_all(b"abc")
+        assert await lent.receive_some() == b"abc"
+        lent.reset(0)
 
 
 async def test_a_client_that_closes_at_once_does_no_harm(tmp_path: Path) -> None:

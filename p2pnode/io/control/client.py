@@ -56,10 +56,9 @@ class ControlClient:
 
     async def try_info(self) -> InfoReport | None:
         """Returns who the running node is, or None where there is none."""
-        stream = await local_socket.connect(self._path)
-        if stream is None:
+        channel = await self._try_connect()
+        if channel is None:
             return None
-        channel = ControlChannel(stream)
         try:
             with trio.fail_after(INFO_TIMEOUT):
                 await _send(channel, InfoRequest())
@@ -126,10 +125,19 @@ class ControlClient:
             await channel.aclose()
 
     async def _connect(self) -> ControlChannel:
-        stream = await local_socket.connect(self._path)
-        if stream is None:
+        channel = await self._try_connect()
+        if channel is None:
             raise P2PNodeError(_text_for(self._path, "has ended"))
-        return ControlChannel(stream)
+        return channel
+
+    async def _try_connect(self) -> ControlChannel | None:
+        """Returns None where no node listens."""
+        try:
+            with trio.fail_after(INFO_TIMEOUT):
+                stream = await local_socket.connect(self._path)
+        except trio.TooSlowError as exc:
+            raise P2PNodeError(_text_for(self._path, "does not answer")) from exc
+        return None if stream is None else ControlChannel(stream)
 
 
 class LentStream:

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 BACKLOG = 16  # connections that wait for the node; chosen: a person's scripts
+CONNECT_RETRY = 0.02  # seconds; chosen: a node takes a queue full of connections in less
 
 
 async def listen(path: Path) -> trio.SocketListener:
@@ -33,14 +34,25 @@ def remove(path: Path) -> None:
 
 
 async def connect(path: Path) -> trio.SocketStream | None:
-    """Returns a connection to the node that listens on `path`, or None where none does."""
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """Returns a connection to the node that listens on `path`, or None where none does.
+
+    Waits, without a limit of its own, while the node has no time to take it.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        await sock.connect(str(path))
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.connect(str(path))
+                break
+            except BlockingIOError:
+                # Unlike TCP's, such an attempt is over: the queue was full, and nothing tells when
+                # it no longer is.
+                await trio.sleep(CONNECT_RETRY)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
     except OSError:  # nothing there, or left by a node that was killed, or not ours
         sock.close()
         return None
     except BaseException:
         sock.close()
         raise
-    return trio.SocketStream(sock)

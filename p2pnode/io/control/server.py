@@ -1,7 +1,8 @@
 """The control socket of a running node: other processes of its user act through it.
 
 Rule: each connection is one request; whatever it started ends with it.  A client that is wrong,
-slow or gone costs the node one connection out of a few, and nothing else.
+slow or gone costs the node one connection out of a few, and nothing else; one that has not asked
+yet gives way to the next who comes.
 
 A new operation is a request and a report in `control_messages` and an arm in `_answer`.
 """
@@ -19,6 +20,7 @@ from p2pnode.errors import DecodeError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.applications.peer_stream import STREAM_ERRORS, NodeStream, stream_failure
 from p2pnode.io.applications.together import run_together
+from p2pnode.io.client_places import ClientPlace, Standing, serve_clients
 from p2pnode.io.control import local_socket
 from p2pnode.io.control.channel import MAX_FRAME_SIZE, ControlChannel, FrameKind
 from p2pnode.io.control.fields import Json
@@ -70,24 +72,24 @@ async def serve_control(
         _log.warning("no control socket at %s: %s", path, exc)
         task_status.started()
         return
-    clients = trio.Semaphore(MAX_CLIENTS)
 
-    async def serve(stream: trio.SocketStream) -> None:
-        async with clients:
-            await serve_client(node, ControlChannel(stream))
+    async def serve(stream: trio.SocketStream, place: ClientPlace) -> None:
+        await _serve_client(node, ControlChannel(stream), place)
 
     try:
         task_status.started()
-        await trio.serve_listeners(serve, [listener])
+        async with listener:
+            await serve_clients(listener, MAX_CLIENTS, serve)
     finally:
         with contextlib.suppress(OSError):
             local_socket.remove(path)
 
 
-async def serve_client(node: ControlledNode, channel: ControlChannel) -> None:
+async def _serve_client(node: ControlledNode, channel: ControlChannel, place: ClientPlace) -> None:
     """Serves one connection to its end; raises nothing but cancellation."""
     try:
         request = await _receive_request(channel)
+        place.standing = Standing.BUSY
         stream = None if request is None else await _answer_while_wanted(node, request, channel)
         if stream is not None:
             await _lend(stream, channel)

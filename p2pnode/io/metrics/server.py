@@ -5,11 +5,10 @@ changes it, one for each client and for as long as the client likes.  Ours is on
 the node's loop, with a bound on everything.
 
 Rule: whatever a client sends or withholds, it costs at most one of MAX_SCRAPES places for
-SCRAPE_TIMEOUT, and the node goes on.
+SCRAPE_TIMEOUT, a silent one gives way to the next who comes, and the node goes on.
 """
 
 import contextlib
-import errno
 import ipaddress
 import socket
 import sys
@@ -18,6 +17,7 @@ from typing import Final, NamedTuple
 import trio
 
 from p2pnode.errors import AddressError, ListenError
+from p2pnode.io.client_places import ClientPlace, Standing, serve_clients
 from p2pnode.io.metrics.exposition import CONTENT_TYPE, NodeMetrics
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -25,15 +25,14 @@ DEFAULT_HOST: Final = "127.0.0.1"
 PATH: Final = b"/metrics"
 MAX_REQUEST_SIZE: Final = 8192
 """bytes of request line and headers; what common servers take"""
+REQUEST_TIMEOUT: Final = 3.0
+"""seconds from the connection to the whole request; chosen: a retransmission of either's SYN"""
 SCRAPE_TIMEOUT: Final = 10.0
 """seconds for one request with its answer; Prometheus' own default"""
 MAX_SCRAPES: Final = 8
-"""clients at once, others wait; chosen: two Prometheus servers and a curious person"""
+"""clients at once, who are being answered; chosen: two Prometheus servers and a curious person"""
 BACKLOG: Final = 16
 """clients that wait; chosen"""
-ACCEPT_RETRY: Final = 0.1
-"""seconds to wait while the process has too many open files; trio's own servers wait so long"""
-_OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 _OK: Final = b"200 OK"
 _BAD_REQUEST: Final = b"400 Bad Request"
@@ -83,15 +82,13 @@ async def serve_metrics(
     """Serves until it is cancelled; reports the address once it is bound.  Raises ListenError."""
     listener = await _listen(address)
     host, port = listener.socket.getsockname()[:2]
-    places = trio.CapacityLimiter(MAX_SCRAPES)
-    async with listener, trio.open_nursery() as nursery:
+
+    async def serve(stream: trio.SocketStream, place: ClientPlace) -> None:
+        await _serve(stream, metrics, place)
+
+    async with listener:
         task_status.started(MetricsAddress(host, port))
-        while True:
-            # A place first: who has none stays in the kernel's queue, and costs nothing.
-            place = object()
-            await places.acquire_on_behalf_of(place)
-            stream = await _accept(listener)
-            nursery.start_soon(_serve, stream, metrics, places, place)
+        await serve_clients(listener, MAX_SCRAPES, serve)
 
 
 async def _listen(address: MetricsAddress) -> trio.SocketListener:
@@ -113,29 +110,17 @@ async def _listen(address: MetricsAddress) -> trio.SocketListener:
     return trio.SocketListener(sock)
 
 
-async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
-    while True:
-        try:
-            return await listener.accept()
-        except OSError as exc:
-            if exc.errno not in _OUT_OF_FILES:
-                raise
-            await trio.sleep(ACCEPT_RETRY)
-
-
-async def _serve(
-    stream: trio.SocketStream, metrics: NodeMetrics, places: trio.CapacityLimiter, place: object
-) -> None:
-    try:
-        with trio.move_on_after(SCRAPE_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
+async def _serve(stream: trio.SocketStream, metrics: NodeMetrics, place: ClientPlace) -> None:
+    with trio.move_on_after(SCRAPE_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
+        status: bytes | None = None
+        with trio.move_on_after(REQUEST_TIMEOUT):
             status = await _read_request(stream)
-            if status is not None:
-                await stream.send_all(_answer(status, metrics))
-                await stream.send_eof()
-                await _wait_for_end(stream)
-    finally:
-        places.release_on_behalf_of(place)
-        await trio.aclose_forcefully(stream)
+        if status is not None:
+            place.standing = Standing.BUSY
+            await stream.send_all(_answer(status, metrics))
+            place.standing = Standing.ANSWERED
+            await stream.send_eof()
+            await _wait_for_end(stream)
 
 
 async def _read_request(stream: trio.SocketStream) -> bytes | None:
