@@ -43,7 +43,7 @@ from p2pnode.transport.packet import (
     VersionNegotiation,
     stateless_reset,
 )
-from p2pnode.transport.token import TokenIssuer
+from p2pnode.transport.token import ADDRESS_LIFETIME, TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.fuzz.relays import WORDS
@@ -163,7 +163,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         b"\x02\x00\x00" + b"\x00\x02\x00\x00\x00" + b"\x00\x04\x00\x01" + b"\x02\x07\x00",
     ],
     "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
-    "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 + 1)],
+    "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 - ADDRESS_LIFETIME - 1)],
     "wire_varint": [b"\x80\x01", b"\x40\x25"],
 }
 
