@@ -1,10 +1,17 @@
 from array import array
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 from trio.testing import MockClock, check_half_closeable_stream, wait_all_tasks_blocked
 
-from p2pnode.errors import ClosedByPeer, ProtocolNotSupported, StreamReset, StreamStopped
+from p2pnode.errors import (
+    ClosedByPeer,
+    ClosedLocally,
+    ProtocolNotSupported,
+    StreamReset,
+    StreamStopped,
+)
 from p2pnode.protocols.multistream.messages import MULTISTREAM_PROTOCOL, encode_message
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.send_stream import SEND_BUFFER_SIZE
@@ -270,3 +277,30 @@ async def test_what_is_not_bytes_like_is_a_type_error_and_the_stream_goes_on(
             await ours.send_all(data)
         await ours.send_all(b"x")
         assert await theirs.receive_some() == b"x"
+
+
+async def test_who_waits_on_a_stream_is_woken_when_its_connection_is_lost(
+    autojump_clock: MockClock,
+) -> None:
+    failures: list[BaseException | None] = []
+
+    async def wait(act: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(trio.BrokenResourceError) as lost:
+            await act()
+        failures.append(lost.value.__cause__)
+
+    async with node_pair() as pair:
+        reading = (await pair.streams()).opened
+        writing = (await pair.streams()).opened
+        pair.network.is_cut = True
+        unanswered = await pair.client.open_stream(pair.address, PROTOCOL)
+        with trio.fail_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait, reading.receive_some)
+                nursery.start_soon(wait, lambda: writing.send_all(bytes(5 << 20)))
+                nursery.start_soon(wait, unanswered.wait_negotiated)
+                await wait_all_tasks_blocked()
+                assert failures == []
+                await pair.client.disconnect(pair.server.peer_id)
+
+    assert [type(failure) for failure in failures] == [ClosedLocally] * 3
