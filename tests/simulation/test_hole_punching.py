@@ -260,13 +260,13 @@ def test_where_nothing_is_heard_over_udp_why_and_status_say_so(hosts: int, side:
         join_at(b, relay)
     meeting.world.run_for(SILENCE_TIME - 1.0)
     assert b.swarm.facts.why(target, meeting.world.now).property is None
-    assert node_status(b.swarm, meeting.world.now).silence is None
+    assert node_status(b.swarm.facts, meeting.world.now).silence is None
     meeting.world.run_for(1.5)
 
     found = b.swarm.facts.why(target, meeting.world.now)
     assert (found.path, found.side, found.property) == (None, side, UDP_SILENT)
     assert silence_text(hosts) in found.verdict
-    assert node_status(b.swarm, meeting.world.now).silence == silence_text(hosts)
+    assert node_status(b.swarm.facts, meeting.world.now).silence == silence_text(hosts)
 
 
 @pytest.mark.spec("NATB-22")
@@ -274,7 +274,7 @@ def test_who_hears_anything_over_udp_has_no_silence_to_tell() -> None:
     meeting = joined(pair(1, PairParams(a=behind(nats.home()), b=behind(nats.home()))))
     meeting.world.run_for(60)
     for node in (meeting.a, meeting.b):
-        assert node_status(node.swarm, meeting.world.now).silence is None
+        assert node_status(node.swarm.facts, meeting.world.now).silence is None
 
 
 # dials at once

@@ -17,7 +17,7 @@ ECHO = "/echo/1.0.0"
 
 def source_of(node: SimNode) -> NodeFactsSource:
     """Returns a source that was told all that has happened so far."""
-    source = NodeFactsSource(node.swarm, lambda: node.host.world.now)
+    source = NodeFactsSource(node.swarm.facts, lambda: node.host.world.now)
     for event in node.events:
         source.count(event)
     return source
