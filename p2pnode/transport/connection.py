@@ -284,6 +284,9 @@ class Connection:
         except TransportError as error:
             self._fail(error, now)
             return len(received.buffer)
+        if self._control.is_overrun:
+            self._on_overrun(now)
+            return len(received.buffer)
         if self._receiver.packets_received != before:
             self._idle_from = now
             if self.streams.bytes_received != self._data_received:
@@ -320,6 +323,8 @@ class Connection:
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         """Returns what to send; ask again until it is empty."""
         batch = DatagramBatch()
+        if self._control.is_overrun:  # a command of ours was one frame too many for this peer
+            self._on_overrun(now)
         if self._closing.is_open:
             if self._keys.wants_update:
                 self._receiver.enter_next_phase(now)
@@ -496,6 +501,10 @@ class Connection:
     def _idle_at(self) -> Instant:
         floor = IDLE_PTOS * self.paths.active.pto(self._max_ack_delay)
         return self._idle_from + max(self._idle_timeout, floor)
+
+    def _on_overrun(self, now: Instant) -> None:
+        error = TransportError(ErrorCode.PROTOCOL_VIOLATION, "too many frames provoked")
+        self._fail(error, now)
 
     def _fail(self, error: TransportError, now: Instant) -> None:
         frame = ConnectionClose(error.code, error.frame_type, error.reason, False)

@@ -1,9 +1,11 @@
-"""Frames outside streams that must arrive: queued, and sent again when their packet is lost."""
+"""Frames outside streams that must arrive: queued, and sent again when their packet is lost.
+
+Rule: a frame too many raises nothing, because what provokes it may be a timer or a command of our
+own; the connection looks for it and ends itself.
+"""
 
 from typing import Final
 
-from p2pnode.errors import TransportError
-from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.packet_builder import PacketBuilder
 
 MAX_OUTSTANDING: Final = 512
@@ -13,21 +15,29 @@ MAX_OUTSTANDING: Final = 512
 class ControlFrames:
     """Owner of its frames' records; `a` of a record is the frame's number here."""
 
-    __slots__ = ("_next", "_pending", "_sent")
+    __slots__ = ("_next", "_pending", "_sent", "is_overrun")
 
     def __init__(self) -> None:
         self._next = 0
         self._pending: dict[int, bytes] = {}
         self._sent: dict[int, bytes] = {}
+        self.is_overrun = False
+        """More was provoked than is kept: the connection has to end."""
 
     @property
     def has_pending(self) -> bool:
         return bool(self._pending)
 
+    @property
+    def outstanding(self) -> int:
+        """Frames that are not acknowledged yet, sent or not."""
+        return len(self._pending) + len(self._sent)
+
     def push(self, frame: bytes) -> None:
-        """Queues an encoded frame.  Raises TransportError where too many are outstanding."""
-        if len(self._pending) + len(self._sent) >= MAX_OUTSTANDING:
-            raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "too many frames provoked")
+        """Queues an encoded frame; where too many are outstanding it is dropped, see `is_overrun`."""
+        if self.outstanding >= MAX_OUTSTANDING:
+            self.is_overrun = True
+            return
         self._pending[self._next] = frame
         self._next += 1
 

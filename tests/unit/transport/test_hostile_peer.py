@@ -2,8 +2,9 @@
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.transport.aead import Aead
+from p2pnode.transport.control_frames import MAX_OUTSTANDING
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import ConnectionClosed
 from p2pnode.transport.frame import (
@@ -18,6 +19,7 @@ from p2pnode.transport.frame import (
     RetireConnectionId,
     stream_header,
 )
+from p2pnode.transport.route import Route
 from tests.support.noise_udp import parameters
 from tests.support.raw_peer import OUR_ID, RawPeer
 
@@ -234,3 +236,39 @@ def test_challenges_from_a_forged_address_do_not_bring_it_more_than_three_times_
     for packet in packets:
         peer.deliver(packet, source=victim)
     assert peer.bytes_to[victim] <= 3 * sum(map(len, packets)) + probes
+
+
+ELSEWHERE = Route(SocketId(0), None, UdpAddr("192.0.2.77", 77))
+
+
+def full_of_provoked_frames():
+    """Returns a peer that acknowledged nothing, one frame below what an endpoint keeps for it."""
+    peer = connected(is_initiator=False)
+    peer.send(NewConnectionId(1, 0, 0, bytes(8), bytes(16)).encode())
+    connection = peer.endpoint.connection(peer.handle)
+    path_id = connection.paths.open([ELSEWHERE], peer.now)
+    for sequence in range(MAX_OUTSTANDING - connection._control.outstanding):
+        peer.send(RetireConnectionId(2, sequence).encode())
+    assert peer.close_code is None
+    assert path_id == 1
+    return peer
+
+
+@pytest.mark.spec("TRANSPORT-46")
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda paths, now: paths.abandon(1, 0, "of no use", now),
+        lambda paths, now: paths.lose(ELSEWHERE, "its circuit is gone", now),
+    ],
+    ids=["abandon", "lose"],
+)
+def test_a_command_that_is_one_frame_too_many_ends_the_connection_and_raises_nothing(command):
+    peer = full_of_provoked_frames()
+    connection = peer.endpoint.connection(peer.handle)
+
+    command(connection.paths, peer.now)
+    peer.drain()
+
+    assert peer.close_code == ErrorCode.PROTOCOL_VIOLATION
+    assert len(closed(peer)) == 1
