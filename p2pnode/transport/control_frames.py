@@ -34,7 +34,7 @@ class ControlFrames:
         return len(self._pending) + len(self._sent)
 
     def push(self, frame: bytes) -> None:
-        """Queues an encoded frame; where too many are outstanding it is dropped, see `is_overrun`."""
+        """Queues an encoded frame, or drops it where too many are outstanding: see `is_overrun`."""
         if self.outstanding >= MAX_OUTSTANDING:
             self.is_overrun = True
             return

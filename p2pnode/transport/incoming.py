@@ -1,13 +1,17 @@
 """Strangers: handshakes that others begin, until message 3 proves them (specs/transport.md).
 
     message 1 -> under load and without token? -> Retry, nothing kept
-              -> room for it?                  -> message 2, kept as HalfOpen for 10 s
+              -> otherwise                     -> message 2, kept as HalfOpen for 10 s
     message 3 -> valid?                        -> a connection
+
+Where all room is taken, the newest handshake of the network that has most of it goes, so that many
+handshakes of few networks keep nobody else out.
 
 The rule: before its address is proved, a stranger costs a bounded amount of memory and gets at most
 three times what it sent.
 """
 
+import hashlib
 from typing import Final, NamedTuple
 
 from p2pnode.bounded import Bounded
@@ -15,6 +19,8 @@ from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, HandshakeError
 from p2pnode.machine import UdpAddr
+from p2pnode.resources.crowd import Crowd
+from p2pnode.resources.networks import Network, Networks, networks_of
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Opening
 from p2pnode.transport.handshake import Credentials, ResponderHandshake, chosen_aead
@@ -28,7 +34,7 @@ from p2pnode.transport.packet import (
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.path_validation import AMPLIFICATION_LIMIT
 from p2pnode.transport.route import Route
-from p2pnode.transport.token import TokenIssuer, address_prefix
+from p2pnode.transport.token import TokenIssuer
 
 RETRY_THRESHOLD: Final = 64
 """half-open handshakes from unproven addresses above which strangers must show a token; chosen:
@@ -36,11 +42,21 @@ about 10 ms of a core's work"""
 MAX_HALF_OPEN: Final = 1024
 """half-open handshakes in all; chosen: 4 MB at the most"""
 MAX_HALF_OPEN_PER_PREFIX: Final = 128
-"""half-open handshakes of one IPv4 address or IPv6 /64, proven or not"""
+"""half-open handshakes of one IPv4 address, IPv6 /64 or circuit, proven or not"""
+MAX_HALF_OPEN_PER_56: Final = 256
+"""half-open handshakes of an IPv6 /56, a household"""
+MAX_HALF_OPEN_PER_48: Final = 512
+"""half-open handshakes of an IPv6 /48, a site; chosen: half of all"""
 MAX_FINISHED: Final = 1024
 """handshakes that are over and whose late duplicates are still known; chosen: 200 kB"""
 MAX_EARLY_PACKETS: Final = 10
 """data packets that overtook message 3 and are kept: the initial flight"""
+MAX_EARLY_SIZE: Final = 16 * 1024
+"""bytes of them, for one handshake; chosen: ten packets of a path with an MTU of 1500"""
+MAX_EARLY_TOTAL: Final = 1024 * 1024
+"""bytes of them, for all handshakes; chosen: a quarter of what strangers may cost"""
+MESSAGE_DIGEST_SIZE: Final = 16
+"""bytes that stand for a message 1, which may be as long as a datagram"""
 
 
 class HalfOpen:
@@ -56,6 +72,7 @@ class HalfOpen:
         "handshake",
         "is_proven",
         "key",
+        "networks",
         "parameters",
         "received",
         "route",
@@ -69,6 +86,7 @@ class HalfOpen:
         handshake: ResponderHandshake,
         parameters: TransportParameters,
         route: Route,
+        networks: Networks,
         is_proven: bool,
         began_at: Instant,
         expires_at: Instant,
@@ -78,6 +96,7 @@ class HalfOpen:
         self.parameters = parameters
         self.connection_id = parameters.connection_id
         self.route = route
+        self.networks = networks
         self.is_proven = is_proven
         self.began_at = began_at
         self.expires_at = expires_at
@@ -86,7 +105,7 @@ class HalfOpen:
         self.answers = 0
         self.answered_at = 0.0
         self.early: list[bytes] = []
-        """Packets that overtook message 3."""
+        """Packets that overtook message 3; only from who has proved to be at its address."""
 
 
 class HalfOpenKey(NamedTuple):
@@ -94,7 +113,8 @@ class HalfOpenKey(NamedTuple):
 
     remote: UdpAddr
     source: int
-    message: bytes
+    digest: bytes
+    """Of Noise message 1."""
 
 
 class Incoming:
@@ -113,9 +133,10 @@ class Incoming:
         self._tokens = tokens
         self._entropy = entropy
         self._by_key: dict[HalfOpenKey, HalfOpen] = {}
-        self._by_prefix: dict[bytes, int] = {}
+        self._crowd = Crowd[HalfOpenKey]()
         self._finished = Bounded[HalfOpenKey, Instant](MAX_FINISHED)
         self._unproven = 0
+        self._early_size = 0
         self.by_id: dict[int, HalfOpen] = {}
         self.refuses_strangers = False
         """Set by the endpoint while it has no room for another connection."""
@@ -134,7 +155,8 @@ class Incoming:
             return VersionNegotiation(initial.source, VERSIONS).encode()
         if initial.pattern != PATTERN_XX:
             return None
-        key = HalfOpenKey(route.remote, initial.source, initial.message)
+        digest = hashlib.blake2b(initial.message, digest_size=MESSAGE_DIGEST_SIZE).digest()
+        key = HalfOpenKey(route.remote, initial.source, digest)
         known = self._by_key.get(key)
         if known is not None:
             known.received += size
@@ -144,18 +166,17 @@ class Incoming:
         proof = self._tokens.check_untrusted(
             initial.token, route.remote, initial.destination, initial.source, unix_now
         )
-        prefix = _origin(route)
-        if (
-            self.refuses_strangers
-            or len(self._by_key) >= MAX_HALF_OPEN
-            or self._by_prefix.get(prefix, 0) >= MAX_HALF_OPEN_PER_PREFIX
-        ):
+        if self.refuses_strangers:
             return None
-        if proof is None and self._unproven >= RETRY_THRESHOLD:
+        networks = _networks(route)
+        is_full = len(self._by_key) >= MAX_HALF_OPEN
+        if proof is None and (is_full or self._unproven >= RETRY_THRESHOLD):
             token = self._tokens.retry_token(
                 route.remote, initial.destination, initial.source, unix_now
             )
             return Retry(initial.source, token).encode()
+        if not self._has_room(networks):
+            return None
         try:
             handshake = ResponderHandshake(self._credentials, self._entropy, initial, parameters)
         except (DecodeError, HandshakeError):
@@ -165,12 +186,15 @@ class Incoming:
             handshake=handshake,
             parameters=parameters,
             route=route,
+            networks=networks,
             is_proven=proof is not None,
             began_at=now,
             expires_at=now + self._config.handshake_timeout,
         )
         half_open.received = size
-        self._add(half_open, prefix)
+        if is_full:
+            self._remove(self._by_key[next(self._crowd.of_fullest())])
+        self._add(half_open)
         return self._answer(half_open, now)
 
     def on_final_untrusted(
@@ -207,11 +231,19 @@ class Incoming:
         return half_open.early
 
     def keep_early(self, half_open: HalfOpen, packet: bytes, route: Route) -> None:
-        """Keeps a data packet that came before message 3."""
-        if route.key == half_open.route.key:
-            half_open.received += len(packet)
-            if len(half_open.early) < MAX_EARLY_PACKETS:
-                half_open.early.append(packet)
+        """Keeps a data packet that came before message 3, where its sender is no stranger."""
+        if route.key != half_open.route.key:
+            return
+        half_open.received += len(packet)
+        size = sum(map(len, half_open.early)) + len(packet)
+        if (
+            half_open.is_proven
+            and len(half_open.early) < MAX_EARLY_PACKETS
+            and size <= MAX_EARLY_SIZE
+            and self._early_size + len(packet) <= MAX_EARLY_TOTAL
+        ):
+            half_open.early.append(packet)
+            self._early_size += len(packet)
 
     def handle_timeout(self, now: Instant) -> None:
         """Forgets strangers whose time is up; they are in order of their age."""
@@ -239,24 +271,39 @@ class Incoming:
         half_open.answered_at = now
         return packet
 
-    def _add(self, half_open: HalfOpen, prefix: bytes) -> None:
+    def _has_room(self, networks: Networks) -> bool:
+        """Returns whether one more of these networks is within their shares."""
+        if any(self._crowd.count(network) >= _limit(network) for network in networks):
+            return False
+        is_full = len(self._by_key) >= MAX_HALF_OPEN
+        return not is_full or self._crowd.count(networks[-1]) < self._crowd.most
+
+    def _add(self, half_open: HalfOpen) -> None:
         self._by_key[half_open.key] = half_open
         self.by_id[half_open.connection_id] = half_open
-        self._by_prefix[prefix] = self._by_prefix.get(prefix, 0) + 1
+        self._crowd.add(half_open.key, half_open.networks)
         self._unproven += not half_open.is_proven
 
     def _remove(self, half_open: HalfOpen) -> None:
         del self._by_key[half_open.key]
         self.by_id.pop(half_open.connection_id, None)
-        prefix = _origin(half_open.route)
-        self._by_prefix[prefix] -= 1
-        if not self._by_prefix[prefix]:
-            del self._by_prefix[prefix]
+        self._crowd.remove(half_open.key)
+        self._early_size -= sum(map(len, half_open.early))
         self._unproven -= not half_open.is_proven
 
 
-def _origin(route: Route) -> bytes:
-    """Returns what handshakes are counted by: a network, or a circuit, for it has no address."""
+def _networks(route: Route) -> Networks:
+    """Returns what handshakes are counted by: a circuit for itself, for it has no address."""
     if route.is_relayed:
-        return b"circuit %d" % -route.socket
-    return address_prefix(route.remote)
+        return (Network(0, -route.socket, is_ipv6=False),)
+    return networks_of(route.remote.ip)
+
+
+def _limit(network: Network) -> int:
+    match network.bits:
+        case 56:
+            return MAX_HALF_OPEN_PER_56
+        case 48:
+            return MAX_HALF_OPEN_PER_48
+        case _:
+            return MAX_HALF_OPEN_PER_PREFIX

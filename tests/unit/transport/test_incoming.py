@@ -3,13 +3,19 @@ from dataclasses import replace
 import pytest
 
 from p2pnode.machine import UdpAddr
+from p2pnode.resources.networks import networks_of
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.handshake import InitiatorHandshake
 from p2pnode.transport.incoming import (
     MAX_EARLY_PACKETS,
+    MAX_EARLY_SIZE,
+    MAX_EARLY_TOTAL,
     MAX_HALF_OPEN,
+    MAX_HALF_OPEN_PER_48,
+    MAX_HALF_OPEN_PER_56,
     MAX_HALF_OPEN_PER_PREFIX,
+    MESSAGE_DIGEST_SIZE,
     RETRY_THRESHOLD,
     Incoming,
 )
@@ -228,7 +234,53 @@ def test_the_room_for_half_open_handshakes_is_bounded():
         bench.knock(source=n + 1, token=token, remote=remote)
     assert len(bench.incoming.by_id) == MAX_HALF_OPEN
     token = ISSUER.address_token(CLIENT, UNIX_NOW)
-    assert bench.knock(token=token)[1] is None
+    assert kind(bench.knock(token=token)[1]) is HandshakeType.RESPONSE
+    assert len(bench.incoming.by_id) == MAX_HALF_OPEN
+
+
+def fill_from(bench, ips, *, each=MAX_HALF_OPEN_PER_PREFIX):
+    """Lets proven handshakes of few networks take what they can; returns how many were answered."""
+    answered = 0
+    for ip in ips:
+        for n in range(each):
+            remote = UdpAddr(ip, n + 1)
+            token = ISSUER.address_token(remote, UNIX_NOW)
+            answered += bench.knock(source=n + 1, token=token, remote=remote)[1] is not None
+    return answered
+
+
+@pytest.mark.slow
+@pytest.mark.spec("TRANSPORT-47")
+def test_few_networks_that_take_all_the_room_keep_nobody_else_out():
+    bench = Bench()
+    initiator, first = bench.knock()
+    ips = [f"198.51.100.{n}" for n in range(1, 10)]
+    fill_from(bench, ips)
+    assert len(bench.incoming.by_id) == MAX_HALF_OPEN
+
+    retry = bench.knock(source=7, remote=UdpAddr("203.0.113.9", 7))[1]
+    assert kind(retry) is HandshakeType.RETRY
+    for n in range(100):
+        remote = UdpAddr(f"203.0.113.{n + 1}", 7)
+        token = ISSUER.address_token(remote, UNIX_NOW)
+        answer = bench.knock(source=7, token=token, remote=remote)[1]
+        assert kind(answer) is HandshakeType.RESPONSE
+    assert bench.repeat(initiator) == first, "who was alone at its address has lost nothing"
+    crowd = bench.incoming._crowd
+    full = next(UdpAddr(ip, 999) for ip in ips if crowd.count(networks_of(ip)[0]) == crowd.most)
+    token = ISSUER.address_token(full, UNIX_NOW)
+    assert bench.knock(source=7, token=token, remote=full)[1] is None
+    assert len(bench.incoming.by_id) == MAX_HALF_OPEN
+
+
+@pytest.mark.slow
+@pytest.mark.spec("TRANSPORT-47")
+def test_an_ipv6_site_has_a_share_however_many_links_it_uses():
+    bench = Bench()
+    links = [f"2a00:1:1:{n:x}::1" for n in range(8)]
+    assert fill_from(bench, links, each=64) == MAX_HALF_OPEN_PER_56
+    households = [f"2a00:2:1:{n:x}00::1" for n in range(8)]
+    assert fill_from(bench, households, each=128) == MAX_HALF_OPEN_PER_48
 
 
 def test_a_full_node_answers_no_stranger_but_duplicates():
@@ -322,7 +374,7 @@ def test_a_final_with_somebody_elses_identity_is_refused():
 @pytest.mark.spec("TRANSPORT-11")
 def test_ten_data_packets_that_overtake_message_3_are_kept():
     bench = Bench()
-    initiator, response = bench.knock()
+    initiator, response = bench.knock(token=ISSUER.address_token(CLIENT, UNIX_NOW))
     half_open, message = bench.final(initiator, response)
     packets = [bytes([n]) * 50 for n in range(MAX_EARLY_PACKETS + 2)]
     bench.incoming.keep_early(half_open, b"from elsewhere", route(CLIENT._replace(port=9)))
@@ -331,6 +383,50 @@ def test_ten_data_packets_that_overtake_message_3_are_kept():
     bench.open(half_open, message)
     assert MAX_EARLY_PACKETS == 10
     assert bench.incoming.finish(half_open) == packets[:10]
+
+
+@pytest.mark.spec("TRANSPORT-11")
+def test_early_packets_are_kept_of_proven_addresses_only():
+    bench = Bench()
+    half_open, _ = bench.final(*bench.knock())
+    bench.incoming.keep_early(half_open, b"early", route())
+    assert bench.incoming.finish(half_open) == []
+
+
+@pytest.mark.spec("TRANSPORT-11")
+def test_early_bytes_are_bounded_for_one_and_for_all():
+    bench = Bench()
+    kept = 0
+    for n in range(2 * MAX_EARLY_TOTAL // MAX_EARLY_SIZE):
+        remote = UdpAddr(f"198.51.100.{n + 1}", n + 1)
+        token = ISSUER.address_token(remote, UNIX_NOW)
+        bench.knock(source=n + 1, token=token, remote=remote)
+        half_open = list(bench.incoming.by_id.values())[-1]
+        bench.incoming.keep_early(half_open, bytes(MAX_EARLY_SIZE + 1), route(remote))
+        assert half_open.early == []
+        for _ in range(3):
+            bench.incoming.keep_early(half_open, bytes(MAX_EARLY_SIZE // 2), route(remote))
+        assert len(half_open.early) <= 2
+        kept += sum(map(len, half_open.early))
+    assert kept == MAX_EARLY_TOTAL
+
+    bench.incoming.handle_timeout(NOW + 10)
+    bench.knock(token=ISSUER.address_token(CLIENT, UNIX_NOW), now=NOW + 10)
+    half_open = list(bench.incoming.by_id.values())[-1]
+    bench.incoming.keep_early(half_open, bytes(MAX_EARLY_SIZE), route())
+    assert half_open.early, "what is forgotten gives its share back"
+
+
+def test_a_long_message_1_is_not_kept():
+    bench = Bench()
+    initiator, _ = bench.knock()
+    bench.repeat(
+        initiator,
+        message=decode_initial_untrusted(initiator.packet).message + bytes(60_000),
+        source=9,
+    )
+    keys = list(bench.incoming._by_key)
+    assert all(len(key.digest) == MESSAGE_DIGEST_SIZE for key in keys)
 
 
 def test_a_finished_handshake_takes_no_room_and_its_duplicates_start_nothing():
