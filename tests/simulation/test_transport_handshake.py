@@ -80,6 +80,11 @@ def test_message_3_is_repeated_until_the_responder_answers() -> None:
 @pytest.mark.spec("TRANSPORT-11")
 def test_data_that_overtakes_message_3_is_kept_within_bounds() -> None:
     pair = Pair()
+    pair.connect()
+    pair.drive(lambda: False, 0.2)
+    tokens = [e.event.token for e in pair.client.events if isinstance(e.event, TokenReceived)]
+    pair.client.events.clear()
+    pair.server.events.clear()
     held: list[bytes] = []
 
     def hold_final(sender: str, datagram: bytes) -> bool:
@@ -89,7 +94,7 @@ def test_data_that_overtakes_message_3_is_kept_within_bounds() -> None:
         return True
 
     pair.filter = hold_final
-    pair.dial()
+    pair.dial(token=tokens[0])
     pair.drive(lambda: pair.connected(pair.client))
     transfer = Transfer(pair, 30_000)
     pair.drive(transfer.step, 0.05)
