@@ -149,5 +149,6 @@ class RemoteIds:
 
     def abandon(self, path_id: int) -> None:
         self._ids.pop(path_id, None)
+        self._retire_prior_to.pop(path_id, None)
         self._retired_paths.add(path_id, path_id + 1)
         self.tokens_changed = True

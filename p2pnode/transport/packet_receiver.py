@@ -188,7 +188,7 @@ class PacketReceiver:
         They are said again on the new one, or the peer sends all of the last round trip again.
         """
         left, self._data_path = self._data_path, path
-        if left is not None and left.acks.largest >= 0:
+        if left is not None and left.acks.largest >= 0 and left not in path.owed_acks:
             path.owed_acks.append(left)
 
     def _handle_frames(

@@ -158,3 +158,12 @@ def test_ids_for_an_abandoned_path_are_ignored():
     ids.abandon(1)
     assert ids.on_new(frame(1, 1), 8) == []
     assert ids.current(1) is None
+
+
+def test_nothing_is_kept_of_paths_that_were_abandoned():
+    ids = RemoteIds(FIRST)
+    for path_id in range(1, 200):
+        ids.on_new(frame(path_id, 1, retire=1), max_path_id=1000)
+        ids.abandon(path_id)
+    assert len(ids._retire_prior_to) == 0
+    assert len(ids.reset_tokens()) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import Received, SocketId, UdpAddr
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.control_frames import MAX_OUTSTANDING
 from p2pnode.transport.error_code import ErrorCode
@@ -272,3 +272,16 @@ def test_a_command_that_is_one_frame_too_many_ends_the_connection_and_raises_not
 
     assert peer.close_code == ErrorCode.PROTOCOL_VIOLATION
     assert len(closed(peer)) == 1
+
+
+def test_data_that_changes_its_path_with_every_packet_owes_each_path_one_ack():
+    peer = connected()
+    peer.send(NewConnectionId(1, 0, 0, bytes(8), bytes(16)).encode())
+    packets = [peer.seal(Ping().encode(), path_id=number % 2) for number in range(64)]
+    batch = [Received(SocketId(0), None, peer.address, 0, len(p), p) for p in packets]
+
+    peer.endpoint.handle_received(batch, peer.now)
+
+    paths = peer.endpoint.connections[peer.handle].paths.paths
+    assert len(paths) == 2
+    assert all(len(path.owed_acks) <= len(paths) for path in paths.values())
