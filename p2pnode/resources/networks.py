@@ -8,6 +8,8 @@ import ipaddress
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
+from p2pnode.wire.ip_ranges import IpScope, ip_scope
+
 IPV6_PREFIXES: Final = (64, 56, 48)
 """bits, from the smallest network to the largest"""
 _CACHED: Final = 4096  # entries; chosen: the addresses of as many connections
@@ -46,5 +48,4 @@ def networks_of(ip: str) -> Networks:
 @lru_cache(maxsize=_CACHED)
 def is_local(ip: str) -> bool:
     """Whether only this machine or its own networks can be there, which are not strangers."""
-    address = ipaddress.ip_address(ip.partition("%")[0])
-    return address.is_loopback or address.is_link_local or address.is_private
+    return ip_scope(ip.partition("%")[0]) in {IpScope.LOOPBACK, IpScope.PRIVATE}

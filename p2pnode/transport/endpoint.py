@@ -46,6 +46,7 @@ from p2pnode.transport.packet import (
     stateless_reset,
 )
 from p2pnode.transport.parameters import TransportParameters
+from p2pnode.transport.places import NoRoom, Places
 from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.retired_ids import RetiredIds
 from p2pnode.transport.route import Route, route_of
@@ -85,7 +86,7 @@ class Endpoint:
         self._entropy = entropy
         self._rng = rng
         self._unix_offset = self._token_offset = unix_now - now
-        self._max_connections = max_connections
+        self._places = Places(max_connections)
         self._incoming = Incoming(
             credentials=credentials, config=config, tokens=self._tokens, entropy=entropy
         )
@@ -121,9 +122,10 @@ class Endpoint:
 
         Raises DialError where there are too many connections.
         """
-        if len(self._connections) + len(self._dials) >= self._max_connections:
+        if not self._places.can_dial:
             raise DialError("this node has as many connections as it takes")
         handle = self._take_handle()
+        self._places.add_outbound(handle)
         self._dials[handle] = dialing = Dialing(
             credentials=self._credentials,
             parameters=self._parameters(),
@@ -141,11 +143,12 @@ class Endpoint:
 
     def cancel_dial(self, handle: ConnectionHandle) -> None:
         """Forgets a dial; does nothing where it is over."""
-        dialing = self._dials.pop(handle, None)
-        if dialing is not None:
-            del self._dial_by_source[dialing.source]
-            self._deadlines.set(handle, None)
-            self._dirty.pop(handle, None)
+        if self._end_dial(handle):
+            self._places.remove(handle)
+
+    def protect(self, handle: ConnectionHandle, *, is_protected: bool) -> None:
+        """Says whether a connection that the peer began keeps its place whoever else comes."""
+        self._places.protect(handle, is_protected=is_protected)
 
     def command(self, handle: ConnectionHandle) -> Connection | None:
         """Returns a connection for the caller to command, at once; None where it is gone."""
@@ -310,7 +313,9 @@ class Endpoint:
 
     def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> None:
         initial = decode_initial_untrusted(datagram)
-        self._incoming.refuses_strangers = len(self._connections) >= self._max_connections
+        self._incoming.refuses_strangers = isinstance(
+            self._places.verdict(route, self._has_streams), NoRoom
+        )
         answer = self._incoming.on_initial_untrusted(
             initial, len(datagram), route, self._parameters(), now, self._token_time(now)
         )
@@ -324,20 +329,21 @@ class Endpoint:
             return
         opening = self._dials[handle].on_response_untrusted(message, now)
         if opening is not None:
-            self.cancel_dial(handle)
+            self._end_dial(handle)
             self._open(handle, opening, now)
 
     def _on_final(self, received: Received, datagram: bytes, route: Route, now: Instant) -> None:
         destination, message, size = decode_message_untrusted(datagram)
         half_open = self._incoming.by_id.get(destination)
         handle = self._handle_of.get(destination)
-        if half_open is not None and len(self._connections) < self._max_connections:
+        if half_open is not None and self._make_room(route, now):
             opening = self._incoming.on_final_untrusted(
                 half_open, message, route, now, self._token_time(now)
             )
             if opening is None:
                 return
             handle = self._take_handle()
+            self._places.add_inbound(handle, route)
             self._open(handle, opening, now)
             for packet in self._incoming.finish(half_open):
                 early = received._replace(segment_size=len(packet), buffer=packet)
@@ -444,6 +450,7 @@ class Endpoint:
         self._forget_tokens(handle)
         self._collect(handle, connection)
         self._deadlines.set(handle, None)
+        self._places.remove(handle)
         del self._connections[handle]
 
     def _forget_tokens(self, handle: ConnectionHandle) -> None:
@@ -452,6 +459,39 @@ class Endpoint:
                 del self._handle_of_token[token]
 
     # details
+
+    def _end_dial(self, handle: ConnectionHandle) -> bool:
+        """The dial is over; what it was for may have become a connection of the same handle."""
+        dialing = self._dials.pop(handle, None)
+        if dialing is None:
+            return False
+        del self._dial_by_source[dialing.source]
+        self._deadlines.set(handle, None)
+        self._dirty.pop(handle, None)
+        return True
+
+    def _has_streams(self, handle: ConnectionHandle) -> bool:
+        return len(self._connections[handle].streams) > 0
+
+    def _make_room(self, route: Route, now: Instant) -> bool:
+        """Returns whether there is a place for who has come over a route, now."""
+        verdict = self._places.verdict(route, self._has_streams)
+        if isinstance(verdict, NoRoom):
+            return False
+        if verdict.instead_of is not None:
+            self._turn_out(verdict.instead_of, now)
+        return True
+
+    def _turn_out(self, handle: ConnectionHandle, now: Instant) -> None:
+        """Ends a connection for another one's sake: it is told once, and forgotten at once."""
+        connection = self._connections[handle]
+        reason = "this node needs the place for others"
+        connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
+        self._transmits += connection.poll_transmits(now)
+        for connection_id in connection.local_ids.path_of:
+            self._retired_ids.add(connection_id, now)
+        self._dirty.pop(handle, None)
+        self._forget(handle, connection)
 
     def _poll_dial(self, handle: ConnectionHandle, transmits: list[Transmit], now: Instant) -> None:
         dialing = self._dials[handle]

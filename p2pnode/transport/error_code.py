@@ -22,3 +22,5 @@ class ErrorCode(enum.IntEnum):
     """Two dials crossed and the other connection was kept."""
     SHUTDOWN = 0x21
     """The node is going away."""
+    EXCESSIVE_LOAD = 0x22
+    """The peer asks for more than its share, or its place is needed for others."""

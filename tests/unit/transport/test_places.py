@@ -41,9 +41,9 @@ def fill(places: Places, ips, *, first: int = 1) -> int:
     ("ips", "limit"),
     [
         (["198.51.100.1"], MAX_PER_PREFIX),
-        (["2a00:1:1:1::%x" % n for n in range(1, 4)], MAX_PER_PREFIX),
-        (["2a00:1:1:%x::1" % n for n in range(16)], MAX_PER_56),
-        (["2a00:1:1:%x00::1" % n for n in range(16)], MAX_PER_48),
+        ([f"2a00:1:1:1::{n:x}" for n in range(1, 4)], MAX_PER_PREFIX),
+        ([f"2a00:1:1:{n:x}::1" for n in range(16)], MAX_PER_56),
+        ([f"2a00:1:1:{n:x}00::1" for n in range(16)], MAX_PER_48),
         (["127.0.0.1"], LOCAL_FACTOR * MAX_PER_PREFIX),
     ],
 )

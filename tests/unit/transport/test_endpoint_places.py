@@ -1,0 +1,119 @@
+"""A full endpoint: who gets in, who is turned out, and what they are told."""
+
+import pytest
+
+from p2pnode.errors import ClosedByPeer, DialError
+from p2pnode.machine import Received, SocketId, UdpAddr
+from p2pnode.transport.config import TransportConfig
+from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transport.events import Connected, ConnectionClosed
+from p2pnode.transport.route import Route
+from tests.support.pair import make_endpoint
+
+SERVER = UdpAddr("192.0.2.1", 4001)
+PLACES = 8  # of them one is reserved
+
+
+class Crowd:
+    """A server with few places, and clients at addresses of their own on an instant wire."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.server, self.server_id = self._make("server", max_connections=PLACES)
+        self.at = {SERVER: self.server}
+        self.handles = {}
+        self.events = {SERVER: []}
+
+    def _make(self, name, **more):
+        return make_endpoint(name, config=TransportConfig(), now=self.now, seed=1, **more)
+
+    def connect(self, ip, port=1):
+        """Lets a new client dial; returns its address."""
+        address = UdpAddr(ip, port)
+        client, _ = self._make(str(address))
+        self.at[address], self.events[address] = client, []
+        route = Route(SocketId(0), None, SERVER)
+        self.handles[address] = client.dial(route, self.server_id, self.now)
+        self.run()
+        return address
+
+    def run(self):
+        busy = True
+        while busy:
+            busy = False
+            for address, endpoint in list(self.at.items()):
+                for transmit in endpoint.poll_transmits(self.now):
+                    busy = True
+                    to = self.at.get(transmit.remote)
+                    if to is not None:
+                        got = transmit.segment_size, bytes(transmit.buffer)
+                        to.handle_received(
+                            [Received(SocketId(0), None, address, 0, *got)], self.now
+                        )
+                self.events[address] += [e.event for e in endpoint.poll_events()]
+
+    def is_connected(self, address):
+        return any(isinstance(e, Connected) for e in self.events[address])
+
+    def end_of(self, address):
+        found = [e.reason for e in self.events[address] if isinstance(e, ConnectionClosed)]
+        return found[0] if found else None
+
+
+@pytest.mark.spec("TRANSPORT-48")
+def test_many_connections_of_one_address_do_not_keep_another_one_out():
+    crowd = Crowd()
+    flood = [crowd.connect("198.51.100.1", port) for port in range(1, 20)]
+    assert [crowd.is_connected(a) for a in flood] == [True] * 7 + [False] * 12
+
+    stranger = crowd.connect("203.0.113.1")
+
+    assert crowd.is_connected(stranger)
+    assert crowd.end_of(stranger) is None
+    reason = crowd.end_of(flood[6])
+    assert isinstance(reason, ClosedByPeer)
+    assert reason.code == ErrorCode.EXCESSIVE_LOAD
+    assert [crowd.end_of(a) for a in flood[:6]] == [None] * 6
+    assert len(crowd.server.connections) == 7
+
+
+@pytest.mark.spec("TRANSPORT-48")
+def test_a_full_endpoint_still_dials():
+    crowd = Crowd()
+    for port in range(1, 20):
+        crowd.connect("198.51.100.1", port)
+    route = Route(SocketId(0), None, UdpAddr("203.0.113.9", 9))
+    handle = crowd.server.dial(route, crowd.server_id, crowd.now)
+    with pytest.raises(DialError):
+        crowd.server.dial(route, crowd.server_id, crowd.now)
+    crowd.server.cancel_dial(handle)
+    crowd.server.dial(route, crowd.server_id, crowd.now)
+
+
+@pytest.mark.spec("TRANSPORT-48")
+def test_protected_connections_keep_their_place():
+    crowd = Crowd()
+    flood = [crowd.connect("198.51.100.1", port) for port in range(1, 20)]
+    for handle in crowd.server.connections:
+        crowd.server.protect(handle, is_protected=True)
+
+    stranger = crowd.connect("203.0.113.1")
+
+    assert not crowd.is_connected(stranger)
+    assert all(crowd.end_of(a) is None for a in flood)
+
+
+@pytest.mark.spec("TRANSPORT-48")
+def test_who_was_turned_out_is_forgotten_at_once_and_provokes_nothing():
+    crowd = Crowd()
+    flood = [crowd.connect("198.51.100.1", port) for port in range(1, 8)]
+    late = crowd.at[flood[6]]
+    connection = late.command(crowd.handles[flood[6]])
+    connection.ping()
+    held = late.poll_transmits(crowd.now)
+    crowd.connect("203.0.113.1")
+
+    for transmit in held:
+        got = transmit.segment_size, bytes(transmit.buffer)
+        crowd.server.handle_received([Received(SocketId(0), None, flood[6], 0, *got)], crowd.now)
+    assert crowd.server.poll_transmits(crowd.now) == []
