@@ -19,6 +19,7 @@ from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import OpenStream, Service
 from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
+from p2pnode.transport.deadlines import Deadlines
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -40,7 +41,11 @@ class StreamTable:
         self.handled: dict[str, InboundLimit] = {}
         """Application protocols, and how many streams of each peers may have."""
         self._streams: dict[StreamKey, SwarmStream] = {}
+        self._of_connection: dict[ConnectionHandle, dict[StreamKey, None]] = {}
         self._pumps: dict[StreamKey, tuple[StreamPump, Service]] = {}
+        self._key_of: dict[StreamMachine, StreamKey] = {}
+        """a service's machine -> its stream"""
+        self._deadlines = Deadlines[StreamKey]()
         self._negotiating: dict[StreamKey, None] = {}
         self._inbound = InboundStreams()
         self._events: list[SwarmEvent] = []
@@ -53,8 +58,8 @@ class StreamTable:
     def has_application_streams(self, connection: ConnectionHandle) -> bool:
         """True while an application holds a stream of the connection."""
         return any(
-            key[0] == connection and key not in self._pumps and key not in self._negotiating
-            for key in self._streams
+            key not in self._pumps and key not in self._negotiating
+            for key in self._of_connection.get(connection, ())
         )
 
     def open_streams(self) -> Counter[tuple[str, bool]]:
@@ -96,8 +101,7 @@ class StreamTable:
             self._fail(service, command, "the peer allows no more streams now", now)
             return
         key = (command.connection, stream.stream_id)
-        self._pumps[key] = StreamPump(stream, command.machine), service
-        self._pump(key, now)
+        self._start_pump(key, StreamPump(stream, command.machine), service, now)
 
     def _fail(self, service: Service, command: OpenStream, reason: str, now: Instant) -> None:
         """There is no stream for a machine."""
@@ -108,9 +112,9 @@ class StreamTable:
         self, connection: ConnectionHandle, machine: StreamMachine, now: Instant
     ) -> None:
         """A machine of a service was given a command: moves what it has to say."""
-        for key, (pump, _) in list(self._pumps.items()):
-            if key[0] == connection and pump.machine is machine:
-                self._pump(key, now)
+        key = self._key_of.get(machine)
+        if key is not None and key[0] == connection:
+            self._pump(key, now)
 
     def release(self, stream: SwarmStream) -> None:
         """The application is done with a stream: what it has written is still delivered."""
@@ -147,10 +151,8 @@ class StreamTable:
         if stream is None:
             return
         if key in self._negotiating:
-            if not stream.negotiate():
-                return
-            del self._negotiating[key]
-            self._on_negotiated(key, stream, now)
+            if stream.negotiate():
+                self._end_negotiation(key, stream, now)
         elif key in self._pumps:
             self._pump(key, now)
         else:
@@ -168,7 +170,7 @@ class StreamTable:
 
         It is told of the connection, and so of no stream.
         """
-        for key in [k for k in self._streams if k[0] == connection]:
+        for key in list(self._of_connection.get(connection, ())):
             if key in self._pumps:
                 self._pump(key, now)
             if key in self._pumps:  # it waits for neither bytes nor room
@@ -179,24 +181,22 @@ class StreamTable:
     # time
 
     def handle_timeout(self, now: Instant) -> None:
-        for key in list(self._negotiating):
-            stream = self._streams[key]
-            if stream.handle_timeout(now):
-                del self._negotiating[key]
-                self._on_negotiated(key, stream, now)
-        for key, (pump, _) in list(self._pumps.items()):
-            deadline = pump.poll_timeout()
-            if deadline is not None and now >= deadline.at:
-                pump.handle_timeout(now)
+        for key in self._deadlines.take_due(now):
+            if key in self._negotiating and self._streams[key].handle_timeout(now):
+                self._end_negotiation(key, self._streams[key], now)
+            if key in self._pumps:
+                self._pumps[key][0].handle_timeout(now)
                 self._after_pump(key, now)
+            self._renew_deadline(key)
 
     def poll_timeout(self) -> Deadline | None:
-        # all have the same time to agree, so the one that began first is the first to be late
-        oldest = next(iter(self._negotiating), None)
-        return earliest(
-            None if oldest is None else self._streams[oldest].poll_timeout(),
-            *(pump.poll_timeout() for pump, _ in self._pumps.values()),
-        )
+        return self._deadlines.first()
+
+    def check(self) -> None:
+        """Asserts that no machine's deadline has moved without its stream being pumped."""
+        for key in self._streams | self._pumps:
+            at = self._deadlines.of(key)
+            assert self._deadline(key) == at, f"the deadline of stream {key} has moved from {at}"
 
     def poll_events(self) -> list[SwarmEvent]:
         found, self._events = self._events, []
@@ -206,6 +206,20 @@ class StreamTable:
 
     def _speaks(self, protocol: str) -> bool:
         return protocol in self._registered or protocol in self.handled
+
+    def _end_negotiation(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
+        del self._negotiating[key]
+        self._renew_deadline(key)
+        self._on_negotiated(key, stream, now)
+
+    def _deadline(self, key: StreamKey) -> Deadline | None:
+        return earliest(
+            self._streams[key].poll_timeout() if key in self._negotiating else None,
+            self._pumps[key][0].poll_timeout() if key in self._pumps else None,
+        )
+
+    def _renew_deadline(self, key: StreamKey) -> None:
+        self._deadlines.set(key, self._deadline(key))
 
     def _on_negotiated(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         if key in self._pumps:
@@ -242,7 +256,11 @@ class StreamTable:
         if machine is None:
             self._refuse(key, stream, StreamResetCode.GATED)
             return
-        self._pumps[key] = StreamPump(stream, machine), service
+        self._start_pump(key, StreamPump(stream, machine), service, now)
+
+    def _start_pump(self, key: StreamKey, pump: StreamPump, service: Service, now: Instant) -> None:
+        self._pumps[key] = pump, service
+        self._key_of[pump.machine] = key
         self._pump(key, now)
 
     def _refuse(self, key: StreamKey, stream: SwarmStream, code: StreamResetCode) -> None:
@@ -264,15 +282,25 @@ class StreamTable:
             pump.flush(now)
         if failure is not None or pump.is_over:
             del self._pumps[key]
+            self._key_of.pop(pump.machine, None)
             if pump.stream.is_over:
                 self._forget(key)
             self._calls.stream_over(service, key[0], pump.machine, now)
+        self._renew_deadline(key)
 
     def _add(self, key: StreamKey, stream: SwarmStream) -> None:
         self._streams[key] = stream
+        self._of_connection.setdefault(key[0], {})[key] = None
         self._negotiating[key] = None
+        self._renew_deadline(key)
 
     def _forget(self, key: StreamKey) -> None:
         self._negotiating.pop(key, None)
-        self._streams.pop(key, None)
+        if self._streams.pop(key, None) is not None:
+            of_connection = self._of_connection[key[0]]
+            del of_connection[key]
+            if not of_connection:
+                del self._of_connection[key[0]]
+        if key not in self._pumps:
+            self._deadlines.set(key, None)
         self._inbound.leave(key)

@@ -427,6 +427,7 @@ class Swarm:
         assert not self._endpoint.poll_events(), "a connection has events"
         self._endpoint.check()
         self._calls.check()
+        self._streams.check()
 
     # what follows from what
 

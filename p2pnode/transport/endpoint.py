@@ -99,7 +99,7 @@ class Endpoint:
         self._tokens_of: dict[ConnectionHandle, list[bytes]] = {}
         self._next_handle = first_handle
         self._dirty: dict[ConnectionHandle, None] = {}
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines[ConnectionHandle]()
         self._reset_rate = KeyedRateLimit[None](MAX_RESETS, 1.0)
         self._retired_ids = RetiredIds()
         self._transmits: list[Transmit] = []

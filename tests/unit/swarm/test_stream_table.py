@@ -199,6 +199,7 @@ def test_a_machines_deadline_is_the_tables() -> None:
     ours = pair.ask()
     at = pair.now + 5.0
     ours.deadline = Deadline(at, "a test")
+    pair.near.table.pump_machine(pair.near.handle, ours, pair.now)
     pair.run(10)
 
     assert ours.timeouts == [at]
@@ -366,3 +367,31 @@ def test_who_holds_a_stream_of_a_lost_connection_is_told_of_the_connection() -> 
         ours.read(1)
     assert not pair.near.table.has_application_streams(pair.near.handle)
     assert pair.near.table.open_streams() == pair.far.table.open_streams() == {}
+
+
+def test_idle_machines_cost_others_nothing() -> None:
+    pair = scripted()
+    idle = [pair.ask() for _ in range(20)]
+    asked: list[ScriptedMachine] = []
+    for machine in idle:
+        watched(machine, asked)
+
+    for _ in range(10):
+        pair.near.table.poll_timeout()
+        pair.near.table.handle_timeout(pair.now)
+    busy = pair.ask()
+    pair.near.table.pump_machine(pair.near.handle, busy, pair.now)
+
+    assert asked == []
+
+
+def watched(machine: ScriptedMachine, asked: list[ScriptedMachine]) -> None:
+    """Notes in `asked` whenever anybody looks at the machine."""
+
+    class Watched(type(machine)):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> object:
+            if name in {"poll_timeout", "poll_output", "is_done", "handle_timeout"}:
+                asked.append(self)
+            return super().__getattribute__(name)
+
+    machine.__class__ = Watched

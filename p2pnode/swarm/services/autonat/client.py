@@ -216,6 +216,7 @@ class AutonatClient(Service):
                 token, source_ip=source.ip, was_contacted=was_contacted, now=now
             ):
                 self._advance(ask, now)
+                self._command(PumpMachine(ask.server.connection, machine))
                 self._work(now)
                 return True
         return False
