@@ -4,6 +4,8 @@
     through relays       HEAD_START after the first direct one, at once where there is none
     a search             adds addresses while it goes on; the dial is not over before it is
 
+    another search       where nobody knew the peer: it may be starting just now
+
 The rule: the first authenticated answer wins, the others are given up; every failure is kept and
 told, nothing is swallowed.
 """
@@ -26,6 +28,12 @@ MAX_ADDRESSES: Final = 32
 """addresses tried in one dial; chosen: as many as the address book keeps"""
 MAX_RELAYS: Final = 4
 """relays asked for a circuit in one dial; chosen: twice as many as a peer has"""
+
+FIRST_SEARCH_PAUSE: Final = 0.5
+"""seconds before a peer that nobody knew is looked for again, then twice as long each time;
+chosen"""
+MORE_SEARCHES: Final = 3
+"""chosen: 3.5 s in all; a node that starts has met a peer, and has its relay, in about 2 s"""
 
 
 class DialCandidate(NamedTuple):
@@ -62,7 +70,14 @@ class PeerDial:
         self.is_searching = False
         """Other peers are being asked where the peer is."""
         self.has_searched = False
-        self.is_direct_only = is_direct_only
+        self.search_at: Instant | None = None
+        """When others are asked once more where the peer is."""
+        self._pauses: Iterator[float] = _search_pauses()
+        if follows is not None and not follows.is_direct_only:
+            self._pauses = follows._pauses  # together they search no longer than one
+        self._has_met = False
+        """A handshake of this dial has begun: somebody did know an address."""
+        self.is_direct_only: bool = is_direct_only
         """No relay is asked, and relays that others ask are not waited for."""
         self.follows = follows
         self._known: dict[UdpAddr | PeerId, None] = {} if follows is None else dict(follows._known)
@@ -112,6 +127,7 @@ class PeerDial:
         self, handle: ConnectionHandle, candidate: DialCandidate | RelayedCandidate
     ) -> None:
         """A handshake has begun."""
+        self._has_met = True
         if isinstance(candidate, DialCandidate):
             self.tried += 1
         self._under_way[handle] = candidate
@@ -182,7 +198,9 @@ class PeerDial:
 
     @property
     def _has_more_left(self) -> bool:
-        return bool(self._under_way or self._relays or self._asked or self.is_searching)
+        return bool(self._under_way or self._relays or self._asked or self.is_searching) or (
+            self.search_at is not None
+        )
 
     def stop(self) -> None:
         """Nothing more is tried: whoever follows need not wait."""
@@ -191,6 +209,22 @@ class PeerDial:
         self._relays.clear()
         self._asked.clear()
         self.is_searching = False
+        self.search_at = None
+
+    def wait_for_peer(self, now: Instant) -> bool:
+        """Where nobody knew any address of the peer, sets `search_at`; False where it is enough.
+
+        What the last search came to is forgotten: the next one asks the same relays again.
+        """
+        if any(dial._has_met for dial in self._chain()):
+            return False
+        pause = next(self._pauses, None)
+        if pause is None:
+            return False
+        self.search_at = now + pause
+        self.attempts.clear()
+        self._known = {key: None for key in self._known if isinstance(key, UdpAddr)}
+        return True
 
     def poll_timeout(self) -> Deadline | None:
         direct = relayed = None
@@ -198,7 +232,13 @@ class PeerDial:
             direct = Deadline(self._next_at, "next address of a dial")
         if self._relays and len(self._asked) < MAX_RELAYS:
             relayed = Deadline(self._relays_at, "a dial turns to relays")
-        return earliest(direct, relayed)
+        again = self.search_at
+        search = None if again is None else Deadline(again, "another search for a peer")
+        return earliest(direct, relayed, search)
+
+
+def _search_pauses() -> Iterator[float]:
+    return (FIRST_SEARCH_PAUSE * 2**count for count in range(MORE_SEARCHES))
 
 
 def _rank(candidate: DialCandidate) -> tuple[int, bool]:

@@ -211,11 +211,13 @@ class Dials:
     def poll(self, now: Instant) -> None:
         """Starts what is due, and ends the dials that have nothing left to try."""
         for dial in list(self._dials.values()):
+            if dial.search_at is not None and now >= dial.search_at and dial.peer_id is not None:
+                self._search(dial, dial.peer_id, now)
             self._start_due(dial, now)
-            if dial.is_over and dial.peer_id is not None and not dial.has_searched:
+            if dial.is_over and self._may_search(dial) and dial.peer_id is not None:
                 self._search(dial, dial.peer_id, now)
                 self._start_due(dial, now)
-            if dial.is_over:
+            if dial.is_over and not self._may_appear(dial, now):
                 self._forget(dial)
                 self._end(dial, events.DialFailed(dial.dial_id, dial.all_attempts), now)
 
@@ -235,9 +237,22 @@ class Dials:
 
     def _search(self, dial: PeerDial, peer_id: PeerId, now: Instant) -> None:
         dial.is_searching = dial.has_searched = True
+        dial.search_at = None
         near = [peer for peer in self._facts.neighbours() if not peer.route.is_relayed]
         dial.add([_through(peer, peer_id) for peer in near[:MAX_SPECULATIVE_RELAYS]], now)
         self._requests.append(FindPeer(peer_id))
+
+    def _may_search(self, dial: PeerDial) -> bool:
+        """Whether others can say more of a peer whose addresses have failed."""
+        others = any(other.peer_id != dial.peer_id for other in self._dials.values())
+        return not dial.has_searched and (others or bool(self._facts.neighbours()))
+
+    def _may_appear(self, dial: PeerDial, now: Instant) -> bool:
+        """Whether the dial waits for a peer that nobody knows yet, and looks for it again."""
+        can_ask = (
+            dial.peer_id is not None and not dial.is_direct_only and bool(self._facts.neighbours())
+        )
+        return can_ask and dial.wait_for_peer(now)
 
     def _start_due(self, dial: PeerDial, now: Instant) -> None:
         for candidate in dial.poll_start(now):

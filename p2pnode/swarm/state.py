@@ -44,7 +44,7 @@ class SwarmState:
         self.addresses = OwnAddresses()
         self.observed = ObservedAddressBook()
         self.reachability = OwnReachability()
-        self.contacts = ContactLog()
+        self.contacts = ContactLog(began_at=now)
         self.description = SelfDescription(identity, config, self.addresses, unix_now - now)
         self.circuits = Circuits(self.route_of)
         self.attempts = PunchAttempts()

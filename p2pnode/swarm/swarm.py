@@ -315,6 +315,10 @@ class Swarm:
         self._endpoint.close_all(reason, now)
         self._settle(now)
 
+    def has_no_past(self) -> None:
+        """This is the first run of this node: nobody was written to before it."""
+        self._state.contacts.has_no_past()
+
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:

@@ -76,6 +76,8 @@ class Memory:
 
     def restore(self, loaded: Loaded, swarm: Swarm, now: Instant) -> None:
         """Gives a swarm what was stored: addresses, tokens, relays to ask again."""
+        if self._store.is_new:
+            swarm.has_no_past()
         for record in loaded.addresses:
             parsed = _parsed(record)
             if parsed is not None:

@@ -51,6 +51,8 @@ class Store:
     def __init__(self, folder: Path, *, max_pages: int = MAX_PAGES) -> None:
         """Opens the file, or makes it.  Blocks for a disk's time."""
         self.path = folder / FILE_NAME
+        self.is_new = not self.path.exists()
+        """Whether no node has run in this folder before."""
         self._max_pages = max_pages
         self._is_failing = False
         self._has_begun_anew = False

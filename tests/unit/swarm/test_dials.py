@@ -9,7 +9,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.swarm import dials as module
 from p2pnode.swarm.address_book import AddressBook, AddressSource
-from p2pnode.swarm.dialer import HEAD_START, MAX_RELAYS
+from p2pnode.swarm.dialer import FIRST_SEARCH_PAUSE, HEAD_START, MAX_RELAYS, MORE_SEARCHES
 from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
 from p2pnode.swarm.events import DialFailed, DialSucceeded
 from p2pnode.swarm.own_addresses import OwnAddresses
@@ -29,6 +29,7 @@ WANTED, RELAY, OTHER_RELAY = peer_id("wanted"), peer_id("relay"), peer_id("other
 NEAR = parse_multiaddr("/ip4/7.0.0.1/udp/4001/noise")
 FAR = parse_multiaddr("/ip4/7.0.0.2/udp/4001/noise")
 RELAY_HOST = parse_multiaddr("/ip4/9.0.0.1/udp/4001/noise")
+SEARCH_PAUSES = [FIRST_SEARCH_PAUSE * 2**n for n in range(MORE_SEARCHES)]
 CIRCUIT = Route(SocketId(-1), None, UdpAddr("9.0.0.1", 4001))
 NOT_ANSWERED = DialError("no answer")
 
@@ -111,6 +112,9 @@ def neighbour(name: object, connection: int, socket: int = 1) -> Peer:
     return Peer(connection, peer_id(name), route, True)
 
 
+BEHIND = neighbour("behind a relay", 9, socket=-1)
+
+
 # sharing
 
 
@@ -129,6 +133,7 @@ def test_two_dials_of_one_peer_share_their_tries() -> None:
 @pytest.mark.spec("SWARM-11", "SWARM-2")
 def test_a_follower_fails_with_what_all_before_it_have_tried() -> None:
     world = World()
+    world.facts.near = [BEHIND]
     first, second = world.begin(NEAR), world.begin(NEAR, FAR)
     third = world.begin(NEAR)
     world.fail("7.0.0.1")
@@ -169,6 +174,7 @@ def test_a_cancelled_dial_that_nobody_follows_ends_its_handshakes() -> None:
 @pytest.mark.spec("SWARM-9", "SWARM-11")
 def test_who_follows_a_dial_of_a_service_still_searches() -> None:
     world = World()
+    world.facts.near = [BEHIND]
     service = world.begin(NEAR, direct=True)
     user = world.begin()
     world.fail("7.0.0.1")
@@ -267,13 +273,13 @@ def test_a_circuit_that_no_handshake_can_use_does_not_leave_the_dial_waiting(
     assert list(world.outcomes()) == [dial]
 
 
-def test_all_relays_refuse_and_the_search_is_in_vain() -> None:
+def test_all_relays_refuse_and_nobody_else_can_be_asked() -> None:
     world = World()
     dial = world.begin(through(RELAY))
     world.dials.on_circuit_failed(WANTED, OTHER_RELAY, "not asked", 0.1)
     world.dials.on_circuit_failed(WANTED, RELAY, "no reservation", 0.1)
-    world.dials.on_not_found(WANTED, "nobody knows it", 0.2)
-    assert world.outcomes() == {dial: ["no reservation", "nobody knows it"]}
+    assert world.outcomes() == {dial: ["no reservation"]}
+    assert world.searches == []
 
 
 @pytest.mark.spec("SWARM-10")
@@ -356,6 +362,7 @@ def test_a_peer_whose_addresses_nobody_told_is_looked_for_and_asked_for_at_neigh
 @pytest.mark.spec("SWARM-9")
 def test_one_search_is_made_when_all_known_addresses_have_failed() -> None:
     world = World()
+    world.facts.near = [BEHIND]
     world.book.add(WANTED, (NEAR,), AddressSource.IDENTIFY, 0.0)
     dial = world.begin()
     assert world.searches == []
@@ -416,3 +423,90 @@ def test_the_number_of_dials_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     world.dials.cancel_all()
     assert world.handshakes() == {}
     assert world.begin(NEAR) > first
+
+
+@pytest.mark.spec("SWARM-28")
+def test_a_peer_that_nobody_knows_is_looked_for_again_for_a_while() -> None:
+    """It may be starting just now."""
+    world = World()
+    world.facts.near = [neighbour("n", 1)]
+    dial = world.begin()
+    now = 0.0
+    for searches, pause in enumerate(SEARCH_PAUSES, 1):
+        assert len(world.searches) == len(world.requests) == searches
+        world.dials.on_circuit_failed(WANTED, peer_id("n"), "no reservation", now)
+        world.dials.on_not_found(WANTED, "nobody knows it", now)
+        assert world.outcomes() == {}
+        timer = world.dials.poll_timeout()
+        assert timer is not None
+        assert timer.at == now + pause
+        world.dials.poll(now + pause - 0.01)
+        assert len(world.searches) == searches
+        now += pause
+        world.dials.poll(now)
+    world.dials.on_circuit_failed(WANTED, peer_id("n"), "no reservation", now)
+    world.dials.on_not_found(WANTED, "nobody knows it", now)
+    assert world.outcomes() == {dial: ["no reservation", "nobody knows it"]}
+    assert now == sum(SEARCH_PAUSES) < 5
+
+
+@pytest.mark.spec("SWARM-28")
+def test_a_peer_that_appears_meanwhile_is_reached() -> None:
+    world = World()
+    world.facts.near = [neighbour("n", 1)]
+    dial = world.begin()
+    world.dials.on_circuit_failed(WANTED, peer_id("n"), "no reservation", 0.1)
+    world.dials.on_not_found(WANTED, "nobody knows it", 0.1)
+    world.dials.poll(0.1 + SEARCH_PAUSES[0])
+    assert world.dials.on_circuit(WANTED, peer_id("n"), CIRCUIT, 0.7)
+    (handle,) = world.handshakes().values()
+    world.connect(Peer(handle, WANTED, CIRCUIT, True), 0.8)
+    assert world.outcomes() == {dial: handle}
+
+
+@pytest.mark.spec("SWARM-28")
+def test_where_nobody_can_be_asked_or_an_address_was_tried_the_end_is_told_at_once() -> None:
+    world = World()
+    alone = world.begin()
+    world.dials.on_not_found(WANTED, "nobody to ask", 0.1)
+    assert world.outcomes() == {alone: ["nobody to ask"]}
+    world.facts.near = [neighbour("n", 1)]
+    tried = world.begin(NEAR, now=0.2)
+    world.fail("7.0.0.1", 10.0)
+    world.dials.on_circuit_failed(WANTED, peer_id("n"), "no reservation", 10.0)
+    world.dials.on_not_found(WANTED, "nobody knows it", 10.1)
+    assert list(world.outcomes()) == [tried]
+
+
+@pytest.mark.spec("SWARM-11", "SWARM-28")
+def test_dials_of_one_peer_look_for_it_together_and_no_longer_than_one() -> None:
+    world = World()
+    world.facts.near = [neighbour("n", 1)]
+    first, second = world.begin(), world.begin(now=0.1)
+    now = 0.2
+    for _ in range(1 + len(SEARCH_PAUSES)):
+        world.dials.on_circuit_failed(WANTED, peer_id("n"), "no reservation", now)
+        world.dials.on_not_found(WANTED, "nobody knows it", now)
+        now += 5.0
+        world.dials.poll(now)
+    assert sorted(world.outcomes()) == [first, second]
+    assert len(world.searches) == 1 + len(SEARCH_PAUSES)
+
+
+@pytest.mark.spec("SWARM-9")
+def test_where_nobody_can_be_asked_a_dial_whose_addresses_have_failed_ends_at_once() -> None:
+    world = World()
+    dial = world.begin(NEAR)
+    world.fail("7.0.0.1", 2.0)
+    assert world.outcomes() == {dial: ["no answer"]}
+    assert world.searches == []
+
+
+@pytest.mark.spec("SWARM-9")
+def test_who_is_being_dialled_may_be_asked_so_the_search_waits_for_it() -> None:
+    world = World()
+    world.dials.begin(peer_id("bootstrap"), [FAR], None, 0.0)
+    world.begin(NEAR)
+    world.fail("7.0.0.1", 2.0)
+    assert world.outcomes() == {}
+    assert world.searches == [WANTED]

@@ -22,7 +22,7 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
 from p2pnode.protocols.autonat import (
     DIAL_BACK_PROTOCOL_ID,
@@ -54,7 +54,7 @@ from p2pnode.swarm.services.autonat.asks import (
     is_server,
     make_ask,
 )
-from p2pnode.swarm.services.autonat.candidates import CandidateBook
+from p2pnode.swarm.services.autonat.candidates import CandidateBook, is_candidate
 from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise, Service
 from p2pnode.wire.ip_ranges import owner_group
 from p2pnode.wire.multiaddr import Multiaddr
@@ -173,6 +173,7 @@ class AutonatClient(Service):
         self._peers.setdefault(peer.peer_id, False)
         self._note_server(peer.peer_id, now)
         self._refresh(now)
+        self._note_arrival(peer, info, now)
 
     def on_path_changed(self, peer: Peer, now: Instant) -> None:
         """A peer may be seen directly now."""
@@ -437,6 +438,46 @@ class AutonatClient(Service):
 
     def _running(self, address: Multiaddr) -> list[AskUnderWay]:
         return [a for a in self._asks.values() if a.address == address and not a.is_curious]
+
+    # strangers who come by themselves
+
+    def _note_arrival(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
+        """Somebody whom this node never wrote to got in: no probe could show more."""
+        ip = peer.public_ip
+        if peer.is_initiator or ip is None or not self._contacts.came_by_itself(ip, now):
+            return
+        address = self._address_reached(peer, info, now)
+        if address is None:
+            return
+        witness = owner_group(ip)
+        piece = Evidence(now, True, Prober.STRANGER, witness, witness, "it came by itself")
+        self._tracker.on_evidence(address, (piece,), now, is_last=False)
+        current = self._rounds.get(address)
+        if current is not None:
+            current.has_news = True
+        self._work(now)
+
+    def _address_reached(self, peer: Peer, info: IdentifyInfo, now: Instant) -> Multiaddr | None:
+        """Returns by which of its addresses a peer has reached this node, or None.
+
+        It is one of an interface, or one at which enough others see the socket: a peer alone could
+        name an address that is somebody else's.
+        """
+        socket, local_ip = peer.route.socket, peer.route.local_ip
+        local = self._facts.socket_addresses().get(socket)
+        if local is None or peer.public_ip is None:
+            return None
+        seen = None if info.observed_addr is None else udp_noise_addr(info.observed_addr)
+        reached = [a for a in self._facts.interface_addresses() if a[:2] == (local_ip, local.port)]
+        reached += [
+            addr
+            for at, addr, is_confirmed in self._facts.seen_at(now)
+            if is_confirmed and at == socket and seen and (seen.host, seen.port) == addr[:2]
+        ]
+        for addr in reached:
+            if is_candidate(addr) and owner_group(addr.ip) != owner_group(peer.public_ip):
+                return udp_noise_multiaddr(addr._replace(scope_id=0))
+        return None
 
     # what others hear of it
 
