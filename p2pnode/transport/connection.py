@@ -315,7 +315,7 @@ class Connection:
                 self._handle_path_timeout(path, now)
             self.paths.handle_timeout(now)
             if now >= self._silence_at():
-                self._on_silence()
+                self._on_silence(now)
         except TransportError as error:
             self._fail(error, now)
         self._keys.handle_timeout(now)
@@ -481,9 +481,10 @@ class Connection:
             self._sender.ping(path)
             path.last_sent = now
 
-    def _on_silence(self) -> None:
+    def _on_silence(self, now: Instant) -> None:
         if self.streams.is_receiving:
-            self._silence_pings += 1
+            while now >= self._silence_at():  # where the floor is above them, several are due
+                self._silence_pings += 1
             self.ping()
         else:
             self._silence_pings = len(SILENCE_OFFSETS)

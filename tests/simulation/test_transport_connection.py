@@ -434,6 +434,23 @@ def test_a_receiver_asks_for_a_sign_of_life_when_the_data_stops() -> None:
 
 
 @pytest.mark.spec("TRANSPORT-42")
+def test_where_three_probe_timeouts_are_longer_a_receiver_asks_once_at_a_time() -> None:
+    """The three times fell together, and so did three PINGs."""
+    pair = connected(latency=1.3)
+    stream_id = pair.client.connection.streams.open()
+    assert stream_id is not None
+    pair.client.connection.streams.write(stream_id, b"and then?")
+    pair.drive(lambda: pair.server.connection.streams.bytes_received > 0)
+    pair.drive(seconds=2.0)
+    pair.blocked[pair.server.address] = None
+    pair.log.clear()
+    pair.drive(seconds=20)
+    asked = [at for at, source, _ in pair.log if source == "server"]
+    assert asked
+    assert len(asked) == len(set(asked))
+
+
+@pytest.mark.spec("TRANSPORT-42")
 def test_nobody_is_asked_without_a_stream() -> None:
     pair = connected()
     Transfer(pair, 10_000).run()
