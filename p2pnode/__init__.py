@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from p2pnode.io.node.stream import Stream
     from p2pnode.protocols.identify import IdentifyInfo
     from p2pnode.swarm.config import RelayMode
+    from p2pnode.testbed.sim_node import SimNode
     from p2pnode.wire.multiaddr import Multiaddr
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "ReachabilityChanged",
     "RelayMode",
     "ReservationsChanged",
+    "SimNode",
     "Stream",
     "StreamReset",
     "StreamStopped",
@@ -137,6 +139,7 @@ _MODULES = {
     "ReachabilityChanged": _NODE_EVENTS,
     "RelayMode": "p2pnode.swarm.config",
     "ReservationsChanged": _NODE_EVENTS,
+    "SimNode": "p2pnode.testbed.sim_node",
     "Stream": "p2pnode.io.node.stream",
     "StreamReset": _ERRORS,
     "StreamStopped": _ERRORS,

@@ -61,7 +61,7 @@ def run(scenario: Scenario, seed: int) -> Result:
     lost = lambda: a.close_reason or b.close_reason  # noqa: E731
     world.reaches(lambda: b.is_received or bool(lost()), TIME_LIMIT)
     transfer_s = round(world.now - start, 3) if b.is_received else None
-    return Result(scenario.link, seed, round(connect_s, 3), transfer_s, b.received == data, lost())
+    return Result(scenario.link, seed, round(connect_s, 3), transfer_s, b.file == data, lost())
 
 
 def table(results: list[Result]) -> str:

@@ -30,8 +30,8 @@ from p2pnode.netsim.nat_presets import NINE_KINDS, box
 from p2pnode.netsim.topology import ACCESS, nat_pair
 from p2pnode.swarm import SwarmConfig, events
 from p2pnode.swarm.config import RelayMode
+from p2pnode.testbed.sim_node import SimNode
 from simulations.nat_matrix_picture import Cell, picture
-from simulations.study_node import StudyNode
 
 RESULTS = Path(__file__).parent / "results"
 LOSS = 0.01
@@ -117,14 +117,16 @@ def run(scenario: Scenario, seed: int) -> Result:
         f"nat_matrix/{scenario.a}/{scenario.b}/{scenario.scope}/{seed}", *boxes, access=access
     )
     world = net.world
-    relay = StudyNode(net.public[0], SwarmConfig(relay_mode=RelayMode.ALWAYS))
-    a = StudyNode(net.a)
+    relay = SimNode(
+        net.public[0], speaks_ipv6=False, config=SwarmConfig(relay_mode=RelayMode.ALWAYS)
+    )
+    a = SimNode(net.a, speaks_ipv6=False)
     started = world.now
-    a.dial(relay.swarm.peer_id, relay.address)
+    a.dial(relay)
     is_reserved = world.reaches(lambda: bool(a.swarm.facts.relayed_addresses()), RESERVATION_LIMIT)
     reserved_s = round(world.now - started, 3) if is_reserved else None
     world.run_for(HEAD_START)
-    b = StudyNode(net.b)
+    b = SimNode(net.b, speaks_ipv6=False)
     pong_s = _first_pong(b, relay, a.swarm.peer_id)
     direct_s = punch_round = None
     if pong_s is not None:
@@ -139,10 +141,10 @@ def run(scenario: Scenario, seed: int) -> Result:
     return Result(*cell, seed, reserved_s, pong_s, direct_s, punch_round, is_expected)
 
 
-def _first_pong(b: StudyNode, relay: StudyNode, wanted: PeerId) -> float | None:
+def _first_pong(b: SimNode, relay: SimNode, wanted: PeerId) -> float | None:
     """B joins, dials A by its id and pings it; returns how long that took."""
     world, started = b.host.world, b.host.world.now
-    b.dial(relay.swarm.peer_id, relay.address)
+    b.dial(relay)
     b.dial(wanted)
     if not world.reaches(lambda: b.swarm.facts.best(wanted) is not None, DIAL_LIMIT):
         return None
@@ -153,7 +155,7 @@ def _first_pong(b: StudyNode, relay: StudyNode, wanted: PeerId) -> float | None:
     return round(world.now - started, 3) if is_answered else None
 
 
-def _is_direct(node: StudyNode, other: StudyNode) -> bool:
+def _is_direct(node: SimNode, other: SimNode) -> bool:
     return node.swarm.facts.direct(other.swarm.peer_id) is not None
 
 

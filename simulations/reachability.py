@@ -37,8 +37,8 @@ from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.netsim.world import World
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.swarm import events
+from p2pnode.testbed.sim_node import SimNode
 from simulations.nat_matrix import KINDS
-from simulations.study_node import StudyNode
 
 RESULTS = Path(__file__).parent / "results"
 PUBLIC, FIREWALL, BLOCKED = "public address", "firewall", "UDP blocked"
@@ -107,15 +107,17 @@ class Play:
         self.world = World(f"reachability/{name}")
         access = LinkParams(delay=ACCESS.delay, loss=1 - (1 - loss) ** 0.5)
         core = internet(self.world)
-        self.peers = [StudyNode(core.host(f"s{i}", access=access)) for i in range(PEERS)]
+        self.peers = [
+            SimNode(core.host(f"s{i}", access=access), speaks_ipv6=False) for i in range(PEERS)
+        ]
         first = self.peers[0]
         for peer in self.peers[1:]:
-            peer.dial(first.swarm.peer_id, first.address)
+            peer.dial(first)
         self.world.run_for(SETTLING)
         self.site = _site(core, place, access)
-        self.node = StudyNode(self.site.hosts[0])
+        self.node = SimNode(self.site.hosts[0], speaks_ipv6=False)
         self.started = self.world.now
-        self.node.dial(first.swarm.peer_id, first.address)
+        self.node.dial(first)
 
     @property
     def host(self) -> Host:

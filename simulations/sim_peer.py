@@ -1,76 +1,48 @@
 """A node on a simulated host, as studies need it: it dials, sends a file and takes one."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.identity.keys import PrivateKey
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import UdpAddr
 from p2pnode.netsim.host import Host
-from p2pnode.swarm import Swarm, SwarmConfig
 from p2pnode.swarm.events import (
     ConnectionClosed,
     DialFailed,
     DialSucceeded,
-    StreamOpened,
-    StreamReadable,
     StreamWritable,
     SwarmEvent,
 )
 from p2pnode.swarm.swarm_stream import SwarmStream
-from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.testbed.sim_node import SimNode
 
-PORT = 4001
+if TYPE_CHECKING:
+    from p2pnode.machine import ConnectionHandle
+
 FILE = "/study/file/1"
 WRITE_SIZE = 64 * 1024
 
 
-class SimPeer:
-    """A swarm and the little that a study lets it do."""
+class SimPeer(SimNode):
+    """A node and the little that a study lets it do; on IPv4 alone, and it dials nobody back."""
 
     def __init__(self, host: Host) -> None:
-        self.host = host
-        self.connection: int | None = None
+        self.connection: ConnectionHandle | None = None
         self.has_failed = False
         self.close_reason = ""
         """Why the connection ended, once it has."""
-        self.received = bytearray()
+        self.file = bytearray()
+        """What has come of the file that the other one sends."""
         self.is_received = False
         self._source: tuple[SwarmStream, bytes] | None = None
         self._sent = 0
-        identity = PrivateKey.generate(host.entropy)
-        self.swarm: Swarm = host.attach(
-            lambda h: Swarm(
-                identity,
-                config=SwarmConfig(),
-                secret=h.entropy(32),
-                entropy=h.entropy,
-                rng=h.rng,
-                now=h.now,
-                unix_now=h.unix_now,
-            ),
-            self._on_event,
-        )
-        socket = host.bind(PORT, "0.0.0.0")
-        host.call(self.swarm.add_socket, socket, UdpAddr("0.0.0.0", PORT), host.now)
-        host.call(self.swarm.handle_interfaces_changed, (host.ip,), host.now)
-        host.call(self.swarm.handle_protocol, FILE, host.now)
-
-    @property
-    def address(self) -> Multiaddr:
-        return udp_noise_multiaddr(UdpAddr(self.host.ip, PORT))
-
-    def dial(self, other: "SimPeer") -> None:
-        peer_id, now = other.swarm.peer_id, self.host.now
-        self.host.call(self.swarm.dial, peer_id, (other.address,), now)
+        super().__init__(host, speaks_ipv6=False, dials_back=False)
+        self.serve(FILE)
 
     def send(self, data: bytes) -> None:
         """Sends over the connection that `dial` made."""
         assert self.connection is not None
-        stream = self.host.call(self.swarm.open_stream, self.connection, (FILE,), self.host.now)
-        assert stream is not None
-        self._source, self._sent = (stream, data), 0
-        self.host.call(self._write)
+        self._source, self._sent = (self.open(self.connection, FILE), data), 0
+        self.do(self._write)
 
     def _write(self) -> None:
         if self._source is None:
@@ -85,14 +57,17 @@ class SimPeer:
         self._source = None
 
     def _read(self, stream: SwarmStream) -> None:
+        if not stream.is_inbound:
+            return
         try:
             while data := stream.read(WRITE_SIZE):
-                self.received += data
+                self.file += data
             self.is_received = stream.at_eof
         except P2PNodeError as error:
             self.close_reason = str(error)
 
-    def _on_event(self, event: SwarmEvent) -> None:
+    def on_event(self, event: SwarmEvent) -> None:
+        super().on_event(event)
         match event:
             case DialSucceeded(_, connection, _):
                 self.connection = connection
@@ -100,10 +75,8 @@ class SimPeer:
                 self.has_failed = True
             case ConnectionClosed(_, _, reason, _):
                 self.close_reason = str(reason)
-            case StreamOpened(stream) | StreamReadable(stream) if stream.is_inbound:
-                self._read(stream)
             case StreamWritable() if not self.close_reason:
-                self.host.call(self._write)
+                self.do(self._write)
             case _:
                 pass
 

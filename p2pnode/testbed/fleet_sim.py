@@ -10,9 +10,8 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.errors import P2PNodeError
-from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
+from p2pnode.identity.peer_multiaddr import with_peer_id
 from p2pnode.io.node.connection_info import path_kind, via
 from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.netsim import nat_presets
@@ -23,7 +22,7 @@ from p2pnode.netsim.topology import Realm, SiteParams, internet
 from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.netsim.world import World
 from p2pnode.protocols.relay import GENEROUS
-from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import (
     ConnectionClosed,
@@ -38,11 +37,8 @@ from p2pnode.swarm.events import (
 )
 from p2pnode.testbed.fleet import FleetPlan, Member, Pair
 from p2pnode.testbed.fleet_board import Board
-from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.testbed.sim_node import PORT, PROBE_PORT_OFFSET, SimNode
 
-PORT: Final = 4001
-PROBE_PORT: Final = 5001
-"""for dial-backs"""
 START_INTERVAL: Final = 0.05
 """seconds from one node's start to the next; chosen: about what processes take"""
 PING_INTERVAL: Final = 1.0  # seconds
@@ -76,11 +72,11 @@ class SimFleet:
         self._world = World(seed, trace_size=TRACE_SIZE)
         self._plan = plan
         core = internet(self._world)
-        self._nodes: dict[str, _SimNode] = {}
+        self._nodes: dict[str, _FleetNode] = {}
         for i, member in enumerate(plan.members):
             host = _add_host(core, member)
             bootstrap = [self._nodes[relay.name] for relay in plan.bootstrap_of(member)]
-            node = _SimNode(host, member, board, bootstrap)
+            node = _FleetNode(host, member, board, bootstrap)
             self._nodes[member.name] = node
             self._world.at(i * START_INTERVAL, node.start)
         self._world.at(len(plan.members) * START_INTERVAL, self._start_pings)
@@ -99,86 +95,66 @@ class SimFleet:
             self._nodes[pair.asker].start_pinging(pair, self._nodes[pair.target].peer_id)
 
 
-class _SimNode:
-    """A swarm on a host, which keeps to its bootstrap peers and pings whom it is told to ping."""
+class _FleetNode(SimNode):
+    """A node which keeps to its bootstrap peers, and pings whom it is told to ping."""
 
     def __init__(
-        self, host: Host, member: Member, board: Board, bootstrap: list["_SimNode"]
+        self, host: Host, member: Member, board: Board, bootstrap: list["_FleetNode"]
     ) -> None:
-        self._host = host
+        config = SwarmConfig()
+        if member.is_relay:
+            config = SwarmConfig(relay_mode=RelayMode.ALWAYS, relay_limits=GENEROUS)
+        super().__init__(host, config=config, speaks_ipv6=False, starts=False)
         self._member = member
         self._board = board
-        self._identity = PrivateKey.generate(host.entropy)
-        self.peer_id = PeerId.from_public_key(self._identity.public_key)
         self._bootstrap = {node.peer_id: node.address() for node in bootstrap}
-        self._swarm: Swarm | None = None
         self._pairs: dict[PeerId, Pair] = {}
         self._dials: dict[int, PeerId] = {}
         self._connections: dict[ConnectionHandle, PeerId] = {}
         """On which pings are on their way."""
 
-    def address(self) -> Multiaddr:
-        """Where a host that is not behind a NAT can be dialled."""
-        return udp_noise_multiaddr(UdpAddr(self._host.ip, PORT))
-
     def start(self) -> None:
-        host, is_relay = self._host, self._member.is_relay
-        config = SwarmConfig()
-        if is_relay:
-            config = SwarmConfig(relay_mode=RelayMode.ALWAYS, relay_limits=GENEROUS)
-        swarm = self._swarm = host.attach(
-            lambda h: Swarm(
-                self._identity,
-                config=config,
-                secret=bytes(32),
-                entropy=h.entropy,
-                rng=h.rng,
-                now=h.now,
-                unix_now=h.unix_now,
-            ),
-            self._on_event,
-        )
-        host.call(swarm.add_socket, host.bind(PORT), UdpAddr("0.0.0.0", PORT), host.now)  # noqa: S104
-        host.call(swarm.add_probe_socket, host.bind(PROBE_PORT), UdpAddr("0.0.0.0", PROBE_PORT))  # noqa: S104
-        addresses = tuple(a for interface in host.interfaces for a in interface.addresses)
-        host.call(swarm.handle_interfaces_changed, addresses, host.now)
+        """Begins, and dials the bootstrap peers."""
+        super().start()
         self._board.started(
-            self._member.name, str(self.peer_id), self._addresses(), self._host.world.now
+            self._member.name, str(self.peer_id), self._addresses(), self.host.world.now
         )
         for peer_id in self._bootstrap:
             self._dial(peer_id)
 
     def start_pinging(self, pair: Pair, peer_id: PeerId) -> None:
         self._pairs[peer_id] = pair
-        self._board.asked(pair, self._host.world.now)
+        self._board.asked(pair, self.host.world.now)
         self._ping(peer_id)
 
     def _ping(self, peer_id: PeerId) -> None:
         """Pings a peer, or dials it first: the ping follows then."""
-        swarm = self._running_swarm
+        swarm = self.swarm
         connection = swarm.facts.best(peer_id)
         if connection is None:
             self._dial(peer_id)
             return
         self._connections[connection] = peer_id
-        self._host.call(swarm.ping, connection, self._host.now)
-        self._host.world.after(PING_INTERVAL, lambda: self._ping(peer_id))
+        self.host.call(swarm.ping, connection, self.host.now)
+        self.host.world.after(PING_INTERVAL, lambda: self._ping(peer_id))
 
     def _dial(self, peer_id: PeerId) -> None:
-        if self._running_swarm.facts.best(peer_id) is not None or peer_id in self._dials.values():
+        if self.swarm.facts.best(peer_id) is not None or peer_id in self._dials.values():
             return
         known = self._bootstrap.get(peer_id)
         addresses = () if known is None else (known,)
         try:
             # The answer may come while the call lasts: without `drain` it waits.
-            dial_id = self._running_swarm.dial(peer_id, addresses, self._host.now)
+            dial_id = self.swarm.dial(peer_id, addresses, self.host.now)
         except P2PNodeError as exc:
             self._on_unreached(peer_id, str(exc))
         else:
             self._dials[dial_id] = peer_id
-            self._host.drain()
+            self.host.drain()
 
-    def _on_event(self, event: SwarmEvent) -> None:
+    def on_event(self, event: SwarmEvent) -> None:
+        """Tells the board, and goes on with what the event is the answer to."""
+        super().on_event(event)
         name, board = self._member.name, self._board
         match event:
             case DialSucceeded(dial_id, _, _):
@@ -195,11 +171,11 @@ class _SimNode:
             case PingFailed(connection, reason):
                 pair = self._pairs.get(self._connections.get(connection, self.peer_id))
                 if pair is not None:
-                    board.lost(pair, reason, self._host.world.now)
+                    board.lost(pair, reason, self.host.world.now)
             case ConnectionClosed(connection, peer_id, _, is_last):
                 self._connections.pop(connection, None)
                 if is_last and peer_id in self._bootstrap:
-                    self._host.world.after(RETRY_INTERVAL, lambda: self._dial(peer_id))
+                    self.host.world.after(RETRY_INTERVAL, lambda: self._dial(peer_id))
             case ReachabilityChanged(reachability, _):
                 board.judged(name, reachability.value)
             case ReservationsChanged(relays, _):
@@ -213,33 +189,28 @@ class _SimNode:
     def _on_pong(self, connection: ConnectionHandle, rtt: float) -> None:
         peer_id = self._connections.get(connection)
         pair = None if peer_id is None else self._pairs.get(peer_id)
-        found = self._running_swarm.facts.connection(connection)
+        found = self.swarm.facts.connection(connection)
         if pair is None or found is None:
             return
-        route, now = found.route, self._host.world.now
+        route, now = found.route, self.host.world.now
         self._board.pong(pair, path_kind(route), str(via(route)), rtt, now)
 
     def _on_unreached(self, peer_id: PeerId, reason: str) -> None:
         pair = self._pairs.get(peer_id)
         if pair is not None:
-            self._board.lost(pair, reason, self._host.world.now)
+            self._board.lost(pair, reason, self.host.world.now)
             self._later(RETRY_INTERVAL, peer_id)
         else:
-            self._host.world.after(RETRY_INTERVAL, lambda: self._dial(peer_id))
+            self.host.world.after(RETRY_INTERVAL, lambda: self._dial(peer_id))
 
     def _later(self, delay: float, peer_id: PeerId | None) -> None:
         if peer_id is not None:
-            self._host.world.after(delay, lambda: self._ping(peer_id))
+            self.host.world.after(delay, lambda: self._ping(peer_id))
 
     def _addresses(self) -> list[str]:
-        listening = self._running_swarm.facts.listen_addresses()
+        listening = self.swarm.facts.listen_addresses()
         direct = [str(with_peer_id(address, self.peer_id)) for address in listening]
-        return [*direct, *map(str, self._running_swarm.facts.relayed_addresses())]
-
-    @property
-    def _running_swarm(self) -> Swarm:
-        assert self._swarm is not None  # nobody asks for it before the start
-        return self._swarm
+        return [*direct, *map(str, self.swarm.facts.relayed_addresses())]
 
 
 def _add_host(core: Realm, member: Member) -> Host:
@@ -258,6 +229,6 @@ def _add_host(core: Realm, member: Member) -> Host:
     (host,) = site.hosts
     if kind.name == "port-forward":
         assert site.nat is not None
-        for port in (PORT, PROBE_PORT):
+        for port in (PORT, PORT + PROBE_PORT_OFFSET):
             site.nat.add_forward(UdpAddr(site.nat.public_ips[0], port), UdpAddr(host.ip, port))
     return host

@@ -34,6 +34,7 @@ from p2pnode.protocols.ping.dialogue import RESPONDER_IDLE_TIMEOUT
 from p2pnode.protocols.relay.hop import HOP_TIMEOUT
 from p2pnode.swarm.events import PeerIdentified, PongReceived
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transport.packet import (
     DATA,
     VERSION,
@@ -48,7 +49,6 @@ from p2pnode.wire.framing import FrameReader, encode_frame
 from tests.support.datagram_machines import ScriptedMachine, transmit
 from tests.support.hostile import Hostile, Town
 from tests.support.raw_peer import RawPeer
-from tests.support.sim_node import SimNode
 
 LIE = UdpAddr("99.1.1.1", 53)
 

@@ -28,11 +28,12 @@ from p2pnode.swarm.events import ConnectionEstablished, DialFailed, DialSucceede
 from p2pnode.swarm.relayed_paths import MAX_REPLACEMENTS, MAX_RESCUES
 from p2pnode.swarm.services.relay.client import MAX_OFFERED
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transport.incoming import MAX_HALF_OPEN_PER_PREFIX
 from p2pnode.wire.framing import FrameReader, encode_frame
 from tests.support.datagram_machines import ScriptedMachine, transmit
+from tests.support.echo import echo
 from tests.support.hostile import Mess, Town, give_secret, identities
-from tests.support.sim_node import SimNode, echo
 
 ECHO = "/echo/1.0.0"
 CHUNK = 60_000

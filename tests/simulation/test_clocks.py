@@ -10,7 +10,7 @@ from p2pnode.netsim.topology import Pair, nat_pair
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ClockSkewChanged, DialSucceeded, ReservationsChanged
-from tests.support.sim_node import SimNode
+from p2pnode.testbed.sim_node import SimNode
 
 HOUR = 3600.0
 YEAR = 365.25 * 24 * HOUR

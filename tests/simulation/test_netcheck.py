@@ -20,7 +20,7 @@ from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
 from p2pnode.protocols.nat_behaviour.why import explain
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
-from tests.support.sim_node import SimNode
+from p2pnode.testbed.sim_node import SimNode
 
 INDEPENDENT = "endpoint-independent"
 TIME_TO_PRINT = 9.5  # seconds; the command's ten, without its start

@@ -9,7 +9,7 @@ from p2pnode.machine import UdpAddr
 from p2pnode.netsim.nat_presets import corporate, home
 from p2pnode.netsim.topology import PairParams, SiteParams, nat_pair, pair
 from p2pnode.protocols.identify import PROTOCOL_ID as IDENTIFY
-from tests.support.sim_node import SimNode
+from p2pnode.testbed.sim_node import SimNode
 from tests.support.swarm_worlds import with_relays
 
 ECHO = "/echo/1.0.0"

@@ -35,9 +35,10 @@ from p2pnode.swarm.events import (
     PongReceived,
 )
 from p2pnode.swarm.swarm_stream import NEGOTIATION_TIMEOUT
+from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.error_code import ErrorCode
-from tests.support.sim_node import SimNode, echo
+from tests.support.echo import echo
 
 ECHO = "/echo/1.0.0"
 BULK = "/bulk/1.0.0"

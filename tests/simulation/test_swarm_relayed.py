@@ -22,9 +22,10 @@ from p2pnode.swarm.events import (
     PunchEnded,
 )
 from p2pnode.swarm.services.service import DialBack
+from p2pnode.testbed.sim_node import PORT, SimNode
 from p2pnode.transport.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
-from tests.support.sim_node import PORT, SimNode, echo
+from tests.support.echo import echo
 
 ECHO = "/echo/1.0.0"
 Nat = Callable[[], NatBehaviour]

@@ -33,10 +33,10 @@ from p2pnode.netsim.world import World
 from p2pnode.swarm import SwarmConfig, events
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.wire.multiaddr import Multiaddr
-from tests.support.sim_node import SimNode
 
 PROTOCOL: Final = "/test/handover"
 RELAYS: Final = 2
@@ -60,10 +60,10 @@ class ToldNode(SimNode):
 
     on_told: "Callable[[ToldNode, events.SwarmEvent], object] | None" = None
 
-    def _on_event(self, event: events.SwarmEvent) -> None:
+    def on_event(self, event: events.SwarmEvent) -> None:
         if self.on_told is not None:
             self.on_told(self, event)
-        super()._on_event(event)
+        super().on_event(event)
 
     def _read(self, stream: SwarmStream) -> None:
         with suppress(ConnectionLost):

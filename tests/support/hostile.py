@@ -29,12 +29,12 @@ from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transport.frame import ObservedAddress
 from p2pnode.transport.packet import HandshakeType
 from p2pnode.transport.token import TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import Multiaddr
-from tests.support.sim_node import SimNode
 
 NETWORK: Final = "99.0.0.0/8"
 """The bystanders'; routable, and of nobody else in these worlds."""

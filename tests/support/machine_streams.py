@@ -1,92 +1,99 @@
-"""A stream between two StreamMachines in memory, pumped by the rules of `StreamPump`."""
+"""A stream in memory between two StreamMachines, each run by a `StreamPump` as in a swarm."""
 
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import ResetStream, SendData, SendEof, StreamMachine, StreamOutput
+from p2pnode.errors import StreamReset
+from p2pnode.machine import Buffer, ResetStream, SendData, SendEof, StreamMachine, StreamOutput
 from p2pnode.protocols.dialogue import FramedDialogue
+from p2pnode.swarm.stream_pump import StreamPump
 
-READ_SIZE = 16 * 1024
-MAX_UNSENT = 64 * 1024
+if TYPE_CHECKING:
+    from p2pnode.swarm.swarm_stream import SwarmStream
+
 WINDOW = 32 * 1024
 """bytes that one side has sent and the other one not read"""
 
 
-@dataclass(eq=False)
-class StreamEnd:
-    """One side's machine and what its transport holds for it."""
+class MemoryStream:
+    """What a pump needs of a SwarmStream; what it sends arrives at `far` at once."""
 
-    machine: StreamMachine
-    inbox: bytearray = field(default_factory=bytearray)
-    unsent: bytearray = field(default_factory=bytearray)
-    eof_arrived: bool = False
-    reset_arrived: int | None = None
-    is_over: bool = False
-    most_unsent: int = 0
-    _wants_eof: bool = False
-    _eof_given: bool = False
-    _moved: bool = False
+    may_write = True
+
+    def __init__(self) -> None:
+        self.far: MemoryStream | None = None
+        self.inbox = bytearray()
+        self.eof_arrived = False
+        self.reset_arrived: int | None = None
+        self.is_released = False
+        self.has_moved = False
+        """Whether anything has gone in or out since somebody set this to False."""
+        self.most_offered = 0
+        """Bytes that waited to be written, at most."""
+        self._is_eof_read = False
+
+    def read(self, max_bytes: int) -> bytes:
+        if not self.inbox and self.reset_arrived is not None:
+            raise StreamReset(self.reset_arrived)
+        data = bytes(self.inbox[:max_bytes])
+        del self.inbox[: len(data)]
+        self.has_moved = self.has_moved or bool(data)
+        return data
+
+    @property
+    def at_eof(self) -> bool:
+        is_read = self.eof_arrived and not self.inbox and self.reset_arrived is None
+        self.has_moved = self.has_moved or (is_read and not self._is_eof_read)
+        self._is_eof_read = is_read
+        return is_read
+
+    def write(self, data: Buffer) -> int:
+        assert self.far is not None
+        far = self.far
+        self.most_offered = max(self.most_offered, len(data))
+        taken = len(data) if far.is_released else min(len(data), WINDOW - len(far.inbox))
+        far.inbox += bytes(data[:taken])
+        self.has_moved = self.has_moved or taken > 0
+        return taken
+
+    def finish(self) -> None:
+        assert self.far is not None
+        self.far.eof_arrived = self.has_moved = True
+
+    def reset(self, code: int) -> None:
+        assert self.far is not None
+        if self.reset_arrived is None:
+            self.far.inbox.clear()
+            self.far.reset_arrived = code
+
+    def release(self) -> None:
+        self.is_released = self.has_moved = True
+
+
+class StreamEnd:
+    """One side's machine, and its end of the stream."""
+
+    def __init__(self, machine: StreamMachine) -> None:
+        self.machine = machine
+        self.stream = MemoryStream()
+        self._pump = StreamPump(cast("SwarmStream", self.stream), machine)
+        self._is_gone = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_gone or self._pump.is_over
+
+    def give_up(self) -> None:
+        """Whoever was here is gone without a word: nobody reads or answers."""
+        self._is_gone = self.stream.is_released = True
 
     def pump(self, far: "StreamEnd", now: Instant) -> bool:
         """Moves what can be moved; returns whether anything was."""
-        self._moved = False
-        if self.is_over:
+        if self._is_gone or self.stream.is_released:
             return False
-        self._send(far)
-        while not self.is_over and self._may_read and self._receive(now):
-            self._send(far)
-        if self.machine.is_done and not self.unsent and not self._wants_eof and not self.is_over:
-            self.is_over = self._moved = True
-        return self._moved
-
-    @property
-    def _may_read(self) -> bool:
-        is_paused = getattr(self.machine, "is_paused", None)
-        return len(self.unsent) < MAX_UNSENT if is_paused is None else not is_paused
-
-    def _receive(self, now: Instant) -> bool:
-        if self.inbox:
-            data = bytes(self.inbox[:READ_SIZE])
-            del self.inbox[:READ_SIZE]
-            self.machine.handle_data(data, now)
-        elif self.reset_arrived is not None:
-            self.machine.handle_reset(self.reset_arrived, now)
-            self.unsent.clear()
-            self.is_over = True
-        elif self.eof_arrived and not self._eof_given:
-            self._eof_given = True
-            self.machine.handle_eof(now)
-        else:
-            return False
-        self._moved = True
-        return True
-
-    def _send(self, far: "StreamEnd") -> None:
-        for output in self.machine.poll_output():
-            self._moved = True
-            match output:
-                case SendData(data):
-                    self.unsent += data
-                case SendEof():
-                    self._wants_eof = True
-                case ResetStream(code):
-                    self.unsent.clear()
-                    self.is_over = True
-                    far.inbox.clear()
-                    far.reset_arrived = code
-                    return
-        self.most_unsent = max(self.most_unsent, len(self.unsent))
-        taken = len(self.unsent) if far.is_over else min(len(self.unsent), WINDOW - len(far.inbox))
-        if taken > 0:
-            self._moved = True
-            far.inbox += self.unsent[:taken]
-            del self.unsent[:taken]
-        handle_unsent = getattr(self.machine, "handle_unsent", None)
-        if handle_unsent is not None:
-            handle_unsent(len(self.unsent))
-        if self._wants_eof and not self.unsent:
-            self._wants_eof = False
-            far.eof_arrived = True
+        self.stream.far, self.stream.has_moved = far.stream, False
+        self._pump.pump(now)
+        return self.stream.has_moved
 
 
 class Talker:

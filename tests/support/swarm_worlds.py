@@ -18,7 +18,7 @@ from p2pnode.netsim.world import World
 from p2pnode.swarm import SwarmConfig, events
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
-from tests.support.sim_node import SimNode
+from p2pnode.testbed.sim_node import SimNode
 
 RELAY: Final = SwarmConfig(relay_mode=RelayMode.ALWAYS)
 FILE: Final = "/test/file/1"

@@ -19,8 +19,8 @@ from p2pnode.swarm.services.service import (
     ProbePath,
     PumpMachine,
 )
+from p2pnode.testbed.sim_node import PORT, SimNode
 from tests.support.scripted import ScriptedMachine, ScriptedService
-from tests.support.sim_node import PORT, SimNode
 
 X = "/x/1.0.0"
 NOBODY = ConnectionHandle(77)

@@ -10,7 +10,7 @@ import pytest
 from p2pnode.netsim.topology import wire
 from p2pnode.swarm import Swarm
 from p2pnode.swarm.services.service import Service
-from tests.support.sim_node import SimNode
+from p2pnode.testbed.sim_node import SimNode
 
 ROOT = Path(__file__).parents[3]
 READERS = ("p2pnode/cli", "p2pnode/io", "p2pnode/netcheck", "p2pnode/testbed", "simulations")

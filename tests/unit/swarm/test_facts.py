@@ -13,9 +13,10 @@ from p2pnode.protocols.relay import Status
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.config import RelayMode
+from p2pnode.testbed.sim_node import SimNode
 from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.support.echo import echo
 from tests.support.identities import peer_id
-from tests.support.sim_node import SimNode, echo
 
 PROTOCOL = "/test/1"
 DELAY = 0.02

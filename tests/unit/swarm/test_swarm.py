@@ -11,7 +11,8 @@ from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ConnectionClosed
 from p2pnode.swarm.peer import Peer
-from tests.support.sim_node import SimNode, echo
+from p2pnode.testbed.sim_node import SimNode
+from tests.support.echo import echo
 
 PROTOCOL = "/test/1"
 QUIET = 2.0

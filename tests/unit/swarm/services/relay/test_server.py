@@ -38,11 +38,12 @@ from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay.server import Relaying, RelayServer
 from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise
+from p2pnode.swarm.stream_pump import MAX_UNSENT, READ_SIZE
 from p2pnode.transport.route import Route
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id, private_key
-from tests.support.machine_streams import MAX_UNSENT, READ_SIZE, StreamEnd, Talker
+from tests.support.machine_streams import StreamEnd, Talker
 
 UNIX = UnixTime(1_700_000_000)
 RELAY, ALICE, BOB, CAROL = (peer_id(name) for name in ("relay", "a", "b", "c"))
@@ -177,7 +178,7 @@ class Relay:
         """A connection is gone: first its streams, then itself."""
         for other, near, _ in [s for s in self.streams if s[0] == connection]:
             near.machine.handle_reset(0, self.now)
-            near.is_over = True
+            near.give_up()
             self.server.on_progress(other, near.machine, self.now)
         self.streams = [s for s in self.streams if s[0] != connection]
         self.server.on_disconnected(self.facts.peers.pop(connection), self.now)
@@ -375,8 +376,8 @@ def test_a_client_may_end_its_direction_behind_its_request() -> None:
     assert hop is not None
     ends = StreamEnd(hop), StreamEnd(Talker(StreamConnector(BOB, 0.0)))
     ends[1].pump(ends[0], 0.0)
-    ends[0].inbox[:] = encode_frame(encode_hop(ReserveRequest()))
-    ends[0].eof_arrived = True
+    ends[0].stream.inbox[:] = encode_frame(encode_hop(ReserveRequest()))
+    ends[0].stream.eof_arrived = True
     relay.streams.append((A, *ends))
     relay.run()
     assert ALICE in relay.server.reservations()
@@ -393,8 +394,8 @@ def test_silence_and_a_reset_before_the_request_leave_nothing_behind() -> None:
         if ending == "silence":
             relay.at(relay.now + HOP_TIMEOUT)
         else:
-            relay.streams[-1][1].reset_arrived = 0
-            far.is_over = True
+            relay.streams[-1][1].stream.reset_arrived = 0
+            far.give_up()
             relay.run()
         assert hop.is_done
         assert hop.poll_timeout() is None
@@ -499,8 +500,8 @@ def test_the_end_of_either_stream_ends_the_circuit(who: str, how: str) -> None:
         leaving.close()
     else:
         index = next(i for i, s in enumerate(relay.streams) if s[2].machine is leaving)
-        relay.streams[index][1].reset_arrived = 0
-        relay.streams[index][2].is_over = True
+        relay.streams[index][1].stream.reset_arrived = 0
+        relay.streams[index][2].give_up()
     relay.run()
 
     assert isinstance(staying.take_events()[-1], CircuitEnded)
@@ -685,7 +686,7 @@ def test_an_end_that_does_not_read_holds_the_other_one_back() -> None:
     relay.run()
     near = next(near for connection, near, _ in relay.streams if connection == B)
 
-    assert near.most_unsent <= MAX_UNSENT + READ_SIZE
+    assert near.stream.most_offered <= MAX_UNSENT + READ_SIZE
     assert talker.received == b"the other way is free"
     target.takes = True
     relay.run()

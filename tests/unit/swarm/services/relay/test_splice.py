@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from p2pnode.machine import ResetStream, SendData, SendEof
 from p2pnode.protocols.relay import Limit
 from p2pnode.swarm.services.relay.splice import MAX_BACKLOG, MAX_OVERRUN, SplicedStream
+from p2pnode.swarm.stream_pump import READ_SIZE
 from p2pnode.wire.reset_code import StreamResetCode
-from tests.support.machine_streams import READ_SIZE
 
 CHUNK = st.binary(min_size=1, max_size=40)
 
