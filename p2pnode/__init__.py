@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ProtocolNotSupported,
         StreamReset,
         StreamStopped,
+        Undelivered,
     )
     from p2pnode.identity.keys import PrivateKey
     from p2pnode.identity.peer_id import PeerId
@@ -97,6 +98,7 @@ __all__ = [
     "Stream",
     "StreamReset",
     "StreamStopped",
+    "Undelivered",
     "open_node",
 ]
 
@@ -143,6 +145,7 @@ _MODULES = {
     "Stream": "p2pnode.io.node.stream",
     "StreamReset": _ERRORS,
     "StreamStopped": _ERRORS,
+    "Undelivered": _ERRORS,
     "open_node": "p2pnode.io.node.lifetime",
 }
 

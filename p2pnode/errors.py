@@ -16,6 +16,7 @@
     +-- StreamStopped              .code: the peer gave up receiving
     +-- DialError                  .attempts: one (address, reason) for each address tried
     |   +-- DialTimeout            nobody answered at an address
+    +-- Undelivered                .count, .reason: a node's end cut off what was sent
     +-- NoAnswer                   a ping or identify that the peer did not answer
     +-- ProtocolNotSupported       .protocols: none of them is spoken by the peer
     +-- PeerBusy                   .protocols: the peer takes no more of them now; try again later
@@ -132,6 +133,16 @@ class DialError(P2PNodeError):
 
 class DialTimeout(DialError):
     """Nobody answered at an address."""
+
+
+class Undelivered(P2PNodeError):
+    """A node ended before its peers had all that was sent to them and finished."""
+
+    def __init__(self, count: int, reason: str) -> None:
+        streams = "1 stream" if count == 1 else f"{count} streams"
+        super().__init__(f"what was sent on {streams} has not arrived as a whole: {reason}")
+        self.count = count
+        self.reason = reason
 
 
 class NoAnswer(P2PNodeError):

@@ -19,6 +19,7 @@ from p2pnode.errors import (
 from p2pnode.machine import Buffer, ConnectionHandle
 from p2pnode.protocols.multistream import Agreed, Failed, Initiator, ProposalRefused, Responder
 from p2pnode.transport.connection import Connection
+from p2pnode.transport.send_stream import SendState, SendStream
 from p2pnode.wire.reset_code import RETRIABLE, StreamResetCode
 
 NEGOTIATION_TIMEOUT: Final = 10.0
@@ -37,6 +38,7 @@ class SwarmStream:
     __slots__ = (
         "_connection",
         "_deadline",
+        "_ending",
         "_failure",
         "_is_answered",
         "_is_released",
@@ -81,6 +83,8 @@ class SwarmStream:
         self._stopped: P2PNodeError | None = None
         """Why there is nothing more to read, or nobody who reads: the transport says it once."""
         self._is_released = False
+        self._ending: SendStream | None = None
+        """Our half, once it has an end: it still tells how that went when the rest is forgotten."""
         self._send_negotiation()
 
     @property
@@ -98,11 +102,28 @@ class SwarmStream:
         return self._failure is not None or (self._is_released and self._negotiation is None)
 
     @property
+    def is_finished(self) -> bool:
+        """True once our direction has an end."""
+        return self._ending is not None
+
+    @property
     def is_delivered(self) -> bool:
-        """True once the peer has all that was written, its end included, or never will."""
-        if self._failure is not None or self._connection.is_closed:
-            return True
-        return self._connection.streams.is_delivered(self.stream_id)
+        """True once the peer has acknowledged all that was written, its end included."""
+        return self._ending is not None and self._ending.state is SendState.DATA_RECVD
+
+    def check_deliverable(self) -> None:
+        """Raises why the peer will never have all that was written, as `write` does.
+
+        LocalProtocolError stands for our own reset.  Raises nothing where it has it already.
+        """
+        if self.is_delivered:
+            return
+        self._raise_failure()
+        self._raise_lost()
+        if self._ending is not None and self._ending.reset_code is not None:
+            if self._ending.stop_code is not None:
+                raise self._meaning(StreamStopped(self._ending.stop_code))
+            raise LocalProtocolError("the stream was reset on this side")
 
     def negotiate(self) -> bool:
         """Takes what has arrived; returns whether the negotiation came to an end by it."""
@@ -207,6 +228,7 @@ class SwarmStream:
         self._raise_unwritable()
         try:
             self._connection.streams.finish(self.stream_id)
+            self._ending = self._connection.streams.sending(self.stream_id)
         except StreamStopped as error:
             self._stopped = self._meaning(error)
             raise self._stopped from None

@@ -98,10 +98,17 @@ class PacketSender:
         return False
 
     def send_frame_alone(self, frame: bytes, batch: DatagramBatch, now: Instant) -> None:
-        """Sends one frame at once, outside of all control: a close."""
+        """Sends one frame at once, outside of all control: a close.
+
+        What came and was not acknowledged is, with it: the peer has no other way to know any more.
+        """
         path = self._paths.active
         if path.route is not None:
-            self._add(path, path.route, [frame], batch, now, self._prelude)
+            frames = [frame]
+            room = path.mtu.current - DATA_OVERHEAD - len(self._prelude) - len(frame)
+            if path.acks.has_unacked and room >= MAX_ACK_SIZE:
+                frames.insert(0, path.acks.build(path.path_id, now).encode())
+            self._add(path, path.route, frames, batch, now, self._prelude)
 
     def _send_active(self, path: Path, route: Route, batch: DatagramBatch, now: Instant) -> bool:
         size = self._mtu_probe_size(path, now)

@@ -109,10 +109,12 @@ class StreamSet:
     def __len__(self) -> int:
         return len(self._recv)
 
-    def is_delivered(self, stream_id: int) -> bool:
-        """True once the peer has acknowledged all that we sent, or our direction was reset."""
+    def sending(self, stream_id: int) -> SendStream:
+        """Returns our half of a stream.  Raises LocalProtocolError where the stream is not open."""
         send = self._send.get(stream_id)
-        return send is None or send.is_terminal
+        if send is None:
+            raise LocalProtocolError(f"stream {stream_id} is not open")
+        return send
 
     def is_known(self, stream_id: int) -> bool:
         """False for a stream that was never opened, or that is forgotten."""
@@ -160,14 +162,14 @@ class StreamSet:
 
         Raises StreamStopped where the peer gave up, LocalProtocolError after finish or reset.
         """
-        send = self._sending(stream_id)
+        send = self.sending(stream_id)
         taken = send.write(data)
         self._writer.note_blocked(send)
         return taken
 
     def finish(self, stream_id: int) -> None:
         """Ends our direction behind what was written; raises as `write` does."""
-        self._sending(stream_id).finish()
+        self.sending(stream_id).finish()
 
     def reset(self, stream_id: int, code: int) -> None:
         """Gives up sending.  Does nothing where our direction has ended."""
@@ -287,12 +289,6 @@ class StreamSet:
         self._writer.write_frames(builder, now, rtt)
 
     # details
-
-    def _sending(self, stream_id: int) -> SendStream:
-        send = self._send.get(stream_id)
-        if send is None:
-            raise LocalProtocolError(f"stream {stream_id} is not open")
-        return send
 
     def _add(self, stream_id: int) -> None:
         self._send[stream_id] = SendStream(

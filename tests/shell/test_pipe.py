@@ -116,3 +116,14 @@ async def test_a_sink_writes_the_bytes_of_items_of_any_size(ends: Ends) -> None:
     samples = array("d", [1.5, 2.5])
     await ends.sink.write(memoryview(samples))
     assert await ends.read(100) == samples.tobytes()
+
+
+async def test_last_bytes_that_are_not_acknowledged_are_a_failure(
+    ends: Ends, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ends.ours, "wait_delivered", trio.sleep_forever)
+    ends.finish_input()
+    await ends.theirs.send_eof()
+    with pytest.raises(trio.BrokenResourceError, match="did not acknowledge"):
+        await ends.join()
+    assert ends.ours.reset_code is not None

@@ -25,7 +25,10 @@ class PeerStream(Protocol):
     async def send_eof(self) -> None: ...
 
     async def wait_delivered(self) -> None:
-        """Returns once the peer has what was sent, as far as its acknowledgements are seen here."""
+        """Returns once the peer has what was sent, as far as its acknowledgements are seen here.
+
+        To be called after `send_eof`; raises as `send_all` does where the peer will never have it.
+        """
         ...
 
     async def receive_some(self, max_bytes: int | None = None) -> Buffer: ...

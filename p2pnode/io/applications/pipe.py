@@ -58,8 +58,11 @@ async def join_pipe(stream: PeerStream, source: Source, sink: Sink) -> None:
     try:
         await run_together(carry_to_peer, carry_from_peer)
         # Whose direction ended last may go next, and take what is on its way along.
-        with trio.move_on_after(LAST_BYTES_TIMEOUT):
-            await stream.wait_delivered()
+        try:
+            with trio.fail_after(LAST_BYTES_TIMEOUT):
+                await stream.wait_delivered()
+        except trio.TooSlowError as exc:
+            raise trio.BrokenResourceError("the peer did not acknowledge the last bytes") from exc
         is_done = True
     finally:
         if not is_done:

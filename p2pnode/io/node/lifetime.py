@@ -1,7 +1,8 @@
 """Opens a node, keeps it running and ends it: `open_node`.
 
-Rule: whatever ends the block, peers are told before the sockets close, and that takes no time; what
-the block raised comes out as it is, not in a group.
+Rule: whatever ends the block, peers are told before the sockets close.  Where it just ends, what
+was sent and finished arrives first; where it raises or is cancelled, nothing is waited for, and
+what it raised comes out as it is, not in a group.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -49,7 +50,9 @@ async def open_node(
 ) -> AsyncGenerator[Node, None]:
     """Yields a running node.  The settings are the fields of NodeConfig, and count before it.
 
-    Raises ListenError, AddressError, DataFolderError or KeyFileError.
+    Raises ListenError, AddressError, DataFolderError or KeyFileError.  At the end of the block,
+    streams that were finished (`send_eof`, `aclose`) are delivered within DELIVERY_TIMEOUT, else it
+    raises Undelivered.
     """
     config = replace(config or NodeConfig(), **settings)
     with ExitStack() as stack:
@@ -103,6 +106,7 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
                 if parts.bootstrap:  # last: who subscribes to events at once shall miss none of it
                     nursery.start_soon(keep_all_connected, node, parts.bootstrap)
                 yield node
+                await node.deliver()
             finally:
                 nursery.cancel_scope.cancel()
                 node.close()

@@ -248,6 +248,13 @@ class Node:
             while not self._facts.is_relay_drained():  # noqa: ASYNC110 - no event tells it
                 await trio.sleep(DRAIN_CHECK_INTERVAL)
 
+    async def deliver(self) -> None:
+        """Returns once peers have acknowledged every stream that was finished.
+
+        Raises Undelivered where that is not to be, or takes too long.  Cancel-safe.
+        """
+        await self._streams.deliver()
+
     def close(self) -> None:
         """Closes all connections; their peers are told before this returns."""
         if not self._is_closed:

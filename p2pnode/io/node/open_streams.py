@@ -1,16 +1,29 @@
 """The streams of a node that the application has in its hands."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import trio
 
-from p2pnode.errors import ClosedLocally
+from p2pnode.errors import (
+    ClosedLocally,
+    LocalProtocolError,
+    P2PNodeError,
+    StreamStopped,
+    Undelivered,
+)
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info
 from p2pnode.io.node.engine import Engine
-from p2pnode.io.node.stream import Stream
+from p2pnode.io.node.stream import Stream, wait_delivered
 from p2pnode.machine import ConnectionHandle
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.route import Route
+
+DELIVERY_TIMEOUT: Final = 5.0
+"""seconds at a node's end for peers to acknowledge what was finished; chosen: some round trips of a
+bad line, with what was lost sent again"""
+FINISHED_KEPT: Final = 64
+"""closed streams that are kept before it is looked which of them were acknowledged; chosen"""
 
 
 class OpenStreams:
@@ -21,6 +34,9 @@ class OpenStreams:
         self._streams: dict[SwarmStream, Stream] = {}
         self._room: dict[ConnectionHandle, trio.lowlevel.ParkingLot] = {}
         """Who waits until the peer allows more streams, by connection."""
+        self._finished: set[SwarmStream] = set()
+        """Closed by the application, and not known to be delivered."""
+        self._finished_limit = FINISHED_KEPT
 
     def open(self, connection: ConnectionHandle, protocols: Sequence[str]) -> Stream | None:
         """Opens a stream; returns None where the peer allows no more now.
@@ -57,6 +73,33 @@ class OpenStreams:
         adopted = self._streams[stream] = Stream(stream, self, protocol, info)
         return adopted
 
+    async def deliver(self) -> None:
+        """Returns once peers have acknowledged every stream that has an end already.
+
+        Raises Undelivered where one will never be, or is not within DELIVERY_TIMEOUT.  A peer that
+        gave up receiving wanted no more of it.  Streams of connections that were lost before are
+        not looked at.  Cancel-safe.
+        """
+        held = {stream for stream in self._streams if stream.is_finished}
+        waiting = {stream for stream in held | self._finished if not stream.is_delivered}
+        reason: P2PNodeError | None = None
+        with trio.move_on_after(DELIVERY_TIMEOUT):
+            for stream in list(waiting):
+                try:
+                    await wait_delivered(stream)
+                except StreamStopped:
+                    pass
+                except P2PNodeError as exc:
+                    is_our_reset = isinstance(exc, LocalProtocolError) and stream.failure is None
+                    if not is_our_reset:
+                        reason = reason or exc
+                        continue
+                waiting.remove(stream)
+        waiting = {stream for stream in waiting if not stream.is_delivered}
+        if waiting:
+            why = reason or f"nothing came back within {DELIVERY_TIMEOUT:.0f} s"
+            raise Undelivered(len(waiting), str(why)) from reason
+
     # for the streams
 
     def drain(self) -> None:
@@ -68,9 +111,15 @@ class OpenStreams:
     def release(self, stream: SwarmStream) -> None:
         self._streams.pop(stream, None)
         self._engine.swarm.release_stream(stream, self._engine.now)
+        if stream.is_finished and not stream.is_delivered:
+            self._finished.add(stream)
+            if len(self._finished) > self._finished_limit:
+                self._finished = {s for s in self._finished if _is_on_its_way(s)}
+                self._finished_limit = FINISHED_KEPT + 2 * len(self._finished)
 
     def reset(self, stream: SwarmStream, code: int) -> None:
         self._streams.pop(stream, None)
+        self._finished.discard(stream)
         self._engine.swarm.reset_stream(stream, code, self._engine.now)
 
     def connection_info(self, stream: SwarmStream) -> ConnectionInfo | None:
@@ -105,7 +154,16 @@ class OpenStreams:
             lost = self._streams.pop(stream)
             lost.on_readable()
             lost.on_writable()
+        self._finished = {s for s in self._finished if s.connection != connection}
         self.on_room(connection)
 
     def _of(self, connection: ConnectionHandle) -> list[SwarmStream]:
         return [stream for stream in self._streams if stream.connection == connection]
+
+
+def _is_on_its_way(stream: SwarmStream) -> bool:
+    try:
+        stream.check_deliverable()
+    except P2PNodeError:
+        return False
+    return not stream.is_delivered

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import trio
 
-from p2pnode.errors import P2PNodeError, PeerBusy, ProtocolNotSupported
+from p2pnode.errors import LocalProtocolError, P2PNodeError, PeerBusy, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.node.connection_info import ConnectionInfo, path_kind, via
 from p2pnode.machine import Buffer
@@ -26,6 +26,17 @@ datagrams brings, so that a bulk reader costs one task switch a batch"""
 
 DELIVERY_CHECK_INTERVAL: Final = 0.01
 """seconds between looks at whether all was acknowledged; chosen"""
+
+
+async def wait_delivered(stream: SwarmStream) -> None:
+    """Returns once the peer has acknowledged all that was written, the end included.
+
+    Raises what `SwarmStream.check_deliverable` does.  Cancel-safe.
+    """
+    while not stream.is_delivered:
+        stream.check_deliverable()
+        await trio.sleep(DELIVERY_CHECK_INTERVAL)
+
 
 _CUT = "an earlier send was cut short; the stream can only be closed"
 
@@ -232,13 +243,18 @@ class Stream(trio.abc.HalfCloseableStream):
             self._is_sending = False
 
     async def wait_delivered(self) -> None:
-        """Returns once the peer has acknowledged all that was sent, or cannot any more.
+        """Returns once the peer has acknowledged all that was sent.
 
-        To be called after `send_eof`: for who ends the node next.  Cancel-safe.
+        To be called after `send_eof`.  Raises trio.BrokenResourceError, from what it was, where the
+        peer will never have it all.  Cancel-safe.
         """
         await trio.lowlevel.checkpoint()
-        while not self._stream.is_delivered:  # noqa: ASYNC110 - seldom, and not for long
-            await trio.sleep(DELIVERY_CHECK_INTERVAL)
+        if not self._is_finished:
+            raise LocalProtocolError("the end was not sent yet: send_eof comes first")
+        try:
+            await wait_delivered(self._stream)
+        except P2PNodeError as exc:
+            raise _as_trio(exc) from exc
 
     def _begin_sending(self) -> None:
         if self._is_sending:

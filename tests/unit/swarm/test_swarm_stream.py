@@ -87,7 +87,8 @@ def test_a_proposal_that_is_refused_names_what_was_proposed() -> None:
     with pytest.raises(ProtocolNotSupported):
         stream.write(b"x")
     assert stream.is_over
-    assert stream.is_delivered
+    with pytest.raises(ProtocolNotSupported):
+        stream.check_deliverable()
 
 
 @pytest.mark.spec("SWARM-7")
@@ -260,4 +261,5 @@ def test_what_came_before_a_connection_was_lost_is_read_first() -> None:
     assert isinstance(failure_of(theirs), ClosedLocally)
     with pytest.raises(ClosedLocally):
         theirs.write(b"x")
-    assert theirs.is_delivered
+    with pytest.raises(ClosedLocally):
+        theirs.check_deliverable()
