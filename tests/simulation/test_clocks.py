@@ -132,7 +132,7 @@ def test_a_relay_that_got_the_time_after_its_start_promises_the_right_end() -> N
     jump(town.relay, 8 * HOUR)
     town.reserve()
     assert not town.client.of(ClockSkewChanged)
-    (_, ends) = town.client.swarm.facts.reservations()[0]
+    ends = town.client.swarm.facts.reservations()[0].expires_at
     assert ends - town.client.host.now == pytest.approx(HOUR, abs=5)
 
 
