@@ -1,10 +1,11 @@
 """A mapping that cannot grow without end, for what is remembered of peers and networks."""
 
 from collections.abc import Iterator, MutableMapping
-from typing import TypeVar
+from typing import TypeVar, overload
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
+DefaultT = TypeVar("DefaultT")
 
 
 class Bounded(MutableMapping[KeyT, ValueT]):
@@ -28,6 +29,16 @@ class Bounded(MutableMapping[KeyT, ValueT]):
             return None
         oldest = next(iter(self._entries))
         return oldest, self._entries.pop(oldest)
+
+    @overload
+    def get(self, key: KeyT, /) -> ValueT | None: ...
+    @overload
+    def get(self, key: KeyT, /, default: ValueT) -> ValueT: ...
+    @overload
+    def get(self, key: KeyT, /, default: DefaultT) -> ValueT | DefaultT: ...
+    def get(self, key: KeyT, /, default: object = None) -> object:
+        """Returns the entry, or `default`; asked with every packet, so without a detour."""
+        return self._entries.get(key, default)
 
     def __setitem__(self, key: KeyT, value: ValueT) -> None:
         self.put(key, value)

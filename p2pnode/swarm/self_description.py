@@ -38,7 +38,7 @@ class SelfDescription:
         self._addresses = addresses
         self._unix_offset = unix_offset
         self._record_seq = config.last_record_seq
-        self._events: list[RecordSigned] = []
+        self.signed: list[RecordSigned] = []
         self._records: dict[tuple[Multiaddr, ...], tuple[bytes, Instant]] = {}
         """addresses -> their signed record, and when it was made"""
         self.confirmed: tuple[Multiaddr, ...] = ()
@@ -85,7 +85,7 @@ class SelfDescription:
 
     def poll_events(self) -> list[RecordSigned]:
         """Returns the records that were signed since the last call."""
-        found, self._events = self._events, []
+        found, self.signed = self.signed, []
         return found
 
     def _signed_record(self, told: tuple[Multiaddr, ...], now: Instant) -> bytes:
@@ -94,7 +94,7 @@ class SelfDescription:
             unix_now = UnixTime(now + self._unix_offset)
             self._record_seq = next_seq(unix_now, self._record_seq)
             envelope = seal_peer_record(self._identity, told, self._record_seq)
-            self._events.append(RecordSigned(self._record_seq))
+            self.signed.append(RecordSigned(self._record_seq))
             if len(self._records) >= MAX_RECORDS:
                 self._records.clear()
             record = envelope.encode()

@@ -52,6 +52,8 @@ class ServiceReports:
 
         Asked after every packet.
         """
+        if not (self._requests or self._calls.speaking):
+            return False
         has_run = False
         while True:
             if self._requests:

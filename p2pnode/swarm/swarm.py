@@ -401,6 +401,8 @@ class Swarm:
 
     def poll_events(self) -> list[SwarmEvent]:
         """Returns the facts since the last call."""
+        if not self._events:
+            return []
         found = self._events.copy()
         self._events.clear()
         return found
@@ -457,7 +459,8 @@ class Swarm:
             has_run = self._service_reports.run(now)
             is_settled = not (self._service_reports.collect_dials(now) or has_run or found)
         self._events += self._streams.poll_events()
-        self._events += self._state.description.poll_events()
+        if self._state.description.signed:
+            self._events += self._state.description.poll_events()
 
     # endpoint events
 

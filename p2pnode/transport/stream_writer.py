@@ -42,7 +42,7 @@ class StreamWriter:
         """Whether there is something that may be sent."""
         if self._pending or self._repair:
             return True
-        return self._next_fresh() is not None
+        return bool(self._fresh) and self._next_fresh() is not None
 
     def write_frames(self, builder: PacketBuilder, now: Instant, rtt: float) -> None:
         """Fills the packet as far as there is something to send.
@@ -106,9 +106,12 @@ class StreamWriter:
 
     def _next_fresh(self) -> SendStream | None:
         """Returns whose new bytes are next, of those that there is credit for."""
-        if not self._credit.is_low:
-            return next(iter(self._fresh.values()), None)
-        if self._credit.available > 0:
+        if not self._fresh:
+            return None
+        credit = self._credit
+        if credit.used < credit.bulk_limit:
+            return next(iter(self._fresh.values()))
+        if credit.available > 0:
             return next((stream for stream in self._fresh.values() if _is_little(stream)), None)
         return None
 

@@ -27,7 +27,7 @@ class ServiceCalls:
 
     def __init__(self) -> None:
         self._services: dict[Service, None] = {}
-        self._speaking: dict[Service, None] = {}
+        self.speaking: dict[Service, None] = {}
         """Those with output, in the order in which they spoke."""
         self._stale: dict[Service, None] = {}
         """Those whose deadline is to be asked anew."""
@@ -38,7 +38,7 @@ class ServiceCalls:
         """Makes these the swarm's services; to be called once."""
         self._services = dict.fromkeys(services)
         for service in services:
-            service.speak_to(self._speaking)
+            service.speak_to(self.speaking)
         self.stir()
 
     def __iter__(self) -> Iterator[Service]:
@@ -57,10 +57,10 @@ class ServiceCalls:
 
     def next_speaker(self) -> Service | None:
         """Returns who has stood in line longest, for its output to be taken, or None."""
-        if not self._speaking:
+        if not self.speaking:
             return None
-        service = next(iter(self._speaking))
-        del self._speaking[service]
+        service = next(iter(self.speaking))
+        del self.speaking[service]
         self.stir()  # of what it asks for others may be told
         return service
 
@@ -86,7 +86,7 @@ class ServiceCalls:
 
     def check(self) -> None:
         """Asserts that nobody has output or another deadline than is known here."""
-        assert not self._speaking, f"{next(iter(self._speaking))} was not asked for its output"
+        assert not self.speaking, f"{next(iter(self.speaking))} was not asked for its output"
         self.poll_timeout()
         for service, known in self._deadlines.items():
             assert service.poll_timeout() == known, f"the deadline {known} of {service} has moved"
