@@ -209,7 +209,10 @@ class StreamTable:
 
     def _end_negotiation(self, key: StreamKey, stream: SwarmStream, now: Instant) -> None:
         del self._negotiating[key]
-        self._renew_deadline(key)
+        if key in self._pumps:
+            self._renew_deadline(key)
+        else:
+            self._deadlines.set(key, None)
         self._on_negotiated(key, stream, now)
 
     def _deadline(self, key: StreamKey) -> Deadline | None:
@@ -292,15 +295,16 @@ class StreamTable:
         self._streams[key] = stream
         self._of_connection.setdefault(key[0], {})[key] = None
         self._negotiating[key] = None
-        self._renew_deadline(key)
+        self._deadlines.set(key, stream.poll_timeout())
 
     def _forget(self, key: StreamKey) -> None:
-        self._negotiating.pop(key, None)
+        if key in self._negotiating:
+            del self._negotiating[key]
+            if key not in self._pumps:
+                self._deadlines.set(key, None)
         if self._streams.pop(key, None) is not None:
             of_connection = self._of_connection[key[0]]
             del of_connection[key]
             if not of_connection:
                 del self._of_connection[key[0]]
-        if key not in self._pumps:
-            self._deadlines.set(key, None)
         self._inbound.leave(key)

@@ -92,7 +92,7 @@ class StreamWriter:
     def note_blocked(self, stream: SendStream) -> None:
         """Queues the BLOCKED frames that have become true, each once for a limit."""
         credit = self._credit
-        if self._fresh and credit.is_low and credit.blocked_at != credit.limit:
+        if self._fresh and credit.used >= credit.bulk_limit and credit.blocked_at != credit.limit:
             credit.blocked_at = credit.limit
             self._control.add(FrameType.DATA_BLOCKED)
         if stream.is_blocked and stream.blocked_at != stream.max_data:
