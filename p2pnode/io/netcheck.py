@@ -145,18 +145,18 @@ def _open_sockets(netcheck: Netcheck, driver: Driver[NetcheckDone], stack: ExitS
     failure: ListenError | None = None
     is_any_open = False
     for wildcard in WILDCARDS:
-        wanted = 2 + netcheck.spare_sockets_wanted
+        wanted = 2 + netcheck.measuring_sockets_wanted
         try:
             sockets = [_open(wildcard, next(ids), stack) for _ in range(wanted)]
         except ListenError as exc:
             failure = exc
             continue
         is_any_open = True
-        main, probe, *spares = sockets
+        main, probe, *measuring_sockets = sockets
         netcheck.add_main_socket(main.socket_id, main.local, trio.current_time())
         netcheck.add_probe_socket(probe.socket_id, probe.local)
-        for spare in spares:
-            netcheck.add_spare_socket(spare.socket_id, spare.local)
+        for measuring in measuring_sockets:
+            netcheck.add_measuring_socket(measuring.socket_id, measuring.local)
         for sock in sockets:
             driver.add_socket(sock)
     if not is_any_open and failure is not None:

@@ -1,4 +1,4 @@
-"""How long a NAT keeps an idle mapping: many spare sockets at once, each left alone for longer.
+"""How long a NAT keeps an idle mapping: many measuring sockets at once, each left alone for longer.
 
     every socket: a knock at a peer's other port, and another one 2.5 s later; the peer knocks back;
     a last one; silence of the socket's own length; then the peer knocks once more:
@@ -18,7 +18,7 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.netcheck.knocking import KNOCKS, Knocking, NatAsk
 from p2pnode.netcheck.locating import Locating
-from p2pnode.netcheck.spares import Spares
+from p2pnode.netcheck.measuring_sockets import MeasuringSockets
 from p2pnode.protocols.nat_behaviour import encode_knock
 
 COARSE: Final = (10.0, 15.0, 22.0, 33.0, 50.0, 75.0, 112.0, 168.0, 252.0)
@@ -60,7 +60,7 @@ class Lifetime:
         remote: UdpAddr,
         connection: ConnectionHandle,
         nonce: Callable[[], bytes],
-        spares: Spares,
+        measuring_sockets: MeasuringSockets,
         now: Instant,
     ) -> None:
         """`remote` is the other port of the peer of `connection`."""
@@ -68,7 +68,7 @@ class Lifetime:
         self._remote = remote
         self._connection = connection
         self._nonce = nonce
-        self._spares = spares
+        self._measuring_sockets = measuring_sockets
         self._low = 0.0
         self._high: float | None = None
         self._is_fine = False
@@ -85,7 +85,7 @@ class Lifetime:
         return [r.asking for r in self._rungs if r.asking is not None and not r.is_over]
 
     def on_knock(self, socket: SocketId, payload: bytes, now: Instant) -> None:
-        """A datagram came in at a spare socket."""
+        """A datagram came in at a measuring socket."""
         for asking in self.askings:
             if isinstance(asking, Knocking):
                 asking.on_knock(socket, payload)
@@ -115,7 +115,12 @@ class Lifetime:
     def _step(self, rung: _Rung, now: Instant) -> None:
         if rung.asking is None and rung.port is None and now >= rung.starts_at:
             rung.asking = Locating(
-                self._connection, rung.socket, self._remote, self._nonce(), self._spares, now
+                self._connection,
+                rung.socket,
+                self._remote,
+                self._nonce(),
+                self._measuring_sockets,
+                now,
             )
         if rung.uses_at is not None and now >= rung.uses_at:
             rung.uses_at = None
@@ -151,7 +156,7 @@ class Lifetime:
             self.reason = self.reason or "the peer's knocks do not come in at all"
 
     def _use(self, rung: _Rung) -> None:
-        self._spares.send(rung.socket, self._remote, encode_knock(self._nonce()))
+        self._measuring_sockets.send(rung.socket, self._remote, encode_knock(self._nonce()))
 
     def _have_knocked(self, rung: _Rung, now: Instant) -> None:
         if rung.port is not None:

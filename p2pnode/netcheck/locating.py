@@ -12,7 +12,7 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant
 from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.netcheck.knocking import NatAsk
-from p2pnode.netcheck.spares import Spares
+from p2pnode.netcheck.measuring_sockets import MeasuringSockets
 from p2pnode.protocols.nat_behaviour import LocateRequest, NatAnswer, NatStatus, encode_knock
 
 TRIES: Final = 4
@@ -30,7 +30,7 @@ class Locating:
         socket: SocketId,
         remote: UdpAddr,
         nonce: bytes,
-        spares: Spares,
+        measuring_sockets: MeasuringSockets,
         now: Instant,
     ) -> None:
         """`remote` is the other port of the peer of `connection`."""
@@ -38,7 +38,7 @@ class Locating:
         self.remote = remote
         self._connection = connection
         self._nonce = nonce
-        self._spares = spares
+        self._measuring_sockets = measuring_sockets
         self._tries = 0
         self._ask_at: Instant | None = None
         self.result: UdpAddr | None = None
@@ -76,4 +76,4 @@ class Locating:
     def _knock(self, now: Instant) -> None:
         self._tries += 1
         self._ask_at = now + ASK_DELAY
-        self._spares.send(self.socket, self.remote, encode_knock(self._nonce))
+        self._measuring_sockets.send(self.socket, self.remote, encode_knock(self._nonce))

@@ -1,4 +1,4 @@
-"""What a netcheck does with its spare sockets, and what it makes of the answers.
+"""What a netcheck does with its measuring sockets, and what it makes of the answers.
 
     socket 0        the mapping: where do several peers, and two ports of each, see it?
     socket 1        the filter: writes to one port of one peer; others knock
@@ -18,7 +18,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.netcheck.knocking import KNOCKS, Knocking, NatAsk
 from p2pnode.netcheck.locating import Locating
-from p2pnode.netcheck.spares import Knock, Looked, Spares
+from p2pnode.netcheck.measuring_sockets import Knock, Looked, MeasuringSockets
 from p2pnode.protocols.nat_behaviour import (
     LOWEST_KNOCK_PORT,
     Dependence,
@@ -37,9 +37,9 @@ from p2pnode.protocols.nat_behaviour.judge import (
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 
 MEASURE_SOCKETS: Final = 6
-"""spare sockets; chosen: five differences tell a block from random ports, see nat_judge"""
+"""measuring sockets; chosen: five differences tell a block from random ports, see nat_judge"""
 LOOK_TIMEOUT: Final = 3.0
-"""seconds for a handshake of a spare socket; chosen: three losses in a row at 100 ms"""
+"""seconds for a handshake of a measuring socket; chosen: three losses in a row at 100 ms"""
 HAIRPINS: Final = 4
 """datagrams in each direction; chosen: the first ones only open the filter for the others"""
 HAIRPIN_INTERVAL: Final = 0.2
@@ -104,13 +104,13 @@ class Measurement:
 
     def __init__(
         self,
-        spares: Spares,
+        measuring_sockets: MeasuringSockets,
         sockets: Sequence[tuple[SocketId, UdpAddr]],
         interfaces: Sequence[str],
         nonce: Callable[[], bytes],
     ) -> None:
         """`sockets` are of one IP version, with what they are bound to."""
-        self._spares = spares
+        self._measuring_sockets = measuring_sockets
         self._interfaces = interfaces
         self._nonce = nonce
         self._order = [socket for socket, _ in sockets]
@@ -174,7 +174,7 @@ class Measurement:
             self._views.append(View(looked.remote, looked.observed))
 
     def on_knock(self, knock: Knock) -> None:
-        """A datagram arrived at a spare socket outside of any connection."""
+        """A datagram arrived at a measuring socket outside of any connection."""
         for knocking in self.knockings:
             knocking.on_knock(knock.socket, knock.payload)
         hairpin = self._hairpin
@@ -255,7 +255,7 @@ class Measurement:
     # steps
 
     def _look(self, socket: SocketId, remote: UdpAddr, now: Instant) -> None:
-        handle = self._spares.look(socket, remote, now, LOOK_TIMEOUT)
+        handle = self._measuring_sockets.look(socket, remote, now, LOOK_TIMEOUT)
         if handle is not None:
             self._looking.add(handle)
 
@@ -278,7 +278,12 @@ class Measurement:
                 self._looked_at.add(alternate)
                 self._locatings.append(
                     Locating(
-                        witness.connection, socket, alternate, self._nonce(), self._spares, now
+                        witness.connection,
+                        socket,
+                        alternate,
+                        self._nonce(),
+                        self._measuring_sockets,
+                        now,
                     )
                 )
 
@@ -321,8 +326,8 @@ class Measurement:
         hairpin.sent += 1
         is_last = hairpin.sent == HAIRPINS
         hairpin.next_at = now + (HAIRPIN_WAIT if is_last else HAIRPIN_INTERVAL)
-        self._spares.send(left, at_right, encode_knock(hairpin.nonces[0]))
-        self._spares.send(right, at_left, encode_knock(hairpin.nonces[1]))
+        self._measuring_sockets.send(left, at_right, encode_knock(hairpin.nonces[0]))
+        self._measuring_sockets.send(right, at_left, encode_knock(hairpin.nonces[1]))
 
 
 def _can_knock(witness: Witness, external: UdpAddr) -> bool:

@@ -1,10 +1,10 @@
 """Netcheck: a node of its own that finds out how its NAT behaves, from peers alone.
 
-    begin --> a first peer --> AutoNAT asks it; spare sockets look at it  (`nat_measure`)
+    begin --> a first peer --> AutoNAT asks it; measuring sockets look at it  (`nat_measure`)
           --> the verdict, or SETTLE_TIME --> other peers, given or found --> the same by them
           --> everything is known, nothing goes on any more, or CHECK_TIME --> the report
 
-A DatagramMachine made of a swarm, for finding peers and asking them, and of spare sockets.  Its
+A DatagramMachine made of a swarm, for finding peers and asking them, and of measuring sockets.  Its
 identity is made for the check, so that a running node's connections are not disturbed.  Rule: until
 it is settled whether strangers reach the main socket, one peer is contacted only.
 """
@@ -24,8 +24,8 @@ from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpA
 from p2pnode.netcheck.knocking import NatAsk
 from p2pnode.netcheck.lifetime import LIFETIME_SOCKETS, Lifetime
 from p2pnode.netcheck.measure import MEASURE_SOCKETS, Findings, Measurement, Witness
+from p2pnode.netcheck.measuring_sockets import MeasuringSockets
 from p2pnode.netcheck.report import NetcheckReport, make_empty_report, make_report
-from p2pnode.netcheck.spares import Spares
 from p2pnode.protocols import nat_behaviour
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.nat_behaviour import (
@@ -58,7 +58,7 @@ WANTED_WITNESSES: Final = 4
 MAX_DIALS: Final = 12
 """peers dialled in all; chosen: some of those found are gone"""
 NETCHECK_SOCKETS: Final = MEASURE_SOCKETS
-"""spare sockets of one IP version; and LIFETIME_SOCKETS more where the lifetime is wanted"""
+"""measuring sockets of one IP version; and LIFETIME_SOCKETS more where the lifetime is wanted"""
 LIFETIME_TIME: Final = 600.0
 """seconds until the report where the lifetime is wanted; chosen: two rounds of the longest wait"""
 
@@ -103,13 +103,13 @@ class Netcheck:
             now=now,
             unix_now=unix_now,
         )
-        self._spares = Spares(
+        self._measuring_sockets = MeasuringSockets(
             config.transport, secret=secret, entropy=entropy, rng=rng, now=now, unix_now=unix_now
         )
         self._nonce: Callable[[], bytes] = lambda: entropy(NONCE_SIZE)
         self._bootstrap = deque(bootstrap)
         self._wants_lifetime = wants_lifetime
-        self._spare_sockets: dict[SocketId, UdpAddr] = {}
+        self._measuring_addresses: dict[SocketId, UdpAddr] = {}
         self._interfaces: tuple[str, ...] = ()
         self._measurement: Measurement | None = None
         self._lifetime: Lifetime | None = None
@@ -140,12 +140,12 @@ class Netcheck:
         """Tells of a socket for dial-backs, with which this node helps others meanwhile."""
         self.swarm.add_probe_socket(socket, local)
 
-    def add_spare_socket(self, socket: SocketId, local: UdpAddr) -> None:
-        """Tells of a socket to measure with; `spare_sockets_wanted` of them an IP version."""
-        self._spare_sockets[socket] = local
+    def add_measuring_socket(self, socket: SocketId, local: UdpAddr) -> None:
+        """Tells of a socket to measure with; `measuring_sockets_wanted` of them an IP version."""
+        self._measuring_addresses[socket] = local
 
     @property
-    def spare_sockets_wanted(self) -> int:
+    def measuring_sockets_wanted(self) -> int:
         return NETCHECK_SOCKETS + (LIFETIME_SOCKETS if self._wants_lifetime else 0)
 
     def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
@@ -161,27 +161,27 @@ class Netcheck:
     def close(self, now: Instant) -> None:
         """Tells the peers that it is over."""
         self.swarm.close(now)
-        self._spares.close_all(now)
+        self._measuring_sockets.close_all(now)
 
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         self._has_heard = self._has_heard or bool(batch)
-        spare = [r for r in batch if r.socket in self._spare_sockets]
-        if spare:
-            self._spares.handle_received(spare, now)
-        main = [r for r in batch if r.socket not in self._spare_sockets]
+        measuring = [r for r in batch if r.socket in self._measuring_addresses]
+        if measuring:
+            self._measuring_sockets.handle_received(measuring, now)
+        main = [r for r in batch if r.socket not in self._measuring_addresses]
         if main:
             self.swarm.handle_received(main, now)
         self._advance(now)
 
     def handle_timeout(self, now: Instant) -> None:
         self.swarm.handle_timeout(now)
-        self._spares.handle_timeout(now)
+        self._measuring_sockets.handle_timeout(now)
         self._advance(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
-        return self._spares.poll_transmits(now) + self.swarm.poll_transmits(now)
+        return self._measuring_sockets.poll_transmits(now) + self.swarm.poll_transmits(now)
 
     def poll_events(self) -> list[NetcheckDone]:
         found, self._events = self._events, []
@@ -191,7 +191,7 @@ class Netcheck:
         is_running = self._poll_at is not None and self._report is None
         return earliest(
             self.swarm.poll_timeout(),
-            self._spares.poll_timeout(),
+            self._measuring_sockets.poll_timeout(),
             Deadline(self._poll_at, "a netcheck goes on") if is_running and self._poll_at else None,
             self._measurement.poll_timeout() if is_running and self._measurement else None,
             self._lifetime.poll_timeout() if is_running and self._lifetime else None,
@@ -206,7 +206,7 @@ class Netcheck:
         for event in self.swarm.poll_events():
             self._on_event(event, now)
         self._find_witnesses(now)
-        self._take_from_spares(now)
+        self._take_from_measuring_sockets(now)
         self._dial_more(now)
         if self._measurement is not None:
             self._ask(self._measurement.advance(now), now)
@@ -251,10 +251,15 @@ class Netcheck:
         if self._first_at is None:
             self._first_at = now
             self._is_ipv6 = remote.is_ipv6
-            sockets = [(s, a) for s, a in self._spare_sockets.items() if a.is_ipv6 == self._is_ipv6]
+            sockets = [
+                (s, a) for s, a in self._measuring_addresses.items() if a.is_ipv6 == self._is_ipv6
+            ]
             if len(sockets) >= MEASURE_SOCKETS:
                 self._measurement = Measurement(
-                    self._spares, sockets[:MEASURE_SOCKETS], self._interfaces, self._nonce
+                    self._measuring_sockets,
+                    sockets[:MEASURE_SOCKETS],
+                    self._interfaces,
+                    self._nonce,
                 )
         if remote.is_ipv6 != self._is_ipv6:
             return
@@ -281,12 +286,12 @@ class Netcheck:
                     if witness.connection == answered.connection and port is not None:
                         witness.alternate = witness.remote._replace(port=port)
 
-    def _take_from_spares(self, now: Instant) -> None:
-        for looked in self._spares.poll_looked():
+    def _take_from_measuring_sockets(self, now: Instant) -> None:
+        for looked in self._measuring_sockets.poll_looked():
             self._changed_at = now
             if self._measurement is not None:
                 self._measurement.on_looked(looked, now)
-        for knock in self._spares.poll_knocks():
+        for knock in self._measuring_sockets.poll_knocks():
             if self._measurement is not None:
                 self._measurement.on_knock(knock)
             if self._lifetime is not None:
@@ -357,7 +362,9 @@ class Netcheck:
         if not self._wants_lifetime:
             return
         if self._lifetime is None:
-            sockets = [s for s, a in self._spare_sockets.items() if a.is_ipv6 == self._is_ipv6]
+            sockets = [
+                s for s, a in self._measuring_addresses.items() if a.is_ipv6 == self._is_ipv6
+            ]
             for witness in self._witnesses.values():
                 if witness.alternate is not None and witness.sees_us_at is not None:
                     self._lifetime = Lifetime(
@@ -365,7 +372,7 @@ class Netcheck:
                         witness.alternate,
                         witness.connection,
                         self._nonce,
-                        self._spares,
+                        self._measuring_sockets,
                         now,
                     )
                     break

@@ -1,4 +1,4 @@
-"""A network in virtual time: hosts, links, routers, NAT boxes and firewalls that obey one seed.
+"""A network in virtual time: hosts, links, routers, NAT boxes and firewalls that follow one seed.
 
 It drives any `DatagramMachine` and knows no protocol.  The rule it keeps: the same parameters and
 the same seed give the same bytes.  Specified in specs/netsim.md.

@@ -1,4 +1,4 @@
-"""Circuits that this node is an end of, as sockets that are none (specs/relay.md).
+"""Circuits that this node is an end of, as routes with socket numbers below zero (specs/relay.md).
 
     out   what the transport sends by a circuit's socket gets its header and goes to the relay
     in    a packet with our id, from the relay that gave the circuit, loses it again

@@ -78,7 +78,7 @@ class CommandRunner:
         self._service_of_dial_back: dict[int, Service] = {}
         self._service_of_dial: dict[int, tuple[Service, PeerId]] = {}
 
-    def obey(self, service: Service, command: Command, now: Instant) -> None:
+    def run(self, service: Service, command: Command, now: Instant) -> None:
         """Does what a service asks for."""
         match command:
             case OpenStream(connection) if connection >= FIRST_HANDLE:
@@ -112,7 +112,7 @@ class CommandRunner:
                     found.ping()
             case FindPeers():
                 self._services.routing.sample(now)
-                self._services.acquaintances.want_more(now)
+                self._services.peer_discovery.want_more(now)
             case LearnAddresses(peer_id, addresses):
                 self._book.add(peer_id, addresses, AddressSource.HEARSAY, now)
             case Readvertise():

@@ -81,7 +81,7 @@ class ConnectionPool:
         """Returns the supplanted connections whose time is up."""
         return tuple(handle for handle, until in self._draining.items() if now >= until)
 
-    def spare(self, handle: ConnectionHandle, now: Instant) -> None:
+    def prolong(self, handle: ConnectionHandle, now: Instant) -> None:
         """A supplanted connection is still in use: it gets as much time again."""
         if handle in self._draining:
             self._draining[handle] = now + DRAIN_TIME

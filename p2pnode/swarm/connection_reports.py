@@ -23,7 +23,7 @@ from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.route import Route
 
-MAX_VISITORS: Final = 64
+MAX_ONE_WAY_CONNECTIONS: Final = 64
 """connections of those who came for something of their own; the oldest goes; chosen: as many as
 dial-backs may be under way"""
 
@@ -44,7 +44,7 @@ class ConnectionReports:
     ) -> None:
         """`tell` takes what the user shall know."""
         self._endpoint = endpoint
-        self._peers, self._visitors = state.peers, state.visitors
+        self._peers, self._one_way = state.peers, state.one_way
         self._pool, self._book = state.pool, state.book
         self._streams = streams
         self._dials = dials
@@ -79,7 +79,7 @@ class ConnectionReports:
             case transport.PathFailed():
                 self._release_idle(handle, now)
             case transport.PathSuspected():
-                self._relayed_paths.rescue(handle, now)
+                self._relayed_paths.ask_relays_for_suspect(handle, now)
             case transport.TokenReceived(remote, token):
                 peer = self._peers.get(handle)
                 if peer is not None and not peer.route.is_relayed:  # else it is the relay's address
@@ -97,7 +97,7 @@ class ConnectionReports:
                 self.disconnect(handle, now, reason=reason)
                 self._dials.on_dial_failed(handle, DialError(reason), now)
             else:
-                self._receive_visitor(peer, now)
+                self._receive_one_way(peer, now)
             return
         self._peers[handle] = peer
         loser = self._pool.add(event.peer_id, handle, event.is_initiator, now)
@@ -115,15 +115,15 @@ class ConnectionReports:
             if found is not None and found.is_initiator:
                 self.close_if_drained(loser, now)
 
-    def _receive_visitor(self, peer: Peer, now: Instant) -> None:
-        self._visitors[peer.connection] = peer
-        if len(self._visitors) > MAX_VISITORS:
-            self.disconnect(next(iter(self._visitors)), now, reason="too many visitors")
+    def _receive_one_way(self, peer: Peer, now: Instant) -> None:
+        self._one_way[peer.connection] = peer
+        if len(self._one_way) > MAX_ONE_WAY_CONNECTIONS:
+            self.disconnect(next(iter(self._one_way)), now, reason="too many visitors")
 
     def _on_closed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
         peer = self._peers.pop(handle, None)
         if peer is None:
-            if self._visitors.pop(handle, None) is not None:
+            if self._one_way.pop(handle, None) is not None:
                 self._streams.on_connection_closed(handle, now)
             return
         is_last = self._pool.remove(peer.peer_id, handle)

@@ -62,7 +62,7 @@ class DialBackEndpoint:
         credentials = Credentials.create(PrivateKey.generate(entropy), entropy)
         self._endpoint = Endpoint(
             credentials,
-            # Who may open no streams is a visitor: it is neither pooled nor asked for anything.
+            # We let the peer open no streams: so the connection is one-way, and not pooled there.
             config=replace(config, max_streams=0),
             secret=secret,
             entropy=entropy,

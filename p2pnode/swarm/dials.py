@@ -275,7 +275,7 @@ class Dials:
                     error = DialError("no socket of this node reaches that address")
                     dial.failed(candidate, error, now)
                     return
-                if dial.is_direct_only and remote.ip in self._facts.quarantined_ips(now):
+                if dial.is_direct_only and remote.ip in self._facts.ips_to_avoid(now):
                     dial.skipped(candidate, DialError("a stranger is about to knock there"), now)
                     return
                 if not self._may_try(dial, candidate, now):

@@ -158,9 +158,9 @@ class SwarmFacts(ServiceFacts):
         """Returns how many hosts were tried over UDP of which none is heard, as far as is known."""
         return self._state.udp_silence.silent_hosts(now)
 
-    def quarantined_ips(self, now: Instant) -> tuple[str, ...]:
+    def ips_to_avoid(self, now: Instant) -> tuple[str, ...]:
         """Returns whom this node must not contact now: strangers who are about to knock."""
-        return self._services.autonat_client.quarantined_ips(now)
+        return self._services.autonat_client.ips_to_avoid(now)
 
     # relays
 

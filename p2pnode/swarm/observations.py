@@ -1,7 +1,7 @@
 """What peers say of our addresses, by connection: in, kept alive, and put back.
 
-Rule: a peer speaks up when it sees another address, so silence is its old word again; after a
-change of the network the old word counts once the path that it was about answers again.
+Rule: a peer speaks up when it sees another address, so silence repeats what it said last; after a
+change of the network that counts once the path that it was about answers again.
 """
 
 from typing import Final, NamedTuple

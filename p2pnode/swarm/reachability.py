@@ -42,7 +42,7 @@ class OwnReachability:
         verdicts = [(a, v) for a, v in self.verdicts(now) if components(a)[0].code == code]
         return filtering_of(verdicts, self.observers)
 
-    def is_settling(self, now: Instant) -> bool:
+    def is_undecided(self, now: Instant) -> bool:
         """True while the node is young and does not know yet whether strangers reach it.
 
         Whoever is dialled meanwhile is no stranger any more: what can wait should.

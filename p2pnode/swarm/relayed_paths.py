@@ -32,7 +32,7 @@ MAX_STANDBY_RELAYS: Final = 2
 MAX_REPLACEMENTS: Final = 8
 """times in REPLACEMENT_WINDOW that relays are asked for one more circuit to a connected peer;
 chosen: or a relay that ends what it has just opened would keep us asking at its own pace"""
-MAX_RESCUES: Final = 15
+MAX_SUSPECT_REQUESTS: Final = 15
 """times in REPLACEMENT_WINDOW that connected peers are asked for a connection without a way;
 chosen: as often as it is found to be suspect before its idle timeout"""
 REPLACEMENT_WINDOW: Final = 60.0
@@ -61,7 +61,7 @@ class RelayedPaths:
         self._dials = dials
         self._requests = requests
         self._replacements = KeyedRateLimit[PeerId](MAX_REPLACEMENTS, REPLACEMENT_WINDOW)
-        self._rescues = KeyedRateLimit[PeerId](MAX_RESCUES, REPLACEMENT_WINDOW)
+        self._suspect_requests = KeyedRateLimit[PeerId](MAX_SUSPECT_REQUESTS, REPLACEMENT_WINDOW)
 
     def use_circuit(self, route: Route, peer_id: PeerId, *, is_asker: bool, now: Instant) -> None:
         """A circuit stands: another path of a connection, or the way of a dial."""
@@ -109,14 +109,14 @@ class RelayedPaths:
             if not any(_runs_over(connection, route) for connection in connections):
                 self._requests.append(ReleaseCircuit(route))
 
-    def rescue(self, handle: ConnectionHandle, now: Instant) -> None:
+    def ask_relays_for_suspect(self, handle: ConnectionHandle, now: Instant) -> None:
         """The only path of a connection has stopped answering: perhaps a relay still reaches it."""
         connection = self._open(handle)
         if connection is None or not connection.is_initiator:
             return
         peer_id = connection.peer_id
         self.ask_other_relays(peer_id, None, now)
-        if self._rescues.take(peer_id, now):
+        if self._suspect_requests.take(peer_id, now):
             for relay in self._near(peer_id):
                 self._requests.append(RequestCircuit(peer_id, relay))
 

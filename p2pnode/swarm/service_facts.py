@@ -34,7 +34,7 @@ class ServiceFacts:
     def peer(self, connection: ConnectionHandle) -> Peer | None:
         """Returns the connection as it is now, or None where it is gone."""
         state = self._state
-        return state.peers.get(connection) or state.visitors.get(connection)
+        return state.peers.get(connection) or state.one_way.get(connection)
 
     def best(self, peer_id: PeerId) -> ConnectionHandle | None:
         """Returns the connection to use for a peer, or None where there is none."""
@@ -111,9 +111,9 @@ class ServiceFacts:
         """Returns how the filter before this node behaves, as far as probes have shown it."""
         return self._state.reachability.filtering(now, ipv6=ipv6)
 
-    def is_settling(self, now: Instant) -> bool:
+    def is_undecided(self, now: Instant) -> bool:
         """True while the node is young and does not know yet whether strangers reach it.
 
         Whoever is dialled meanwhile is no stranger any more: what can wait should.
         """
-        return self._state.reachability.is_settling(now)
+        return self._state.reachability.is_undecided(now)

@@ -87,7 +87,7 @@ class ServiceReports:
     def _take_output(self, service: Service, now: Instant) -> None:
         commands, found = service.poll_commands(), service.poll_events()
         for command in commands:
-            self._commands.obey(service, command, now)
+            self._commands.run(service, command, now)
         for event in found:
             self._on_event(event, now)
 

@@ -35,7 +35,7 @@ class SwarmState:
         self.own_id = own_id
         self.peers = dict[ConnectionHandle, Peer]()
         """Connections that are open."""
-        self.visitors = dict[ConnectionHandle, Peer]()
+        self.one_way = dict[ConnectionHandle, Peer]()
         """Connections of those who came for something of their own: dial-backs."""
         self.infos = dict[ConnectionHandle, IdentifyInfo]()
         """What the peer of each connection has said of itself."""

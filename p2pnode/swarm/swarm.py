@@ -359,7 +359,7 @@ class Swarm:
         self._streams.handle_timeout(now)
         for handle in self._state.pool.drained(now):
             if self._streams.has_application_streams(handle):
-                self._state.pool.spare(handle, now)
+                self._state.pool.prolong(handle, now)
             else:
                 self._connection_reports.supplant(handle, now)
         if now >= self._observations.refresh_at:

@@ -33,7 +33,7 @@ PRIORITY = -10
 
 
 class Forwarder:
-    """Reads, waits, and obeys."""
+    """Reads, waits, and does what it is told."""
 
     def __init__(self, control: socket.socket, core: Core) -> None:
         self._control = control
@@ -61,12 +61,12 @@ class Forwarder:
             for fd, _ in self._epoll.poll(0):
                 if fd != control:
                     core.read(fd, monotonic())
-                elif not self._obey():
+                elif not self._carry_out():
                     kill_inside(self._inodes)
                     return
             core.deliver(monotonic())
 
-    def _obey(self) -> bool:
+    def _carry_out(self) -> bool:
         data, files, _, _ = socket.recv_fds(self._control, MAX_COMMAND_SIZE, 1)
         if not data:
             return False

@@ -98,7 +98,7 @@ class Opening(NamedTuple):
     local: TransportParameters
     remote: TransportParameters
     route: Route
-    prelude: bytes
+    final_packet: bytes
     """Message 3's packet, to be repeated until the peer confirms; empty for the responder."""
     token: bytes
     """An address token to give to the initiator; empty otherwise."""
@@ -155,7 +155,7 @@ class Connection:
             streams=self.streams,
             control=self._control,
             remote_ids=self.remote_ids,
-            prelude=opening.prelude,
+            final_packet=opening.final_packet,
             qlog=qlog,
         )
         self._receiver = PacketReceiver(
@@ -476,7 +476,7 @@ class Connection:
             self.qlog.packets_lost(now, path.path_id, outcome.lost)
         if outcome.probes:
             path.probes_due = outcome.probes
-            self._sender.repeat_prelude()
+            self._sender.repeat_final_packet()
         if path.route is not None and now >= path.last_sent + self._config.keep_alive:
             self._sender.ping(path)
             path.last_sent = now

@@ -1,7 +1,8 @@
 """Connection ids: ours, under which the peer reaches us, and the peer's (specs/transport.md).
 
-Every path has ids of its own, so that nobody can link two paths.  Spare ones are issued before they
-are needed: a path can then be opened without asking, also over a connection that is being punched.
+Every path has ids of its own, so that nobody can link two paths.  Unused ones are issued before
+they are needed: a path can then be
+opened without asking, also over a connection that is being punched.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.frame import CONNECTION_ID_SIZE, NewConnectionId, RetireConnectionId
 from p2pnode.transport.ranges import RangeSet
 
-SPARE_PATHS: Final = 2
+UNUSED_PATHS: Final = 2
 """paths beyond the highest one in use that have ids already; chosen: one to open, one to race it"""
 MAX_IDS_PER_PATH: Final = 4
-"""ids of one path that the peer may have active; chosen: the current one, a spare, two in flight"""
+"""ids of one path that the peer may have active; chosen: one in use, one unused, two in flight"""
 MAX_RETIRED: Final = 64
 """retirements that wait to be told; chosen: more would mean a peer that only makes us retire"""
 
@@ -50,10 +51,10 @@ class LocalIds:
         self.removed: list[int] = []
         """Ids that the endpoint may forget."""
 
-    def issue_spares(self, highest_path_in_use: int, max_path_id: int) -> list[NewConnectionId]:
+    def issue_unused(self, highest_path_in_use: int, max_path_id: int) -> list[NewConnectionId]:
         """Returns frames for the ids that should exist and do not."""
         frames: list[NewConnectionId] = []
-        top = min(highest_path_in_use + SPARE_PATHS, max_path_id)
+        top = min(highest_path_in_use + UNUSED_PATHS, max_path_id)
         for path_id in range(self._highest_path + 1, top + 1):
             self._highest_path = path_id
             self._next_sequence[path_id] = 0

@@ -108,7 +108,7 @@ class Dialing:
             raise PeerIdMismatch("another peer", "this node itself")
         aead = choose_aead(self._aeads, remote.aeads)
         local = self._parameters.with_aead(aead)
-        prelude, secrets = self._handshake.finish(answer, local)
+        final_packet, secrets = self._handshake.finish(answer, local)
         return Opening(
             is_initiator=True,
             peer_id=peer_id,
@@ -116,7 +116,7 @@ class Dialing:
             local=local,
             remote=remote,
             route=self.route,
-            prelude=prelude,
+            final_packet=final_packet,
             token=b"",
             rtt=now - self._sent_at if self._sent == 1 else None,
             handshake_time=now - self._began_at,

@@ -215,7 +215,7 @@ class Incoming:
             local=half_open.parameters,
             remote=introduction.parameters,
             route=route,
-            prelude=b"",
+            final_packet=b"",
             token=self._tokens.address_token(route.remote, unix_now),
             rtt=now - half_open.answered_at if half_open.answers == 1 else None,
             handshake_time=now - half_open.began_at,

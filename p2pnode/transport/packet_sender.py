@@ -51,7 +51,7 @@ class PacketSender:
         streams: StreamSet,
         control: ControlFrames,
         remote_ids: RemoteIds,
-        prelude: bytes,
+        final_packet: bytes,
         qlog: Qlog | None,
     ) -> None:
         self._qlog = qlog
@@ -60,19 +60,19 @@ class PacketSender:
         self._streams = streams
         self._control = control
         self._remote_ids = remote_ids
-        self._prelude = prelude
-        self._is_prelude_due = bool(prelude)
+        self._final_packet = final_packet
+        self._is_final_packet_due = bool(final_packet)
         self._pace_until: Instant | None = None
         self.datagrams: deque[bytes] = deque()
 
     def confirm_handshake(self) -> None:
         """The peer has message 3: it need not be repeated."""
-        self._prelude = b""
-        self._is_prelude_due = False
+        self._final_packet = b""
+        self._is_final_packet_due = False
 
-    def repeat_prelude(self) -> None:
+    def repeat_final_packet(self) -> None:
         """A probe timeout before the handshake is confirmed: message 3 may be what was lost."""
-        self._is_prelude_due = bool(self._prelude)
+        self._is_final_packet_due = bool(self._final_packet)
 
     def ping(self, path: Path) -> None:
         """Makes the next packet of a path ask for an acknowledgement."""
@@ -105,10 +105,10 @@ class PacketSender:
         path = self._paths.active
         if path.route is not None:
             frames = [frame]
-            room = path.mtu.current - DATA_OVERHEAD - len(self._prelude) - len(frame)
+            room = path.mtu.current - DATA_OVERHEAD - len(self._final_packet) - len(frame)
             if path.acks.has_unacked and room >= MAX_ACK_SIZE:
                 frames.insert(0, path.acks.build(path.path_id, now).encode())
-            self._add(path, path.route, frames, batch, now, self._prelude)
+            self._add(path, path.route, frames, batch, now, self._final_packet)
 
     def _send_active(self, path: Path, route: Route, batch: DatagramBatch, now: Instant) -> bool:
         size = self._mtu_probe_size(path, now)
@@ -119,9 +119,9 @@ class PacketSender:
             return False
         limit = MAX_SEGMENTS
         while limit > 0:
-            prelude = self._prelude if self._is_prelude_due else b""
+            final_packet = self._final_packet if self._is_final_packet_due else b""
             mtu = path.mtu.current
-            builder = PacketBuilder(mtu - DATA_OVERHEAD - len(prelude))
+            builder = PacketBuilder(mtu - DATA_OVERHEAD - len(final_packet))
             acked = self._write_acks(path, builder, now)
             allowance = self._allowance(path, mtu, now)
             if allowance > 0 or path.probes_due > 0:
@@ -131,7 +131,7 @@ class PacketSender:
                 return False
             if acked and not builder.is_ack_eliciting and path.recovery.wants_ping:
                 builder.add(_PING)
-            self._send_built(path, route, builder, batch, now, prelude)
+            self._send_built(path, route, builder, batch, now, final_packet)
             limit -= 1
             if not (path.probes_due or self._has_data()):
                 return False
@@ -229,11 +229,11 @@ class PacketSender:
         builder: PacketBuilder,
         batch: DatagramBatch,
         now: Instant,
-        prelude: bytes,
+        final_packet: bytes,
     ) -> None:
-        number, size = self._add(path, route, builder.chunks, batch, now, prelude)
-        if prelude:
-            self._is_prelude_due = False
+        number, size = self._add(path, route, builder.chunks, batch, now, final_packet)
+        if final_packet:
+            self._is_final_packet_due = False
         if builder.is_ack_eliciting:
             path.probes_due = max(0, path.probes_due - 1)
             path.pacer.on_sent(size, now)
@@ -320,7 +320,7 @@ class PacketSender:
         return size
 
     def _mtu_probe_size(self, path: Path, now: Instant) -> int | None:
-        if self._prelude or path.next_packet_number < MTU_PROBE_AFTER:
+        if self._final_packet or path.next_packet_number < MTU_PROBE_AFTER:
             return None
         return path.mtu.probe_size(now)
 
@@ -340,7 +340,7 @@ class PacketSender:
         chunks: list[bytes],
         batch: DatagramBatch,
         now: Instant,
-        prelude: bytes = b"",
+        final_packet: bytes = b"",
     ) -> tuple[int, int]:
         """Seals one packet into the batch; returns its number and the datagram's size."""
         keys = self._keys
@@ -357,11 +357,11 @@ class PacketSender:
         nonce = (keys.write.iv ^ path.nonce_base ^ number).to_bytes(12, "big")
         payload = b"".join(chunks)
         sealed = keys.write.seal(nonce, payload, header)
-        size = len(prelude) + len(header) + len(sealed)
+        size = len(final_packet) + len(header) + len(sealed)
         if self._qlog is not None:
             self._qlog.packet_sent(now, path.path_id, number, size, payload)
-        if prelude:
-            batch.add(route, path.ecn.codepoint_to_send, size, prelude, header, sealed)
+        if final_packet:
+            batch.add(route, path.ecn.codepoint_to_send, size, final_packet, header, sealed)
         else:
             batch.add(route, path.ecn.codepoint_to_send, size, header, sealed)
         keys.on_sealed(1, size)

@@ -86,7 +86,7 @@ class PathSet:
         self._suspicion_due: Instant | None = None
         """when it is told again that the path in use does not answer"""
         self._abandoned = RangeSet()
-        self._parting: int | None = None
+        self._given_up_by_peer: int | None = None
         """a path that the peer has given up, and that stays until another one is validated"""
         self.events: list[ConnectionEvent] = []
         self.active = self._new_path(0, route, now)
@@ -101,7 +101,7 @@ class PathSet:
 
     def issue_ids(self) -> None:
         """Tells the peer the connection ids that it should have and has not."""
-        for frame in self._local_ids.issue_spares(self._next_path_id - 1, self.max_path_id):
+        for frame in self._local_ids.issue_unused(self._next_path_id - 1, self.max_path_id):
             self._control.push(frame.encode())
 
     def open(self, routes: list[Route], now: Instant) -> int:
@@ -260,7 +260,7 @@ class PathSet:
         others = [p for p in self.paths.values() if p is not path]
         if any(p.validations for p in others) and all(p.route is None for p in others):
             path.is_lost = True  # the peer is ahead: it has validated what we are still probing
-            self._parting = path_id
+            self._given_up_by_peer = path_id
         else:
             self._forget(path_id, "the peer gave the path up", now)
 
@@ -298,8 +298,10 @@ class PathSet:
                     del path.validations[key]
             if not path.validations and self._is_given_up(path):
                 self.abandon(path.path_id, ErrorCode.NO_ERROR, "no answer to any probe", now)
-        if self._parting is not None and not any(p.validations for p in self.paths.values()):
-            self._forget(self._parting, "the peer gave the path up", now)
+        if self._given_up_by_peer is not None and not any(
+            p.validations for p in self.paths.values()
+        ):
+            self._forget(self._given_up_by_peer, "the peer gave the path up", now)
         self.choose(now)
         active = self.active
         for path in self.paths.values():
@@ -379,8 +381,8 @@ class PathSet:
 
     def _clear_up(self, made: Path, route: Route, now: Instant) -> None:
         """A path works from now on: what it replaces goes, of two over one route the older."""
-        if self._parting is not None:
-            self._forget(self._parting, "the peer gave the path up", now)
+        if self._given_up_by_peer is not None:
+            self._forget(self._given_up_by_peer, "the peer gave the path up", now)
         for path in list(self.paths.values()):
             if path.path_id < made.path_id and path.route and path.route.key == route.key:
                 self.abandon(path.path_id, ErrorCode.NO_ERROR, "a newer path replaces it", now)
@@ -396,8 +398,8 @@ class PathSet:
         if not others:
             raise TransportError(ErrorCode.NO_VIABLE_PATH, "no path is left")
         path = self.paths.pop(path_id)
-        if path_id == self._parting:
-            self._parting = None
+        if path_id == self._given_up_by_peer:
+            self._given_up_by_peer = None
         path.recovery.discard_all()
         self._retire(path_id)
         self.events.append(PathFailed(path_id, reason))

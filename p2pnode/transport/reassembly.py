@@ -12,7 +12,7 @@ MAX_GAPS: Final = 4096
 window alone would allow one hole for every two bytes"""
 COMPACT_AT: Final = 12_288
 """pieces; chosen: a full window of 16 MiB in packets of 1,450 B is just below, so that only a peer
-that sends crumbs pays for joining them"""
+that sends tiny pieces pays for joining them"""
 
 
 class Reassembly:

@@ -91,7 +91,8 @@ class RecvStream:
     def on_data(self, offset: int, data: bytes, fin: bool) -> int:
         """Takes a STREAM frame and returns by how many bytes the highest offset has grown.
 
-        Raises TransportError: FINAL_SIZE_ERROR, FLOW_CONTROL_ERROR, PROTOCOL_VIOLATION for crumbs.
+        Raises TransportError: FINAL_SIZE_ERROR, FLOW_CONTROL_ERROR; for tiny pieces
+        PROTOCOL_VIOLATION.
         """
         window = self.window
         size = len(data)

@@ -26,7 +26,7 @@ from p2pnode.protocols.kad.messages import MAX_ADDRS_PER_PEER, CloserPeer, encod
 from p2pnode.swarm.address_book import MAX_ADDRESSES_PER_PEER, MAX_PEERS
 from p2pnode.swarm.dialer import MAX_ADDRESSES
 from p2pnode.swarm.events import DialFailed
-from p2pnode.swarm.services.acquaintances import MAX_REMEMBERED
+from p2pnode.swarm.services.peer_discovery import MAX_REMEMBERED
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.path_validation import FULL_SIZE
 from p2pnode.wire.framing import FrameReader, encode_frame
@@ -378,4 +378,4 @@ def test_what_peers_say_of_others_fills_no_more_than_the_address_book() -> None:
         kept = [len(book.addresses(peer, now)) for peer in book.peers()]
         assert max(kept) <= MAX_ADDRESSES_PER_PEER
     assert len(book.peers()) > 100, "nothing was learned"
-    assert len(town.node.swarm._services.acquaintances._tried) <= MAX_REMEMBERED
+    assert len(town.node.swarm._services.peer_discovery._tried) <= MAX_REMEMBERED

@@ -25,7 +25,7 @@ from p2pnode.protocols.relay.messages import (
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ConnectionEstablished, DialFailed, DialSucceeded, PongReceived
-from p2pnode.swarm.relayed_paths import MAX_REPLACEMENTS, MAX_RESCUES
+from p2pnode.swarm.relayed_paths import MAX_REPLACEMENTS, MAX_SUSPECT_REQUESTS
 from p2pnode.swarm.services.relay.client import MAX_OFFERED
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import SimNode
@@ -207,7 +207,7 @@ def test_a_relay_that_says_closing_for_ever_does_not_set_the_pace(grace: float) 
         town.relay.host.drain()
         town.world.run_for(0.5)
     asked = server.circuit_answers[Status.OK]
-    assert asked <= 2 * (MAX_REPLACEMENTS + MAX_RESCUES), "as many in each of two windows"
+    assert asked <= 2 * (MAX_REPLACEMENTS + MAX_SUSPECT_REQUESTS), "as many in each of two windows"
     assert len(guest.swarm._state.circuits) <= 1
     assert len(town.node.swarm._state.circuits) <= 1
 

@@ -77,9 +77,9 @@ def attach(
     main, probe = host.bind(), host.bind()
     host.call(netcheck.add_main_socket, main, host.local_addr(main), host.now)
     host.call(netcheck.add_probe_socket, probe, host.local_addr(probe))
-    for _ in range(netcheck.spare_sockets_wanted):
-        spare = host.bind()
-        host.call(netcheck.add_spare_socket, spare, host.local_addr(spare))
+    for _ in range(netcheck.measuring_sockets_wanted):
+        measuring = host.bind()
+        host.call(netcheck.add_measuring_socket, measuring, host.local_addr(measuring))
     addresses = tuple(a for i in host.interfaces for a in i.addresses)
     host.call(netcheck.handle_interfaces_changed, addresses, host.now)
     host.call(netcheck.begin, host.now)

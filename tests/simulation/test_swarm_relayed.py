@@ -300,10 +300,10 @@ def test_who_lets_us_open_no_streams_is_served_and_otherwise_ignored() -> None:
     assert bytes(got) == b"hello"
     assert node.swarm.facts.best(visitor.peer_id) is None
     assert (node.of(ConnectionEstablished), node.of(PeerIdentified)) == ([], [])
-    assert len(node.swarm._state.visitors) == 1
+    assert len(node.swarm._state.one_way) == 1
     visitor.do(visitor.swarm.disconnect, connection, net.world.now)
     net.world.run_for(10)
-    assert node.swarm._state.visitors == {}
+    assert node.swarm._state.one_way == {}
 
 
 @pytest.mark.spec("SWARM-14")
@@ -329,7 +329,7 @@ def test_a_dial_back_is_a_visit_by_a_stranger_from_another_port() -> None:
     known = len(node.of(ConnectionEstablished))
     command = DialBack(1, node.peer_id, UdpAddr(node.host.ip, PORT), 5.0)
     server.do(server.swarm._prober.dial_back, command, net.world.now)
-    seen = node.swarm._state.visitors
+    seen = node.swarm._state.one_way
     net.world.run_until(lambda: bool(seen), 5)
     (visitor,) = seen.values()
     assert visitor.route.remote.ip == server.host.ip
@@ -359,7 +359,7 @@ def test_a_node_that_is_short_of_relays_meets_peers_of_its_peers() -> None:
 
 @pytest.mark.spec("SWARM-14")
 def test_visitors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pnode.swarm.connection_reports.MAX_VISITORS", 2)
+    monkeypatch.setattr("p2pnode.swarm.connection_reports.MAX_ONE_WAY_CONNECTIONS", 2)
     network = pair(1, PairParams(public_hosts=4))
     host = SimNode(network.a)
     config = SwarmConfig(transport=TransportConfig(max_streams=0))
@@ -367,5 +367,5 @@ def test_visitors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for visitor in visitors:
         visitor.dial(host)
         network.world.run_for(0.5)
-    assert len(host.swarm._state.visitors) == 2
+    assert len(host.swarm._state.one_way) == 2
     assert host.swarm.facts.peers() == ()

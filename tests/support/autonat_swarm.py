@@ -140,7 +140,7 @@ class AutonatWorld:
 
     def connect(self, one: SimNode, other: SimNode) -> None:
         """Connects two nodes; each hears where it is seen, and who the other is a bit later."""
-        if other.local.ip in one.client.quarantined_ips(self.now):
+        if other.local.ip in one.client.ips_to_avoid(self.now):
             self.contaminated.append(other.name)
         ends = (one, other), (other, one)
         seen = {node.name: self._external(node, far.local) for node, far in ends}

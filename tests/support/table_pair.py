@@ -70,7 +70,7 @@ class TableSide:
         is_due = deadline is not None and now >= deadline.at
         if is_due:
             self.table.handle_timeout(now)
-        obeyed = self._obey(now)
+        obeyed = self._carry_out(now)
         self.events += self.table.poll_events()
         return bool(found) or is_due or obeyed
 
@@ -90,7 +90,7 @@ class TableSide:
             case _:
                 pass
 
-    def _obey(self, now: float) -> bool:
+    def _carry_out(self, now: float) -> bool:
         has_obeyed = False
         while service := self.calls.next_speaker():
             self.told += service.poll_events()

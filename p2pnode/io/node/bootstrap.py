@@ -24,7 +24,7 @@ STEADY_TIME: Final = 15.0
 NEXT_PEER_DELAY: Final = 1.0
 """seconds for the first peer to answer before the next one is dialled; chosen: RFC 8305's, for a
 whole handshake"""
-SETTLED_CHECK: Final = 0.05
+VERDICT_CHECK: Final = 0.05
 """seconds between looks at whether the node knows who reaches it; chosen"""
 
 
@@ -43,10 +43,10 @@ async def keep_all_connected(node: Node, targets: Sequence[DialTarget]) -> None:
 
 async def _wait_until_settled(node: Node) -> None:
     given_up_at = trio.current_time() + NEXT_PEER_DELAY
-    while node.is_settling or (  # noqa: ASYNC110 - the machine has no event for it
+    while node.is_undecided or (  # noqa: ASYNC110 - the machine has no event for it
         not node.peers and trio.current_time() < given_up_at
     ):
-        await trio.sleep(SETTLED_CHECK)
+        await trio.sleep(VERDICT_CHECK)
 
 
 async def keep_connected(node: Node, target: DialTarget) -> None:

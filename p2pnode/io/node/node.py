@@ -90,10 +90,10 @@ class Node:
         return list(self._facts.peers())
 
     @property
-    def is_settling(self) -> bool:
+    def is_undecided(self) -> bool:
         """True while a young node that listens does not know yet whether strangers reach it."""
         listens = bool(self._facts.socket_addresses())
-        return listens and self._facts.is_settling(self._engine.now)
+        return listens and self._facts.is_undecided(self._engine.now)
 
     def connection_info(self, peer: PeerId) -> ConnectionInfo:
         """Returns which way packets to the peer go now.  Raises ConnectionLost where none do."""

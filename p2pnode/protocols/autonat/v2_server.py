@@ -3,7 +3,7 @@
     READING --refused------------------------------------------> answered
        |--same IP--> DIALLING --on_dialled | 15 s--------------> answered
        `--other IP--> COLLECTING --enough data--> PAUSING --'
-                          `--too slow | crumbs | 10 s--> reset
+                          `--too slow | tiny pieces | 10 s--> reset
 
 Rules (specs/autonat.md, Version 2): one address is dialled, the first that is dialable; another IP
 than the requester's is dialled only after it has sent more than a dial costs the target, and not at
@@ -165,7 +165,7 @@ class V2Server(ServedDialogue):
         self._collected += size
         if self._missing > 0:
             if size < MIN_DIAL_DATA_CHUNK:
-                raise DecodeError("dial data in crumbs")
+                raise DecodeError("dial data in tiny pieces")
             self._expect_data()
             return
         self._enter(V2ServerState.PAUSING)

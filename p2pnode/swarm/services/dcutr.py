@@ -138,7 +138,7 @@ class DcutrService(Service):
             self._responder_rounds.handle_gone(peer.peer_id)
         elif under_way is not None and under_way.role is Role.INITIATOR:
             self._policy.handle_round_interrupted(peer.peer_id)
-            self._obey(now)
+            self._carry_out(now)
 
     def on_path_changed(self, peer: Peer, now: Instant) -> None:
         if not peer.route.is_relayed:
@@ -156,7 +156,7 @@ class DcutrService(Service):
         self._policy.handle_evidence(peer.peer_id, self._evidence(peer.peer_id, now), now)
         if peer.route.is_relayed:
             self._on_public(peer.peer_id, info)
-        self._obey(now)
+        self._carry_out(now)
 
     def on_observed(self, peer: Peer, now: Instant) -> None:
         self._on_own_evidence(now)
@@ -173,7 +173,7 @@ class DcutrService(Service):
         for connection in [c for c, at in self._reversals.items() if now >= at]:
             self._end_reversal(connection, is_direct=False)
         self._policy.handle_timeout(now)
-        self._obey(now)
+        self._carry_out(now)
 
     def poll_timeout(self) -> Deadline | None:
         ends = [r.gives_up_at for r in self._rounds.values() if r.gives_up_at is not None]
@@ -192,7 +192,7 @@ class DcutrService(Service):
         info = self._facts.info(peer.peer_id)
         if info is not None:
             self._on_public(peer.peer_id, info)
-        self._obey(now)
+        self._carry_out(now)
 
     def _on_public(self, peer_id: PeerId, info: IdentifyInfo) -> None:
         self._policy.handle_public(peer_id, tuple(a for a in info.listen_addrs if _is_public(a)))
@@ -211,7 +211,7 @@ class DcutrService(Service):
         self._tell(connection, under_way, is_direct=False, reason=reason)
         if under_way.role is Role.INITIATOR:
             self._policy.handle_round_failed(under_way.peer_id, now)
-            self._obey(now)
+            self._carry_out(now)
 
     def _end_reversal(self, connection: ConnectionHandle, *, is_direct: bool) -> None:
         if self._reversals.pop(connection, None) is not None:
@@ -232,7 +232,7 @@ class DcutrService(Service):
             )
         )
 
-    def _obey(self, now: Instant) -> None:
+    def _carry_out(self, now: Instant) -> None:
         for command in self._policy.poll_commands():
             connection = self._facts.best(command.peer)
             if connection is None:
@@ -288,7 +288,7 @@ class DcutrService(Service):
         punching = (under_way.peer_id for under_way in self._rounds.values())
         for peer_id in dict.fromkeys((*punching, *self._policy.relayed())):
             self._policy.handle_evidence(peer_id, self._evidence(peer_id, now), now)
-        self._obey(now)
+        self._carry_out(now)
 
     def _own_addrs(self, now: Instant) -> tuple[Multiaddr, ...]:
         """Where we might be reached: where we are seen, confirmed or not, and on our network."""

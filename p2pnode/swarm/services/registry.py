@@ -8,13 +8,13 @@ from p2pnode.identity.keys import PrivateKey
 from p2pnode.protocols.relay import MonthlyVolume
 from p2pnode.swarm.config import SwarmConfig
 from p2pnode.swarm.service_facts import ServiceFacts
-from p2pnode.swarm.services.acquaintances import Acquaintances
 from p2pnode.swarm.services.autonat.client import AutonatClient
 from p2pnode.swarm.services.autonat.server import AutonatServer
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.dcutr import DcutrService
 from p2pnode.swarm.services.identify import IdentifyService
 from p2pnode.swarm.services.nat_behaviour import NatService
+from p2pnode.swarm.services.peer_discovery import PeerDiscovery
 from p2pnode.swarm.services.ping import PingService
 from p2pnode.swarm.services.relay.client import RelayClient
 from p2pnode.swarm.services.relay.server import RelayServer
@@ -64,7 +64,7 @@ class Services:
         self.autonat_server = AutonatServer(facts, contacts, rng)
         self.dcutr = DcutrService(facts, rng)
         self.nat = NatService(facts)
-        self.acquaintances = Acquaintances(facts, own_id, rng)
+        self.peer_discovery = PeerDiscovery(facts, own_id, rng)
         self.all = (
             self.identify,
             self.ping,
@@ -75,7 +75,7 @@ class Services:
             self.autonat_server,
             self.dcutr,
             self.nat,
-            self.acquaintances,
+            self.peer_discovery,
         )
         calls.register(self.all)
 

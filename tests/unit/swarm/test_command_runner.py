@@ -39,15 +39,15 @@ class Two:
     def b_addr(self) -> UdpAddr:
         return UdpAddr(self.b.host.ip, PORT)
 
-    def obey(self, *commands: Command, seconds: float = 1.0) -> None:
+    def run(self, *commands: Command, seconds: float = 1.0) -> None:
         for command in commands:
-            self.a.do(self.a.swarm._commands.obey, self.service, command, self.world.now)
+            self.a.do(self.a.swarm._commands.run, self.service, command, self.world.now)
         self.world.run_for(seconds)
 
 
 def test_a_services_dial_connects_and_is_no_news_of_a_dial_to_the_user() -> None:
     two = Two()
-    two.obey(DialPeer(two.b.peer_id, (two.b.address(),)))
+    two.run(DialPeer(two.b.peer_id, (two.b.address(),)))
 
     assert two.a.connections_to(two.b) == 1
     assert two.service.unreached == []
@@ -57,7 +57,7 @@ def test_a_services_dial_connects_and_is_no_news_of_a_dial_to_the_user() -> None
 def test_a_services_dial_that_fails_is_told_to_the_service_alone() -> None:
     two = Two()
     nowhere = SimNode.address(two.b, "10.9.9.9")
-    two.obey(DialPeer(two.b.peer_id, (nowhere,)), seconds=60)
+    two.run(DialPeer(two.b.peer_id, (nowhere,)), seconds=60)
 
     [(peer_id, reason)] = two.service.unreached
     assert peer_id == two.b.peer_id
@@ -67,7 +67,7 @@ def test_a_services_dial_that_fails_is_told_to_the_service_alone() -> None:
 
 def test_a_dial_of_this_node_itself_fails_at_once() -> None:
     two = Two()
-    two.obey(DialPeer(two.a.peer_id, (two.a.address(),)), seconds=0)
+    two.run(DialPeer(two.a.peer_id, (two.a.address(),)), seconds=0)
 
     assert [peer_id for peer_id, _ in two.service.unreached] == [two.a.peer_id]
 
@@ -75,7 +75,7 @@ def test_a_dial_of_this_node_itself_fails_at_once() -> None:
 def test_a_peer_that_is_connected_directly_is_not_dialled_again() -> None:
     two = Two()
     connection = two.a.connect(two.b)
-    two.obey(DialPeer(two.b.peer_id, (two.b.address(),)))
+    two.run(DialPeer(two.b.peer_id, (two.b.address(),)))
 
     assert list(two.a.swarm._endpoint.connections) == [connection]
     assert two.service.unreached == []
@@ -84,9 +84,9 @@ def test_a_peer_that_is_connected_directly_is_not_dialled_again() -> None:
 def test_a_disconnection_tells_the_peer_why_and_of_what_is_gone_nothing() -> None:
     two = Two()
     connection = ConnectionHandle(two.a.connect(two.b))
-    two.obey(Disconnect(NOBODY, ""), Disconnect(FIRST_HANDLE, ""))
+    two.run(Disconnect(NOBODY, ""), Disconnect(FIRST_HANDLE, ""))
     assert two.a.connections_to(two.b) == 1
-    two.obey(Disconnect(connection, "no longer wanted"))
+    two.run(Disconnect(connection, "no longer wanted"))
 
     [closed] = two.b.of(ConnectionClosed)
     assert isinstance(closed.reason, ClosedByPeer)
@@ -97,11 +97,11 @@ def test_a_stream_is_run_for_who_asked_and_pumped_when_it_says_so() -> None:
     two = Two()
     connection = ConnectionHandle(two.a.connect(two.b))
     machine = ScriptedMachine()
-    two.obey(OpenStream(connection, ping.PROTOCOL_ID, machine))
+    two.run(OpenStream(connection, ping.PROTOCOL_ID, machine))
     machine.say(bytes(32))
     two.world.run_for(1)
     assert machine.received == b""
-    two.obey(PumpMachine(connection, machine))
+    two.run(PumpMachine(connection, machine))
 
     assert machine.received == bytes(32)
     assert two.service.of(machine) == ["progress"]
@@ -111,7 +111,7 @@ def test_a_stream_is_run_for_who_asked_and_pumped_when_it_says_so() -> None:
 def test_a_stream_on_a_connection_that_is_gone_has_failed(connection: ConnectionHandle) -> None:
     two = Two()
     machine = ScriptedMachine()
-    two.obey(OpenStream(connection, X, machine), PumpMachine(connection, machine))
+    two.run(OpenStream(connection, X, machine), PumpMachine(connection, machine))
 
     assert two.service.told == [("failed", machine), ("over", machine)]
 
@@ -119,7 +119,7 @@ def test_a_stream_on_a_connection_that_is_gone_has_failed(connection: Connection
 def test_a_dial_back_has_a_connection_of_its_own_until_it_is_closed() -> None:
     two = Two()
     two.b.swarm._streams.handled[X] = InboundLimit(1)
-    two.obey(DialBack(5, two.b.peer_id, two.b_addr, 3.0))
+    two.run(DialBack(5, two.b.peer_id, two.b_addr, 3.0))
     [(ticket, connection, _)] = two.service.dialled_back
     assert ticket == 5
     assert connection is not None
@@ -127,15 +127,15 @@ def test_a_dial_back_has_a_connection_of_its_own_until_it_is_closed() -> None:
     assert two.a.swarm._endpoint.connections == {}
 
     machine = ScriptedMachine()
-    two.obey(OpenStream(connection, X, machine))
+    two.run(OpenStream(connection, X, machine))
     assert two.service.of(machine) == ["progress"]
-    two.obey(Disconnect(connection, "over"))
+    two.run(Disconnect(connection, "over"))
     assert two.service.of(machine) == ["progress", "over"]
 
 
 def test_a_dial_back_that_nobody_answers_says_why() -> None:
     two = Two()
-    two.obey(DialBack(6, two.b.peer_id, UdpAddr("10.9.9.9", 1), 0.5), seconds=5)
+    two.run(DialBack(6, two.b.peer_id, UdpAddr("10.9.9.9", 1), 0.5), seconds=5)
 
     [(ticket, connection, reason)] = two.service.dialled_back
     assert (ticket, connection) == (6, None)
@@ -144,7 +144,7 @@ def test_a_dial_back_that_nobody_answers_says_why() -> None:
 
 def test_addresses_that_a_service_has_heard_are_hearsay() -> None:
     two = Two()
-    two.obey(LearnAddresses(two.b.peer_id, (two.b.address(),)), seconds=0)
+    two.run(LearnAddresses(two.b.peer_id, (two.b.address(),)), seconds=0)
     assert two.a.swarm._state.book.addresses(two.b.peer_id, two.world.now) == (two.b.address(),)
 
     two.world.run_for(121)
@@ -156,7 +156,7 @@ def test_a_probe_asks_the_peer_for_a_sign_of_life(is_probed: bool) -> None:
     two = Two()
     connection = ConnectionHandle(two.a.connect(two.b))
     two.world.run_for(7)
-    two.obey(ProbePath(connection if is_probed else NOBODY), seconds=0.2)
+    two.run(ProbePath(connection if is_probed else NOBODY), seconds=0.2)
     heard = two.a.swarm.facts.last_received(connection)
 
     assert heard is not None

@@ -43,13 +43,13 @@ class Facts:
 
     def __init__(self) -> None:
         self.near: list[Peer] = []
-        self.quarantined: tuple[str, ...] = ()
+        self.to_avoid: tuple[str, ...] = ()
 
     def neighbours(self) -> tuple[Peer, ...]:
         return tuple(self.near)
 
-    def quarantined_ips(self, now: float) -> tuple[str, ...]:
-        return self.quarantined
+    def ips_to_avoid(self, now: float) -> tuple[str, ...]:
+        return self.to_avoid
 
 
 class World:
@@ -189,7 +189,7 @@ def test_who_follows_a_dial_of_a_service_still_searches() -> None:
 
 def test_an_address_that_a_service_leaves_alone_is_tried_for_the_user() -> None:
     world = World()
-    world.facts.quarantined = ("7.0.0.1",)
+    world.facts.to_avoid = ("7.0.0.1",)
     service = world.begin(NEAR, FAR, direct=True)
     world.dials.poll(HEAD_START)
     assert list(world.handshakes()) == ["7.0.0.2"]

@@ -155,7 +155,7 @@ def test_whether_strangers_reach_a_node_is_open_at_first() -> None:
     verdicts = dict(two.ours.verdicts(two.now))
     assert verdicts[two.a.address()].reachability is Reachability.UNKNOWN
     assert two.ours.filtering(two.now).behaviour == "unknown", "one peer, who was contacted"
-    assert not two.ours.is_settling(two.now), "the time for it has passed"
+    assert not two.ours.is_undecided(two.now), "the time for it has passed"
     assert two.ours.silent_hosts(two.now) == 0
 
 

@@ -3,7 +3,7 @@ import pytest
 from p2pnode.errors import TransportError
 from p2pnode.transport.connection_id import (
     MAX_IDS_PER_PATH,
-    SPARE_PATHS,
+    UNUSED_PATHS,
     LocalIds,
     RemoteId,
     RemoteIds,
@@ -29,24 +29,24 @@ def frame(path_id, sequence, *, retire=0, number=None):
 @pytest.mark.spec("TRANSPORT-24")
 def test_the_two_paths_above_the_highest_in_use_have_ids_before_they_are_needed():
     ids = local_ids()
-    frames = ids.issue_spares(0, 8)
-    assert SPARE_PATHS == 2
+    frames = ids.issue_unused(0, 8)
+    assert UNUSED_PATHS == 2
     assert [(f.path_id, f.sequence, f.retire_prior_to) for f in frames] == [(1, 0, 0), (2, 0, 0)]
-    assert ids.issue_spares(0, 8) == []
-    assert [f.path_id for f in ids.issue_spares(2, 8)] == [3, 4]
+    assert ids.issue_unused(0, 8) == []
+    assert [f.path_id for f in ids.issue_unused(2, 8)] == [3, 4]
 
 
 @pytest.mark.spec("TRANSPORT-24")
 def test_no_ids_are_issued_beyond_the_maximum_path_id():
     ids = local_ids()
-    assert [f.path_id for f in ids.issue_spares(0, 1)] == [1]
-    assert [f.path_id for f in ids.issue_spares(0, 2)] == [2]
+    assert [f.path_id for f in ids.issue_unused(0, 1)] == [1]
+    assert [f.path_id for f in ids.issue_unused(0, 2)] == [2]
 
 
 def test_issued_ids_lead_to_their_path_and_carry_their_reset_token():
     ids = local_ids()
     assert ids.path_of == {77: (0, 0)}
-    (one, two) = ids.issue_spares(0, 8)
+    (one, two) = ids.issue_unused(0, 8)
     for issued in (one, two):
         number = int.from_bytes(issued.connection_id, "big")
         assert ids.path_of[number] == (issued.path_id, 0)
@@ -72,13 +72,13 @@ def test_to_retire_an_id_that_was_never_issued_is_a_violation():
 
 def test_the_ids_of_an_abandoned_path_are_void_for_ever():
     ids = local_ids()
-    (one, _) = ids.issue_spares(0, 8)
+    (one, _) = ids.issue_unused(0, 8)
     ids.abandon(1)
     number = int.from_bytes(one.connection_id, "big")
     assert number not in ids.path_of
     assert ids.removed == [number]
     assert ids.on_retired(RetireConnectionId(1, 0)) is None
-    assert [f.path_id for f in ids.issue_spares(1, 8)] == [3]
+    assert [f.path_id for f in ids.issue_unused(1, 8)] == [3]
 
 
 def test_packets_go_to_the_oldest_id_that_is_left():

@@ -92,7 +92,7 @@ def test_the_right_peers_answer_opens_the_connection():
     assert decode_initial_untrusted(packet).token == b"token"
     responder, message = answer(packet)
     opening = dial.on_response_untrusted(message, NOW + 0.03)
-    final = decode_message_untrusted(opening.prelude)
+    final = decode_message_untrusted(opening.final_packet)
     introduction, secrets = responder.read_final_untrusted(final[1])
     assert final[0] == RESPONDER_CID
     assert secrets == opening.secrets

@@ -245,7 +245,7 @@ def full_of_provoked_frames():
     """Returns a peer that acknowledged nothing, one frame below what an endpoint keeps for it."""
     peer = connected(is_initiator=False)
     peer.send(NewConnectionId(1, 0, 0, bytes(8), bytes(16)).encode())
-    connection = peer.endpoint.connection(peer.handle)
+    connection = peer.endpoint.command(peer.handle)
     path_id = connection.paths.open([ELSEWHERE], peer.now)
     for sequence in range(MAX_OUTSTANDING - connection._control.outstanding):
         peer.send(RetireConnectionId(2, sequence).encode())
@@ -265,7 +265,7 @@ def full_of_provoked_frames():
 )
 def test_a_command_that_is_one_frame_too_many_ends_the_connection_and_raises_nothing(command):
     peer = full_of_provoked_frames()
-    connection = peer.endpoint.connection(peer.handle)
+    connection = peer.endpoint.command(peer.handle)
 
     command(connection.paths, peer.now)
     peer.drain()

@@ -34,7 +34,7 @@ def test_it_is_full_at_more_holes_than_an_honest_peer_makes():
     assert late.is_full
 
 
-def test_crumbs_without_holes_are_joined():
+def test_tiny_pieces_without_holes_are_joined():
     late = Reassembly()
     count = COMPACT_AT + 10
     for n in range(count):

@@ -204,7 +204,7 @@ def test_too_many_holes_are_refused():
     assert code == ErrorCode.PROTOCOL_VIOLATION
 
 
-def test_crumbs_are_gathered():
+def test_tiny_pieces_are_gathered():
     receiver = stream(window=100_000)
     for offset in range(0, 20_000, 2):
         receiver.on_data(offset, b"ab", False)

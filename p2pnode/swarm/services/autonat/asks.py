@@ -67,7 +67,7 @@ class AskUnderWay:
     started_at: Instant
     prober_ip: str | None = None
     """Where v2's dial-back came from."""
-    is_curious: bool = False
+    is_about_filter: bool = False
     """Asked for what it says of the filter; the verdict stood already."""
 
     @property

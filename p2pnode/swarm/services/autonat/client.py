@@ -9,7 +9,7 @@ amounts to a verdict or nobody is left to ask (specs/autonat.md, In the swarm).
 
 Rules: the first question goes out with the first peer that is identified, without waiting for
 more observers; while helpers are about to knock, this node must not contact them
-(`quarantined_ips`); a change of network voids everything, also what is still on its way.
+(`ips_to_avoid`); a change of network voids everything, also what is still on its way.
 """
 
 from collections import Counter
@@ -69,7 +69,7 @@ MAX_ASKS: Final = 8
 """questions at once in all; chosen"""
 MAX_DIAL_BACK_STREAMS: Final = 8
 """inbound dial-backs at once; chosen: as many as there are questions"""
-QUARANTINE_TIME: Final = 3.0
+AVOIDANCE_TIME: Final = 3.0
 """seconds after a question in which its helpers are not contacted; chosen: probes come within one
 at most; a server that names our peers as its helpers shall not keep us from them for longer"""
 
@@ -138,11 +138,11 @@ class AutonatClient(Service):
 
     # what is known
 
-    def quarantined_ips(self, now: Instant) -> tuple[str, ...]:
+    def ips_to_avoid(self, now: Instant) -> tuple[str, ...]:
         """Returns whom this node must not contact now: strangers who are about to knock."""
         ips: dict[str, None] = {}
         for machine, ask in self._asks.items():
-            if isinstance(machine, DelegatedAsker) and now < ask.started_at + QUARANTINE_TIME:
+            if isinstance(machine, DelegatedAsker) and now < ask.started_at + AVOIDANCE_TIME:
                 ips.update(dict.fromkeys(machine.awaited_ips))
         return tuple(ips)
 
@@ -385,7 +385,7 @@ class AutonatClient(Service):
         verdict = self._tracker.verdict(address, now)
         if current.has_news and verdict and verdict.reachability is not Reachability.UNKNOWN:
             current.is_open = False
-            self._be_curious(address, current, verdict, now)
+            self._ask_about_filter(address, current, verdict, now)
             return
         while self._may_ask_more(address, current, now):
             servers = self._servers_for(address)
@@ -411,7 +411,7 @@ class AutonatClient(Service):
             and self._tracker.may_probe(address, now)
         )
 
-    def _be_curious(
+    def _ask_about_filter(
         self, address: Multiaddr, current: _ProbeRound, verdict: Verdict, now: Instant
     ) -> None:
         """Has a peer that sees us there try another port, where only strangers have tried.
@@ -430,14 +430,14 @@ class AutonatClient(Service):
         picked = current.choice.pick([each.server for each in servers], (Method.V2,), now)
         if picked is not None:
             server = next(each for each in servers if each.peer_id == picked[0])
-            self._ask(address, server, Method.V2, now).is_curious = True
+            self._ask(address, server, Method.V2, now).is_about_filter = True
 
     def _servers_for(self, address: Multiaddr) -> list[ServerCandidate]:
         peers = list(self._peers)
         return candidates_for(address, peers, self._asks.values(), self._facts, self._rng)
 
     def _running(self, address: Multiaddr) -> list[AskUnderWay]:
-        return [a for a in self._asks.values() if a.address == address and not a.is_curious]
+        return [a for a in self._asks.values() if a.address == address and not a.is_about_filter]
 
     # strangers who come by themselves
 

@@ -175,7 +175,7 @@ class RelayClient(Service):
         if needs_relay:
             self._release_at = None
             self._policy.set_needs_relay(True, now)
-            self._obey(now)
+            self._carry_out(now)
         elif self._release_at is None:
             self._release_at = now + (RELEASE_DELAY if self._reserved else 0.0)
             self._release_if_due(now)
@@ -184,12 +184,12 @@ class RelayClient(Service):
         if self._release_at is not None and now >= self._release_at:
             self._release_at = inf
             self._policy.set_needs_relay(False, now)
-            self._obey(now)
+            self._carry_out(now)
 
     def remember(self, relay_id: PeerId, network: str, rtt: float | None, now: Instant) -> None:
         """Names a relay of an earlier run: it is asked again where relays are short."""
         self._policy.add_candidate(relay_id, network, rtt, now)
-        self._obey(now)
+        self._carry_out(now)
 
     def request(
         self, peer_id: PeerId, relay_id: PeerId, addresses: Sequence[Multiaddr], now: Instant
@@ -259,7 +259,7 @@ class RelayClient(Service):
             if relay_id is not None:
                 del self._reserving[relay_id]
                 self._on_not_reserved(relay_id, now)
-                self._obey(now)
+                self._carry_out(now)
             return
         end = self._ends.pop(machine, None)
         if end is not None:
@@ -279,12 +279,12 @@ class RelayClient(Service):
         for wanted in self._waiting.pop(peer.peer_id, []):
             self._ask(peer.connection, wanted, peer.peer_id, now)
         self._policy.handle_connected(peer.peer_id, now)
-        self._obey(now)
+        self._carry_out(now)
 
     def on_connect_failed(self, peer_id: PeerId, reason: str, now: Instant) -> None:
         if self._awaited.pop(peer_id, 0) is None:
             self._policy.handle_failed(peer_id, now)
-            self._obey(now)
+            self._carry_out(now)
         for wanted in self._waiting.pop(peer_id, []):
             self._command(CircuitFailed(wanted, peer_id, f"the relay cannot be reached: {reason}"))
 
@@ -295,7 +295,7 @@ class RelayClient(Service):
         if peer.peer_id not in self._reserved:
             if was_asked:
                 self._policy.handle_failed(peer.peer_id, now)
-                self._obey(now)
+                self._carry_out(now)
             return
         other = self._facts.direct(peer.peer_id)
         if other is not None:  # the relay keeps a reservation by connection: say it anew
@@ -304,7 +304,7 @@ class RelayClient(Service):
             return
         self._renewing.pop(peer.peer_id, None)
         self._policy.handle_lost(peer.peer_id, now)
-        self._obey(now)
+        self._carry_out(now)
 
     def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
         if peer.route.is_relayed or relay.HOP_PROTOCOL_ID not in info.protocols:
@@ -313,7 +313,7 @@ class RelayClient(Service):
         rtt = self._facts.rtt(peer.connection)
         self._clocks.note_record(peer.peer_id, info.record_seq, now)
         self._policy.add_candidate(peer.peer_id, network, rtt, now)
-        self._obey(now)
+        self._carry_out(now)
 
     def handle_timeout(self, now: Instant) -> None:
         heard = {relay_id: self._last_received(relay_id) for relay_id in self._policy.relays}
@@ -324,7 +324,7 @@ class RelayClient(Service):
         self._heard = heard
         self._release_if_due(now)
         self._policy.handle_timeout(now)
-        self._obey(now)
+        self._carry_out(now)
 
     def poll_timeout(self) -> Deadline | None:
         release = self._release_at
@@ -339,7 +339,7 @@ class RelayClient(Service):
         connection = self._facts.direct(relay_id)
         return None if connection is None else self._facts.last_received(connection)
 
-    def _obey(self, now: Instant) -> None:
+    def _carry_out(self, now: Instant) -> None:
         for command in self._policy.poll_commands():
             match command:
                 case auto_relay.Reserve(relay_id):
@@ -397,7 +397,7 @@ class RelayClient(Service):
             case NotReserved(status):
                 self.answers[is_renewal, status] += 1
                 self._on_not_reserved(peer.peer_id, now, has_refused=status is not None)
-        self._obey(now)
+        self._carry_out(now)
 
     def _judge(self, relay_id: PeerId, expire: int, now: Instant) -> Believed:
         before = self._clocks.ahead(relay_id)

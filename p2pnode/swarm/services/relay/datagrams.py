@@ -92,7 +92,7 @@ class DatagramCircuits:
         circuit = self._by_machine.get(machine)
         if circuit is not None:
             self._table.close(circuit.offer.key, reason)
-            self.settle()
+            self.carry_out()
 
     def on_moved(self, peer: Peer) -> None:
         """The data of a connection goes another way: its circuits follow, but not to a relay."""
@@ -101,22 +101,22 @@ class DatagramCircuits:
             self._table.handle_disconnected(key)
         else:
             self._table.handle_moved(key, *peer.route)
-        self.settle()
+        self.carry_out()
 
     def on_disconnected(self, connection: ConnectionHandle) -> None:
         self._table.handle_disconnected(connection)
-        self.settle()
+        self.carry_out()
 
     def handle_timeout(self, now: Instant) -> None:
         self._table.handle_timeout(now)
-        self.settle()
+        self.carry_out()
 
     def drain(self, grace: float, now: Instant) -> None:
         """Announces the end of all circuits to both of their ends."""
         self._table.drain(grace, now)
-        self.settle()
+        self.carry_out()
 
-    def settle(self) -> None:
+    def carry_out(self) -> None:
         """Does what the table's events ask for."""
         for event in self._table.poll_events():
             match event:

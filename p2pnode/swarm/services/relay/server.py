@@ -152,7 +152,7 @@ class RelayServer(Service):
             case _:
                 pass
         for left in self._gate.take_left():
-            # Who reserves anew has begun anew, as a rule: its old circuits lead nowhere.
+            # A new reservation means a restart, as a rule: the circuits of before lead nowhere.
             self._datagrams.on_disconnected(left)
             self._streams.on_unusable(left, now)
 

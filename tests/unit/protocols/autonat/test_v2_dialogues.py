@@ -136,7 +136,7 @@ def test_the_pause_is_not_always_the_same() -> None:
 
 
 @pytest.mark.spec("AUTONAT-6")
-def test_dial_data_in_crumbs_ends_the_dialogue_without_a_dial() -> None:
+def test_dial_data_in_tiny_pieces_ends_the_dialogue_without_a_dial() -> None:
     machine = asked((OTHER_IP,))
     machine.poll_output()
     machine.handle_data(say(DialDataResponse(bytes(99))), 0.1)

@@ -74,7 +74,7 @@ class World:
     def run(self) -> None:
         moved = True
         while moved:
-            moved = self._obey(self.us, self.them) | self._obey(self.them, self.us)
+            moved = self._carry_out(self.us, self.them) | self._carry_out(self.them, self.us)
             for node, far_node in ((self.us, self.them), (self.them, self.us)):
                 for near, far in list(node.streams):
                     if near.pump(far, self.now):
@@ -86,7 +86,7 @@ class World:
         for node in (self.us, self.them):
             node.ended += [e for e in node.service.poll_events() if isinstance(e, PunchEnded)]
 
-    def _obey(self, node: Node, far: Node) -> bool:
+    def _carry_out(self, node: Node, far: Node) -> bool:
         commands = node.service.poll_commands()
         for command in commands:
             match command:

@@ -26,7 +26,7 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.reachability import OwnReachability
 from p2pnode.swarm.services.autonat import asks, candidates
 from p2pnode.swarm.services.autonat.candidates import CANDIDATE_GRACE, CandidateBook
-from p2pnode.swarm.services.autonat.client import QUARANTINE_TIME, AutonatClient
+from p2pnode.swarm.services.autonat.client import AVOIDANCE_TIME, AutonatClient
 from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise
 from p2pnode.transport.route import Route
 from tests.support.autonat import deliver, frame
@@ -199,13 +199,13 @@ def test_with_one_packet_in_a_hundred_lost_no_verdict_is_wrong() -> None:
 def test_helpers_are_left_alone_while_they_are_about_to_knock() -> None:
     made, node = world(EI, AD)
     meet(made, node, "p1")
-    assert node.reachability.is_settling(made.now)
+    assert node.reachability.is_undecided(made.now)
     made.run(1.0 + 0.4)
-    assert sorted(node.client.quarantined_ips(made.now)) == [NAMES["p3"], NAMES["p2"]]
+    assert sorted(node.client.ips_to_avoid(made.now)) == [NAMES["p3"], NAMES["p2"]]
     made.run(4.0)
 
-    assert node.client.quarantined_ips(made.now) == ()
-    assert not node.reachability.is_settling(made.now)
+    assert node.client.ips_to_avoid(made.now) == ()
+    assert not node.reachability.is_undecided(made.now)
 
 
 @pytest.mark.spec("AUTONAT-18")
@@ -333,7 +333,7 @@ def test_helpers_that_this_node_has_contacted_are_struck_out() -> None:
     opened.machine.handle_data(frame(offer), 0.1)
     hand.client.on_progress(1, opened.machine, 0.1)
 
-    assert hand.client.quarantined_ips(0.1) == ("7.0.0.2",)
+    assert hand.client.ips_to_avoid(0.1) == ("7.0.0.2",)
     assert PumpMachine(1, opened.machine) in hand.client.poll_commands()
 
 
@@ -455,8 +455,8 @@ def test_a_server_cannot_keep_this_node_from_its_peers_for_long() -> None:
     meet(made, node, "p1")
     made.run(1.0 + 0.3)
     started = 1.0 + 0.15  # when the first peer was identified
-    assert node.client.quarantined_ips(started + QUARANTINE_TIME - 0.1)
-    assert node.client.quarantined_ips(started + QUARANTINE_TIME) == ()
+    assert node.client.ips_to_avoid(started + AVOIDANCE_TIME - 0.1)
+    assert node.client.ips_to_avoid(started + AVOIDANCE_TIME) == ()
 
 
 # candidates

@@ -167,7 +167,7 @@ class World:
     def run(self) -> None:
         moved = True
         while moved:
-            moved = self._obey()
+            moved = self._carry_out()
             for connection, near, far in list(self.streams):
                 moved |= self._play(far)
                 moved |= far.pump(near, self.now)
@@ -186,7 +186,7 @@ class World:
             machine.accept(bytes(8), now=self.now)
         return bool(offered)
 
-    def _obey(self) -> bool:
+    def _carry_out(self) -> bool:
         commands = self.client.poll_commands()
         for command in commands:
             match command:

@@ -1,4 +1,4 @@
-"""Makes acquaintances: connects with peers that are only known by hearsay, a few at a time.
+"""Discovers peers: connects with peers that are only known by hearsay, a few at a time.
 
 Relays, observers and helpers are found among connected peers, so a node that is short of them meets
 others.  Rule: not before it knows who reaches it, for whoever is met is no stranger any more.
@@ -24,7 +24,7 @@ MAX_REMEMBERED: Final = 256
 """peers remembered that were met or could not be reached, so that others have their turn"""
 
 
-class Acquaintances(Service):
+class PeerDiscovery(Service):
     """`want_more` is its command."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Acquaintances(Service):
         if not self._wanted or now < self._next_at:
             return
         self._next_at = now + PAUSE
-        if not self._has_met or self._facts.is_settling(now):
+        if not self._has_met or self._facts.is_undecided(now):
             return
         candidates = [
             peer_id
@@ -73,7 +73,7 @@ class Acquaintances(Service):
             self._command(DialPeer(self._rng.choice(candidates)))
 
     def poll_timeout(self) -> Deadline | None:
-        return Deadline(self._next_at, "another acquaintance") if self._wanted else None
+        return Deadline(self._next_at, "the next peer to meet") if self._wanted else None
 
 
 def _is_direct(address: Multiaddr) -> bool:

@@ -1,4 +1,4 @@
-"""Meeting peers that are known by hearsay: swarm/services/acquaintances.py."""
+"""Meeting peers that are known by hearsay: swarm/services/peer_discovery.py."""
 
 from random import Random
 
@@ -8,7 +8,7 @@ from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import SocketId, UdpAddr
 from p2pnode.swarm.peer import Peer
-from p2pnode.swarm.services.acquaintances import MAX_AT_ONCE, MAX_REMEMBERED, PAUSE, Acquaintances
+from p2pnode.swarm.services.peer_discovery import MAX_AT_ONCE, MAX_REMEMBERED, PAUSE, PeerDiscovery
 from p2pnode.swarm.services.service import DialPeer
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
@@ -29,7 +29,7 @@ class Facts(FakeFacts):
     def known_peers(self) -> tuple[PeerId, ...]:
         return tuple(self.known)
 
-    def is_settling(self, now: Instant) -> bool:
+    def is_undecided(self, now: Instant) -> bool:
         return self.settles
 
     def known_addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
@@ -40,7 +40,7 @@ class World:
     def __init__(self, known: int = 0) -> None:
         self.facts = Facts()
         self.facts.known = {peer_id(n): (DIRECT,) for n in range(known)}
-        self.service = Acquaintances(self.facts, US, Random(1))
+        self.service = PeerDiscovery(self.facts, US, Random(1))
 
     def connect(self, who: PeerId = FRIEND, connection: int = 1) -> None:
         route = Route(SocketId(1), None, UdpAddr("7.0.0.9", 1))

@@ -1,4 +1,4 @@
-"""Spare sockets: where a peer sees each of them, and which datagrams they let in.
+"""Measuring sockets: where a peer sees each of them, and which datagrams they let in.
 
 An endpoint of its own under an identity that is thrown away, whose connections carry nothing: a
 handshake is enough to be told where one is seen.  So measurements disturb neither the sockets nor
@@ -51,7 +51,7 @@ class _Look(NamedTuple):
     remote: UdpAddr
 
 
-class Spares:
+class MeasuringSockets:
     """The sockets are the driver's; none of them may be the swarm's."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Spares:
     ) -> None:
         self._endpoint = Endpoint(
             Credentials.create(PrivateKey.generate(entropy), entropy),
-            # A visitor, who is neither pooled nor asked for anything, and sends no probes of size.
+            # One-way: neither pooled over there nor asked for anything, and no probes of size.
             config=replace(config, max_streams=0, pmtud=False),
             secret=secret,
             entropy=entropy,
