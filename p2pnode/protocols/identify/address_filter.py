@@ -4,12 +4,14 @@ Rules, go-libp2p's: what cannot work from where the other side is, is neither se
 relayed address is judged by its relay; the peer at the far end of a circuit counts as public.
 """
 
+import ipaddress
 from collections.abc import Iterable, Sequence
 
-from p2pnode.wire.ip_ranges import IpScope, ip_scope
+from p2pnode.wire.ip_ranges import IpScope, ip_scope, why_no_host
 from p2pnode.wire.multiaddr import Code, Multiaddr, components, multiaddr_scope, without_zone
 
 MAX_OWN_ADDRS_SIZE = 4 * 1024  # bytes of addresses in a message of ours; go-libp2p
+MAX_OWN_ADDRS = 32  # addresses in a message of ours; chosen: what a dial tries, and a book keeps
 
 _SCOPE_ORDER = (IpScope.PUBLIC, IpScope.PRIVATE, IpScope.LOOPBACK)
 
@@ -19,7 +21,7 @@ def addrs_to_send(addrs: Iterable[Multiaddr], remote_ip: str | None) -> tuple[Mu
 
     Loopback addresses stay on this machine, zones too; addresses that the Internet does not route
     (documentation and benchmark ranges, as in labs) are told to who is reached at one itself.  The
-    rest is put in order of use and cut to MAX_OWN_ADDRS_SIZE.
+    rest is put in order of use and cut to MAX_OWN_ADDRS and MAX_OWN_ADDRS_SIZE.
     """
     remote_scope = _remote_scope(remote_ip)
     useful = {IpScope.PUBLIC, IpScope.PRIVATE, remote_scope}
@@ -42,17 +44,21 @@ def addrs_to_accept(addrs: Iterable[Multiaddr], remote_ip: str | None) -> tuple[
             accepted = (IpScope.PUBLIC, IpScope.UNROUTABLE)
         case IpScope.PUBLIC:
             accepted = (IpScope.PUBLIC,)
-    kept = (without_zone(addr) for addr in addrs if multiaddr_scope(addr) in accepted)
+    kept = (
+        without_zone(addr)
+        for addr in addrs
+        if multiaddr_scope(addr) in accepted and not _is_no_host(addr)
+    )
     return tuple(dict.fromkeys(kept))
 
 
 def trim_addrs(
     addrs: Sequence[Multiaddr], max_size: int = MAX_OWN_ADDRS_SIZE
 ) -> tuple[Multiaddr, ...]:
-    """Returns the addresses, best ones first, as many as fit in `max_size` bytes."""
+    """Returns the best addresses first, MAX_OWN_ADDRS at most and what fits in `max_size` bytes."""
     kept: list[Multiaddr] = []
     size = 0
-    for addr in sorted(addrs, key=_rank):
+    for addr in sorted(addrs, key=_rank)[:MAX_OWN_ADDRS]:
         size += len(addr.to_bytes()) + 3  # protobuf tag and length
         if size > max_size:
             break
@@ -70,6 +76,13 @@ def _rank(addr: Multiaddr) -> tuple[int, int]:
             break
     by_scope = _SCOPE_ORDER.index(scope) if scope in _SCOPE_ORDER else len(_SCOPE_ORDER)
     return by_scope, by_transport
+
+
+def _is_no_host(addr: Multiaddr) -> bool:
+    """True where the first hop is a group, everybody or nobody: packets there reach no peer."""
+    hosts = (part.value for part in components(addr) if part.code in (Code.IP4, Code.IP6))
+    host = next(hosts, None)
+    return host is not None and why_no_host(str(ipaddress.ip_address(host))) is not None
 
 
 def _remote_scope(remote_ip: str | None) -> IpScope:

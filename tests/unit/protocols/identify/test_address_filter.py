@@ -2,7 +2,14 @@
 
 import pytest
 
-from p2pnode.protocols.identify.address_filter import addrs_to_accept, addrs_to_send, trim_addrs
+from p2pnode.protocols.identify.address_filter import (
+    MAX_OWN_ADDRS,
+    addrs_to_accept,
+    addrs_to_send,
+    trim_addrs,
+)
+from p2pnode.swarm.address_book import MAX_ADDRESSES_PER_PEER
+from p2pnode.swarm.dialer import MAX_ADDRESSES
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id
 
@@ -53,7 +60,8 @@ def test_what_is_believed_depends_on_where_the_peer_is(
 
 @pytest.mark.spec("IDENTIFY-11")
 def test_the_best_addresses_survive_the_cut() -> None:
-    many = [parse_multiaddr(f"/ip4/10.0.0.1/udp/{i}/noise") for i in range(1, 400)]
+    via = f"noise/p2p/{peer_id('r')}/p2p-circuit/p2p/{peer_id('us')}" + f"/dns4/{60 * 'a'}.example"
+    many = [parse_multiaddr(f"/ip4/10.0.0.1/udp/{i}/{via}") for i in range(1, 400)]
     quic = parse_multiaddr("/ip4/1.2.3.4/udp/1/quic-v1")
     tcp = parse_multiaddr("/ip4/1.2.3.4/tcp/1")
     other = parse_multiaddr("/dns4/example.com")
@@ -63,3 +71,26 @@ def test_the_best_addresses_survive_the_cut() -> None:
     assert kept[:4] == (PUBLIC, quic, tcp, other)
     assert list(kept[4:]) == many[: len(kept) - 4]
     assert 3900 < sum(len(addr.to_bytes()) + 3 for addr in kept) <= 4096
+
+
+@pytest.mark.spec("IDENTIFY-11")
+def test_no_more_addresses_are_told_than_a_peer_keeps() -> None:
+    many = [parse_multiaddr(f"/ip4/172.{i}.0.1/udp/1/noise") for i in range(16, 31)]
+    more = [parse_multiaddr(f"/ip4/10.0.{i}.1/udp/1/noise") for i in range(60)]
+
+    told = addrs_to_send([*many, *more, PUBLIC], "8.8.8.8")
+
+    assert told == (PUBLIC, *many, *more)[:MAX_OWN_ADDRS]
+    assert MAX_OWN_ADDRS == MAX_ADDRESSES == MAX_ADDRESSES_PER_PEER
+
+
+@pytest.mark.spec("IDENTIFY-10")
+@pytest.mark.parametrize("remote", ["203.0.113.9", "127.0.0.1", "10.0.0.7", "8.8.8.8", None])
+@pytest.mark.parametrize(
+    "host",
+    ["ip4/224.0.0.1", "ip4/255.255.255.255", "ip4/0.0.0.0", "ip6/ff02::1", "ip6/::"],
+)
+def test_groups_everybody_and_nobody_are_never_believed(host: str, remote: str | None) -> None:
+    told = parse_multiaddr(f"/{host}/udp/1/noise")
+    behind = parse_multiaddr(f"{told}/p2p/{peer_id('r')}/p2p-circuit")
+    assert addrs_to_accept([told, behind, PUBLIC], remote) == (PUBLIC,)
