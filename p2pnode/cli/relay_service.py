@@ -166,18 +166,14 @@ def _program() -> list[str]:
 
 
 def _ports(listen: Sequence[str]) -> list[int]:
-    from p2pnode.identity.peer_multiaddr import udp_noise_addr
-    from p2pnode.wire.multiaddr import parse_multiaddr
+    from p2pnode.io.listening import listen_address
 
     ports = []
     for text in listen:
         try:
-            found = udp_noise_addr(parse_multiaddr(text))
+            ports.append(listen_address(text).port)
         except AddressError as exc:
             raise typer.BadParameter(str(exc), param_hint="--listen") from exc
-        if found is None:
-            raise typer.BadParameter(f"{text} is no noise-udp address", param_hint="--listen")
-        ports.append(found.port)
     return ports
 
 

@@ -38,7 +38,7 @@ def node_request(
 
 def errand(peer: str, data: Path | None, bootstrap: Sequence[str] | None, traces: Traces) -> Errand:
     """Returns whom a command is to reach, and how.  Raises typer.BadParameter."""
-    _checked("PEER", [peer], dial_target)
+    (peer,) = _checked("PEER", [peer], dial_target)
     return Errand(peer, data, bootstrap_peers(bootstrap), traces)
 
 
@@ -50,10 +50,10 @@ def bootstrap_peers(texts: Sequence[str] | None, hint: str = "--bootstrap") -> t
 def _checked(
     hint: str, texts: Sequence[str] | None, parse: Callable[[str], object]
 ) -> tuple[str, ...]:
-    """Returns the texts, all of which can be parsed."""
+    """Returns the texts, all of which can be parsed, without blanks around them."""
     for text in texts or ():
         try:
             parse(text)
         except AddressError as exc:
             raise typer.BadParameter(str(exc), param_hint=hint) from exc
-    return tuple(texts or ())
+    return tuple(text.strip() for text in texts or ())

@@ -83,7 +83,11 @@ class PeerId:
 
 
 def parse_peer_id(text: str) -> PeerId:
-    """Returns the id that a person wrote, in base58 or as a CIDv1.  Raises AddressError."""
+    """Returns the id that a person wrote, in base58 or as a CIDv1.  Raises AddressError.
+
+    Blanks around it, as copying leaves them, do not count.
+    """
+    text = text.strip()
     if len(text) > MAX_PEER_ID_TEXT:
         raise AddressError("the peer id is too long")
     try:

@@ -1,5 +1,6 @@
 """What an application gives to say whom it wants: an address, a peer id, or text of either."""
 
+import ipaddress
 import socket
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,6 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import MAX_PEER_ID_TEXT, PeerId
 from p2pnode.identity.peer_multiaddr import split_peer_id
+from p2pnode.wire.ip_ranges import is_link_local, why_no_host
 from p2pnode.wire.multiaddr import (
     Code,
     Component,
@@ -19,6 +21,9 @@ from p2pnode.wire.multiaddr import (
 
 TEXTS_KEPT: Final = 256
 """Texts whose meaning is kept: who opens many streams gives the same text each time."""
+
+MAX_ZONE_INDEX: Final = (1 << 31) - 1
+"""The highest number of an interface; Linux's, a signed 32-bit integer."""
 
 Target: TypeAlias = str | Multiaddr | PeerId
 
@@ -50,7 +55,9 @@ def dial_target(target: Target) -> DialTarget:
     if len(parts) == 1 and parts[0].code == Code.P2P:
         return DialTarget(PeerId(parts[0].value), None)
     address, peer_id = split_peer_id(meant)
-    return DialTarget(peer_id, _with_zone_index(address))
+    address = _with_zone_index(address)
+    _check_first_hop(address)
+    return DialTarget(peer_id, address)
 
 
 def bootstrap_targets(addresses: Iterable[Target]) -> list[DialTarget]:
@@ -64,6 +71,7 @@ def bootstrap_targets(addresses: Iterable[Target]) -> list[DialTarget]:
 
 @lru_cache(maxsize=TEXTS_KEPT)
 def _parse(text: str) -> Multiaddr | PeerId:
+    text = text.strip()
     if text.startswith("/"):
         return parse_multiaddr(text)
     try:
@@ -73,6 +81,31 @@ def _parse(text: str) -> Multiaddr | PeerId:
             f"{text[:MAX_PEER_ID_TEXT]!r} is neither a multiaddr such as "
             "/ip4/192.0.2.1/udp/4001/noise nor a peer id"
         ) from exc
+
+
+def _check_first_hop(address: Multiaddr) -> None:
+    """Raises AddressError where no packet can be sent to the address's first host."""
+    parts = components(address)
+    has_zone = bool(parts) and parts[0].code == Code.IP6ZONE
+    host = parts[has_zone : has_zone + 1]
+    if not host or host[0].code not in (Code.IP4, Code.IP6):
+        return
+    ip = str(ipaddress.ip_address(host[0].value))
+    if (reason := why_no_host(ip)) is not None:
+        raise AddressError(f"cannot dial {address}: {ip} is {reason}; give the peer's own")
+    if is_link_local(ip) and ":" in ip and not has_zone:
+        raise AddressError(f"cannot dial {address}: {zone_hint(ip)}")
+    port = parts[has_zone + 1 : has_zone + 2]
+    if port and port[0] == Component(Code.UDP, b"\0\0"):
+        raise AddressError(f"cannot dial {address}: no peer has port 0; give the peer's own")
+
+
+def zone_hint(ip: str) -> str:
+    """Returns what is missing beside a link-local IPv6 address, and how to give it."""
+    return (
+        f"{ip} is link-local and means nothing without an interface: give it as "
+        f"/ip6zone/INTERFACE/ip6/{ip}/…, with a name such as eth0"
+    )
 
 
 def _with_zone_index(address: Multiaddr) -> Multiaddr:
@@ -86,7 +119,7 @@ def _with_zone_index(address: Multiaddr) -> Multiaddr:
 
 def zone_index(zone: str) -> int:
     """Returns the number of the interface that an IPv6 zone names.  Raises AddressError."""
-    if zone.isdigit():
+    if zone.isascii() and zone.isdigit() and 0 < int(zone) <= MAX_ZONE_INDEX:
         return int(zone)
     try:
         return socket.if_nametoindex(zone)

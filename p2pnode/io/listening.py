@@ -7,22 +7,27 @@ a socket on all interfaces gets one that only dials.
 import errno
 import ipaddress
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
 from typing import Final, NamedTuple
 
 from p2pnode.errors import AddressError, ListenError
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
-from p2pnode.io.dial_target import zone_index
+from p2pnode.io.dial_target import zone_hint, zone_index
 from p2pnode.io.driver import DatagramSocket
+from p2pnode.io.interfaces import InterfaceAddress, read_interfaces
 from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.wire.ip_ranges import is_link_local, why_no_host
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 
 logger = logging.getLogger(__name__)
 
 WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - a peer is there for everybody
+
+_GIVE_ANOTHER = "give an address of this machine, or 0.0.0.0 or :: for all"
+_MAX_PREFIX_WITH_BROADCAST = 30  # bits; RFC 3021: a /31 is two hosts and nothing else
 
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
@@ -95,19 +100,59 @@ def open_probe_sockets(sockets: Sequence[NodeSocket], stack: ExitStack) -> list[
     return opened
 
 
-def listen_address(given: Multiaddr | str) -> UdpAddr:
-    """Returns what to bind a socket to.  Raises AddressError for what is no such address."""
+def listen_address(
+    given: Multiaddr | str,
+    interfaces: Callable[[], tuple[InterfaceAddress, ...]] = read_interfaces,
+) -> UdpAddr:
+    """Returns what to bind a socket to.  Raises AddressError for what is no such address.
+
+    Systems take broadcast and multicast addresses, and packets for a whole network arrive there;
+    but answers would leave from another address, and nobody could dial it.
+    """
     address = parse_multiaddr(given) if isinstance(given, str) else given
     parts = udp_noise_addr(address)
     if parts is None or parts.kind not in ("ip4", "ip6"):
         raise AddressError(
             f"cannot listen on {given}: not an address such as /ip4/0.0.0.0/udp/4001/noise"
         )
-    return UdpAddr(
-        str(ipaddress.ip_address(parts.host)),
-        parts.port,
-        zone_index(parts.zone) if parts.zone else 0,
+    if parts.peer_id is not None:
+        raise AddressError(
+            f"cannot listen on {given}: leave out /p2p/{parts.peer_id}, for a node listens under "
+            "the id of its own key"
+        )
+    if (reason := _why_not_ours(parts.host, has_zone=bool(parts.zone))) is not None:
+        raise AddressError(f"cannot listen on {given}: {reason}")
+    if _is_broadcast(parts.host, interfaces()):
+        raise AddressError(
+            f"cannot listen on {given}: {parts.host} is the broadcast address of a network; "
+            f"{_GIVE_ANOTHER}"
+        )
+    zone = zone_index(parts.zone) if parts.zone else 0
+    return UdpAddr(parts.host, parts.port, zone)
+
+
+def _why_not_ours(ip: str, *, has_zone: bool) -> str | None:
+    """Returns why a machine cannot have this address, and what to do, or None where it can."""
+    reason = None if ip in WILDCARDS else why_no_host(ip)
+    if reason is not None:
+        return f"{ip} is {reason}; {_GIVE_ANOTHER}"
+    if ":" in ip and is_link_local(ip) and not has_zone:
+        return zone_hint(ip)
+    return None
+
+
+def _is_broadcast(ip: str, interfaces: Iterable[InterfaceAddress]) -> bool:
+    """True for the last address of a network of ours; RFC 3021 has none in one of two hosts."""
+    own = [own for own in interfaces if ":" not in own.ip]
+    if ":" in ip or any(ip == address.ip for address in own):
+        return False
+    wanted = ipaddress.IPv4Address(ip)
+    networks = (
+        ipaddress.IPv4Network((address.ip, address.prefix_length), strict=False)
+        for address in own
+        if address.prefix_length <= _MAX_PREFIX_WITH_BROADCAST
     )
+    return any(wanted == network.broadcast_address for network in networks)
 
 
 def _open(

@@ -17,7 +17,7 @@ from p2pnode.clock import UnixTime
 from p2pnode.errors import AddressError, DataFolderError, ListenError, P2PNodeError
 from p2pnode.io.aead_preference import preferred_aeads
 from p2pnode.io.control.client import ControlClient
-from p2pnode.io.dial_target import DialTarget, Target, dial_target, no_address_error
+from p2pnode.io.dial_target import Target, dial_target, no_address_error
 from p2pnode.io.driver import Driver
 from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder
 from p2pnode.io.interfaces import read_interfaces, usable_ips
@@ -49,7 +49,7 @@ async def run_netcheck(
     Takes less than 10 s, or minutes where the lifetime of mappings is wanted.  Raises AddressError
     where no target gives an address, ListenError where there is no UDP.  Cancel-safe.
     """
-    bootstrap = await _resolved([dial_target(target) for target in targets[:MAX_BOOTSTRAP]])
+    bootstrap = await _resolved(targets[:MAX_BOOTSTRAP])
     done = trio.Event()
     reports: list[NetcheckReport] = []
 
@@ -120,15 +120,15 @@ def _remembered_peers(folder: Path) -> list[str]:
     return list(found.values())[:MAX_BOOTSTRAP]
 
 
-async def _resolved(targets: Sequence[DialTarget]) -> list[Bootstrap]:
+async def _resolved(targets: Sequence[Target]) -> list[Bootstrap]:
     """Returns the targets as addresses without names.  Raises AddressError where none is left."""
     found: list[Bootstrap] = []
     failure: P2PNodeError | None = None
-    for target in targets:
-        if target.address is None:
-            failure = no_address_error(target)
-            continue
+    for given in targets:
         try:
+            target = dial_target(given)
+            if target.address is None:
+                raise no_address_error(target)
             addresses = await resolve(target.address)
         except AddressError as exc:
             failure = exc

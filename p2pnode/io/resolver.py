@@ -11,6 +11,7 @@ import socket
 import trio
 
 from p2pnode.errors import AddressError
+from p2pnode.wire.ip_ranges import why_no_host
 from p2pnode.wire.multiaddr import Code, Component, Multiaddr, components, join_components
 
 RESOLVE_TIMEOUT = 5.0
@@ -60,11 +61,15 @@ async def _look_up(name: str, family: int) -> list[Component]:
     except (OSError, UnicodeError) as exc:  # UnicodeError: not a name that DNS can hold
         raise AddressError(f"cannot look up {name!r}: {_reason(exc)}") from exc
     hosts: dict[Component, None] = {}
+    unusable = ""
     for *_, sockaddr in found:
         ip = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
+        if (reason := why_no_host(str(ip))) is not None:
+            unusable = f"{name!r} stands for {ip}, which is {reason}; is the name blocked here?"
+            continue
         hosts[Component(Code.IP4 if ip.version == 4 else Code.IP6, ip.packed)] = None
     if not hosts:
-        raise AddressError(f"{name!r} has no address of that kind")
+        raise AddressError(unusable or f"{name!r} has no address of that kind")
     return list(hosts)[:MAX_RESULTS]
 
 

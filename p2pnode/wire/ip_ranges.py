@@ -43,6 +43,7 @@ _UNROUTABLE_V4 = _networks(
 )
 _PRIVATE_V6 = _networks("fc00::/7", "fe80::/10")
 _UNROUTABLE_V6 = _networks("ff00::/8", "2001:db8::/32")
+_LIMITED_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _NAT64 = _networks("64:ff9b::/96", "64:ff9b:1::/48")
 _PUBLIC_V6 = (*_networks("2000::/3"), *_NAT64)
 
@@ -108,6 +109,20 @@ def is_nat64(ip: str) -> bool:
 def is_link_local(ip: str) -> bool:
     """True for an address that needs an interface beside it when it is IPv6."""
     return parse_ip(ip).is_link_local
+
+
+def why_no_host(ip: str) -> str | None:
+    """Returns what `ip` is where it is not the address of one host, in words after "is"."""
+    address = parse_ip(ip)
+    if address.is_multicast:
+        return "a multicast address"
+    if address == _LIMITED_BROADCAST:
+        return "the broadcast address"
+    if address.is_unspecified:
+        return "no address of one machine"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return f"the IPv4 address {address.ipv4_mapped} in IPv6 form"
+    return None
 
 
 def owner_group(ip: str, ipv6_prefix: int = 56) -> str:

@@ -108,8 +108,10 @@ class Component(NamedTuple):
 def parse_multiaddr(text: str) -> Multiaddr:
     """Returns the address that a person wrote.  Raises AddressError.
 
-    `/ipfs/<id>`, the old name of `/p2p/<id>`, and peer ids in CID form are understood.
+    `/ipfs/<id>`, the old name of `/p2p/<id>`, and peer ids in CID form are understood.  Blanks
+    around the address, as copying leaves them, do not count.
     """
+    text = text.strip()
     if len(text) > 4 * MAX_MULTIADDR_SIZE:
         raise AddressError("the address is too long")
     if not text.startswith("/") or not text.strip("/"):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from p2pnode.cli.environment import Traces
 from p2pnode.cli.exit_codes import MEANINGS
 from p2pnode.cli.main import main
+from p2pnode.cli.requests import node_request
 from tests.shell.cli_support import run_json
 from tests.shell.fake_node import ADDRESS, FakeEnvironment
 
@@ -28,6 +30,14 @@ README = Path(__file__).parents[2] / "README.md"
         (["run", "--bootstrap", ADDRESS.rpartition("/")[2]], "--bootstrap"),
         (["run", "--listen", "nonsense"], "--listen"),
         (["run", "--listen", "/ip4/127.0.0.1/tcp/1"], "--listen"),
+        (["run", "--listen", "/ip4/224.0.0.1/udp/1/noise"], "--listen"),
+        (["run", "--listen", "/ip4/255.255.255.255/udp/1/noise"], "--listen"),
+        (["run", "--listen", "/ip6/fe80::1/udp/1/noise"], "--listen"),
+        (["run", "--listen", ADDRESS], "--listen"),
+        (["relay", "--print-unit", "--listen", "/ip4/224.0.0.1/udp/1/noise"], "--listen"),
+        (["run", "--bootstrap", "/ip4/0.0.0.0/udp/1/noise"], "--bootstrap"),
+        (["ping", "/ip4/255.255.255.255/udp/1/noise"], "PEER"),
+        (["ping", "/ip6/fe80::1/udp/1/noise"], "PEER"),
         (["run", "--metrics", "nonsense"], "--metrics"),
         (["relay", "--listen", "/ip4/127.0.0.1/udp/99999/noise"], "--listen"),
         (["relay", "--allow-peer", "nonsense"], "--allow-peer"),
@@ -83,3 +93,19 @@ def test_the_help_and_the_readme_have_the_same_table(
     assert table == {str(int(code)): meaning for code, meaning in MEANINGS.items()}
     for code, meaning in MEANINGS.items():
         assert f"{int(code)} {meaning.replace(';', ',')}" in told
+
+
+def test_blanks_around_an_address_that_was_copied_do_not_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = FakeEnvironment(tmp_path)
+    listen = "/ip4/127.0.0.1/udp/0/noise"
+    code, _ = run_json(
+        capsys, environment, "identify", f" {ADDRESS}\n", "--bootstrap", f"{ADDRESS} "
+    )
+    assert code != 2
+    assert environment.requests[0].bootstrap == (ADDRESS,)
+    request = node_request(
+        environment, data=None, listen=[f" {listen} "], bootstrap=None, traces=Traces()
+    )
+    assert request.listen == (listen,)

@@ -50,6 +50,8 @@ TABLE: dict[str, list[str] | OSError] = {
     "gone.example": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
     "many.example": [f"192.0.2.{n}" for n in range(100)],
     "zone.example": ["fe80::1%eth0"],
+    "half.example": ["0.0.0.0", "192.0.2.1", "224.0.0.1"],
+    "blocked.example": ["0.0.0.0"],
 }
 
 
@@ -101,3 +103,9 @@ async def test_a_resolver_that_does_not_answer_is_given_up(autojump_clock: MockC
     with pytest.raises(AddressError, match=r"looking up 'silent\.example' took longer than 5 s"):
         await looked_up("/dns/silent.example/udp/1", TABLE)
     assert trio.current_time() - start == RESOLVE_TIMEOUT
+
+
+async def test_what_is_no_address_of_a_host_is_left_out_and_said_where_nothing_is_left() -> None:
+    assert await looked_up(f"/dns/half.example{TAIL}", TABLE) == [f"/ip4/192.0.2.1{TAIL}"]
+    with pytest.raises(AddressError, match=r"stands for 0\.0\.0\.0, .* is the name blocked here\?"):
+        await looked_up(f"/dns4/blocked.example{TAIL}", TABLE)

@@ -11,6 +11,7 @@ from p2pnode.wire.ip_ranges import (
     is_nat64,
     owner_group,
     parse_ip,
+    why_no_host,
 )
 
 
@@ -68,3 +69,25 @@ def test_translated_and_link_local_addresses_are_known() -> None:
     assert not is_nat64("2a00::1")
     assert is_link_local("fe80::1")
     assert not is_link_local("fc00::1")
+
+
+@pytest.mark.parametrize(
+    ("ip", "what"),
+    [
+        ("224.0.0.1", "a multicast address"),
+        ("239.255.255.250", "a multicast address"),
+        ("ff02::1", "a multicast address"),
+        ("255.255.255.255", "the broadcast address"),
+        ("0.0.0.0", "no address of one machine"),
+        ("::", "no address of one machine"),
+        ("::ffff:1.2.3.4", "the IPv4 address 1.2.3.4 in IPv6 form"),
+        ("192.168.1.7", None),
+        ("203.0.113.1", None),
+        ("240.0.0.1", None),
+        ("127.0.0.1", None),
+        ("fe80::1", None),
+        ("2001:db8::1", None),
+    ],
+)
+def test_groups_everybody_and_nobody_are_no_host(ip: str, what: str | None) -> None:
+    assert why_no_host(ip) == what
