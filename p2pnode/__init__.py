@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from p2pnode.errors import (
         AddressError,
+        ArgumentError,
         ConnectionLost,
         DataFolderError,
         DataFolderInUse,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressError",
     "AddressObserved",
+    "ArgumentError",
     "BootstrapFailed",
     "ClockSkewChanged",
     "ConnectionInfo",
@@ -107,6 +109,7 @@ _ERRORS = "p2pnode.errors"
 _MODULES = {
     "AddressError": _ERRORS,
     "AddressObserved": _NODE_EVENTS,
+    "ArgumentError": _ERRORS,
     "BootstrapFailed": _NODE_EVENTS,
     "ClockSkewChanged": _NODE_EVENTS,
     "ConnectionInfo": "p2pnode.io.node.connection_info",

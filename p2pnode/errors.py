@@ -2,6 +2,7 @@
 
     P2PNodeError
     +-- LocalProtocolError         the caller asked for what the state forbids
+    |   +-- ArgumentError          the caller gave a value that nothing can be made of; a ValueError
     +-- RemoteProtocolError        the peer broke a spec
     |   +-- DecodeError            malformed bytes; all that an *_untrusted function raises
     |   +-- TransportError         .code, .frame_type, .reason: closes the connection
@@ -40,6 +41,10 @@ class P2PNodeError(Exception):
 
 class LocalProtocolError(P2PNodeError):
     """The caller asked for what the state forbids: a bug on our side of the wire."""
+
+
+class ArgumentError(LocalProtocolError, ValueError):
+    """The caller gave a value that nothing can be made of."""
 
 
 class RemoteProtocolError(P2PNodeError):

@@ -47,7 +47,11 @@ def no_address_error(target: DialTarget) -> AddressError:
 
 
 def dial_target(target: Target) -> DialTarget:
-    """Returns what was meant.  Raises AddressError."""
+    """Returns what was meant.  Raises AddressError, and TypeError for what is no target at all."""
+    if not isinstance(target, (str, Multiaddr, PeerId)):
+        raise TypeError(
+            f"a target is a multiaddr or a peer id, or text of either, not {type(target).__name__}"
+        )
     meant = _parse(target) if isinstance(target, str) else target
     if isinstance(meant, PeerId):
         return DialTarget(meant, None)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypedDict
 
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.io.aead_preference import preferred_aeads
+from p2pnode.io.node.arguments import PathLike, check_addresses, check_type, optional_path
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
 from p2pnode.swarm.config import DEFAULT_AGENT_VERSION, RelayMode
 from p2pnode.transport.config import TransportConfig
@@ -23,7 +23,7 @@ class NodeConfig:
 
     identity: PrivateKey | None = None
     """None: the data folder's key, or without a folder one that is forgotten afterwards."""
-    data_folder: Path | None = None
+    data_folder: PathLike | None = None
     """Where key, port and control socket are; locked while the node is open."""
     listen: Sequence[Multiaddr | str] | None = None
     """Addresses such as /ip4/0.0.0.0/udp/4001/noise; port 0 takes any.  None: all interfaces, IPv4
@@ -41,18 +41,33 @@ class NodeConfig:
     control_socket: bool = False
     """Whether other processes of this user may act through the node (specs/control.md).  Needs a
     data folder."""
-    key_log: Path | None = None
+    key_log: PathLike | None = None
     """File for the keys of connections, to decrypt captures with.  Whoever has it reads all."""
-    qlog_dir: Path | None = None
+    qlog_dir: PathLike | None = None
     """Folder for a qlog file a connection."""
     transport: TransportConfig = field(default_factory=_default_transport)
+
+    def __post_init__(self) -> None:
+        """Raises TypeError or ArgumentError."""
+        check_type("identity", self.identity, PrivateKey, type(None))
+        for name in ("data_folder", "key_log", "qlog_dir"):
+            optional_path(name, getattr(self, name))
+        if self.listen is not None:
+            check_addresses("listen", self.listen)
+        check_addresses("bootstrap", self.bootstrap)
+        check_type("relay_mode", self.relay_mode, RelayMode)
+        check_type("relay_limits", self.relay_limits, RelayLimits)
+        check_type("relay_access", self.relay_access, AccessList)
+        check_type("agent_version", self.agent_version, str)
+        check_type("control_socket", self.control_socket, bool)
+        check_type("transport", self.transport, TransportConfig)
 
 
 class NodeSettings(TypedDict, total=False):
     """The fields of NodeConfig as keyword arguments."""
 
     identity: PrivateKey | None
-    data_folder: Path | None
+    data_folder: PathLike | None
     listen: Sequence[Multiaddr | str] | None
     bootstrap: Sequence[Multiaddr | str]
     relay_mode: RelayMode
@@ -60,6 +75,6 @@ class NodeSettings(TypedDict, total=False):
     relay_access: AccessList
     agent_version: str
     control_socket: bool
-    key_log: Path | None
-    qlog_dir: Path | None
+    key_log: PathLike | None
+    qlog_dir: PathLike | None
     transport: TransportConfig

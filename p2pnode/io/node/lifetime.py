@@ -32,6 +32,7 @@ from p2pnode.io.listening import (
     open_probe_sockets,
     open_sockets,
 )
+from p2pnode.io.node.arguments import check_type, optional_path
 from p2pnode.io.node.bootstrap import keep_all_connected
 from p2pnode.io.node.config import NodeConfig, NodeSettings
 from p2pnode.io.node.node import Node
@@ -50,10 +51,12 @@ async def open_node(
 ) -> AsyncGenerator[Node, None]:
     """Yields a running node.  The settings are the fields of NodeConfig, and count before it.
 
-    Raises ListenError, AddressError, DataFolderError or KeyFileError.  At the end of the block,
-    streams that were finished (`send_eof`, `aclose`) are delivered within DELIVERY_TIMEOUT, else it
-    raises Undelivered.
+    Raises ListenError, AddressError, DataFolderError or KeyFileError; TypeError or ArgumentError
+    for settings that are none.  At the end of the block, streams that were finished (`send_eof`,
+    `aclose`) are delivered within DELIVERY_TIMEOUT, else it raises Undelivered.
     """
+    if config is not None:
+        check_type("config", config, NodeConfig)
     config = replace(config or NodeConfig(), **settings)
     with ExitStack() as stack:
         parts = _prepare(config, stack)
@@ -126,8 +129,9 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
     identity, secret = config.identity, os_entropy(RESET_SECRET_SIZE)
     folder: DataFolder | None = None
     store: Store | None = None
-    if config.data_folder is not None:
-        folder = DataFolder(config.data_folder)
+    data_folder = optional_path("data_folder", config.data_folder)
+    if data_folder is not None:
+        folder = DataFolder(data_folder)
         stack.enter_context(folder.locked())
         identity = identity or folder.load_or_create_key(os_entropy)
         secret = folder.load_or_create_reset_secret(os_entropy)
@@ -149,8 +153,8 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         control_path=folder.control_socket if folder and config.control_socket else None,
         store=store,
         rng=rng,
-        key_log=config.key_log,
-        qlog_dir=config.qlog_dir,
+        key_log=optional_path("key_log", config.key_log),
+        qlog_dir=optional_path("qlog_dir", config.qlog_dir),
     )
 
 

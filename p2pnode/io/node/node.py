@@ -16,6 +16,16 @@ from p2pnode.io.dial_target import DialTarget, Target, dial_target
 from p2pnode.io.driver import Driver
 from p2pnode.io.node import events as node_events
 from p2pnode.io.node.answers import Answers
+from p2pnode.io.node.arguments import (
+    check_goodbye,
+    check_handler,
+    check_number,
+    check_peer,
+    check_protocol,
+    check_seconds,
+    check_type,
+    protocol_ids,
+)
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info, path_kind, via
 from p2pnode.io.node.engine import Engine
 from p2pnode.io.node.events import MAX_EVENTS, EventFeed, EventSubscription, NodeEvent
@@ -47,7 +57,8 @@ class Node:
 
     A target is a multiaddr, with or without /p2p/<id> at its end, or the id of a peer that is
     connected or whose addresses are known; text of either will do.  All methods that take one raise
-    AddressError for text that is neither and DialError where the peer cannot be reached.
+    AddressError for text that is neither and DialError where the peer cannot be reached.  Arguments
+    of a wrong type are a TypeError, and those of a wrong value an ArgumentError, at the call.
     """
 
     def __init__(self, swarm: Swarm, nursery: trio.Nursery, memory: Memory | None = None) -> None:
@@ -97,6 +108,7 @@ class Node:
 
     def connection_info(self, peer: PeerId) -> ConnectionInfo:
         """Returns which way packets to the peer go now.  Raises ConnectionLost where none do."""
+        check_peer(peer)
         best = self._facts.best(peer)
         info = None if best is None else connection_info(self._facts, best)
         if info is None:
@@ -117,6 +129,7 @@ class Node:
 
         Who is more than `max_events` behind loses the oldest and gets EventsDropped for them.
         """
+        check_number("max_events", max_events, least=1)
         return self._feed.subscribe(max_events)
 
     # streams
@@ -130,10 +143,13 @@ class Node:
         is closed when the handler returns, and reset when it raises; what it raises is logged.
         Raises LocalProtocolError where the protocol has a handler already.
         """
+        check_protocol(protocol)
+        check_handler(handler, max_streams)
         self._handlers.add(protocol, handler, max_streams)
 
     def unhandle(self, protocol: str) -> None:
         """Takes no new streams for the protocol; those that are being handled go on."""
+        check_type("a protocol id", protocol, str)
         self._handlers.remove(protocol)
 
     async def open_stream(self, target: Target, protocol: str | Sequence[str]) -> Stream:
@@ -143,7 +159,7 @@ class Node:
         ProtocolNotSupported and PeerBusy come from the stream's first use.  Of several, this raises
         them.  Waits while the peer allows no more streams at all.  Cancel-safe.
         """
-        protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
+        protocols = protocol_ids(protocol)
         wanted = dial_target(target)
         while True:
             reached = await self._reach(wanted)
@@ -167,6 +183,7 @@ class Node:
 
     async def wait_disconnected(self, peer: PeerId) -> None:
         """Returns when no connection with the peer is left.  Cancel-safe."""
+        check_peer(peer)
         gone = self._connected.get(peer)
         if gone is None:
             await trio.lowlevel.checkpoint()
@@ -175,6 +192,8 @@ class Node:
 
     async def disconnect(self, peer: PeerId, code: int = 0, reason: str = "") -> None:
         """Closes the connections with a peer, who is told the code and the reason."""
+        check_peer(peer)
+        check_goodbye(code, reason)
         for connection in self._facts.handles(peer):
             self._swarm.disconnect(connection, self._engine.now, code, reason)
         self._engine.drain()
@@ -200,10 +219,15 @@ class Node:
         It raises where the peer cannot be reached to begin with, and connects again where the
         connection is lost later.
         """
+        dial_target(target)
+        if count is not None:
+            check_number("count", count, least=0)
+        check_seconds("interval", interval)
         return Pings(self, target, count, interval)
 
     def explain(self, peer: PeerId) -> Explanation:
         """Returns why packets to a peer go the way they go, as far as is known now."""
+        check_peer(peer)
         return self._facts.why(peer, self._engine.now)
 
     async def why(self, target: Target) -> Explanation:
@@ -242,6 +266,7 @@ class Node:
 
         Returns when no circuit is left.
         """
+        check_seconds("grace", grace)
         self._swarm.drain_relay(grace, self._engine.now)
         self._engine.drain()
         with trio.move_on_after(grace):

@@ -13,6 +13,7 @@ import trio
 
 from p2pnode.errors import LocalProtocolError, P2PNodeError, PeerBusy, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.io.node.arguments import MAX_CODE, check_number
 from p2pnode.io.node.connection_info import ConnectionInfo, path_kind, via
 from p2pnode.machine import Buffer
 from p2pnode.swarm.swarm_stream import SwarmStream
@@ -305,6 +306,7 @@ class Stream(trio.abc.HalfCloseableStream):
 
         Does nothing for a closed stream.
         """
+        check_number("code", code, least=0, most=MAX_CODE)
         if self._mark_closed():
             self._host.reset(self._stream, code)
             self._host.wake()
