@@ -7,7 +7,6 @@ leaves exactly once, whoever it belongs to.  What is full refuses; nothing is pu
 """
 
 import enum
-from collections import Counter
 from collections.abc import Hashable
 from typing import Final, NamedTuple, TypeAlias
 
@@ -47,7 +46,7 @@ class InboundStreams:
     """The one place that lets inbound streams in."""
 
     def __init__(self) -> None:
-        self._open: Counter[_Account] = Counter()
+        self._open: dict[_Account, int] = {}
         self._account_of: dict[StreamKey, _Account] = {}
 
     def enter_negotiation(self, stream: StreamKey, peer_id: PeerId) -> bool:
@@ -64,9 +63,9 @@ class InboundStreams:
         account = self._account_of.pop(stream, None)
         if account is None:
             return
-        self._open[account] -= 1
-        if not self._open[account]:
-            del self._open[account]
+        left = self._open.pop(account) - 1
+        if left:
+            self._open[account] = left
 
     def __len__(self) -> int:
         return len(self._account_of)
@@ -76,9 +75,10 @@ class InboundStreams:
     ) -> bool:
         assert stream not in self._account_of
         account = _holder(limit.scope, stream[0], peer_id), protocol
-        if self._open[account] >= limit.streams:
+        count = self._open.get(account, 0)
+        if count >= limit.streams:
             return False
-        self._open[account] += 1
+        self._open[account] = count + 1
         self._account_of[stream] = account
         return True
 
@@ -88,6 +88,6 @@ def _holder(scope: LimitScope, connection: ConnectionHandle, peer_id: PeerId) ->
         case LimitScope.CONNECTION:
             return connection
         case LimitScope.PEER:
-            return peer_id
+            return peer_id.multihash  # bytes know their hash
         case LimitScope.NODE:
             return None
