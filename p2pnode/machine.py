@@ -3,7 +3,8 @@
 A machine does no I/O, reads no clock and rolls no dice of its own.  Its driver is the trio shell
 (`p2pnode.io`), the simulator (`p2pnode.netsim`) or a test that steps it by hand.
 
-    put in     handle_received / handle_data ..., handle_timeout, and commands
+    put in     handle_received / handle_data ..., handle_timeout, and commands;
+               handle_undelivered where the machine has it
     take out   poll_transmits / poll_output, poll_events, poll_timeout
 
 Rules of the contract:
@@ -26,6 +27,7 @@ Rules of the contract:
 - Everything is bounded; each bound is a named constant.
 """
 
+import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -97,6 +99,30 @@ class Transmit(NamedTuple):
     buffer: Buffer
 
 
+class Obstacle(enum.Enum):
+    """Why a datagram did not get where it was sent, by the system's word."""
+
+    NO_ROUTE = enum.auto()
+    TOO_BIG = enum.auto()
+    FORBIDDEN = enum.auto()
+    PORT_CLOSED = enum.auto()
+
+
+class Undelivered(NamedTuple):
+    """A datagram of which the system says that it did not arrive."""
+
+    socket: SocketId
+    remote: UdpAddr
+    obstacle: Obstacle
+    is_local: bool
+    """True where this machine did not send it; else somebody else says so (ICMP), who may lie."""
+    beginning: bytes
+    """What it began with, at most MAX_BEGINNING bytes; less where ICMP quotes less of it."""
+
+
+MAX_BEGINNING: Final = 64
+"""bytes; chosen: the random ids of a message 1 are within the first 20"""
+
 EventT_co = TypeVar("EventT_co", covariant=True)
 
 
@@ -121,6 +147,15 @@ class DatagramMachine(Protocol[EventT_co]):
 
     def poll_timeout(self) -> Deadline | None:
         """Returns when to call `handle_timeout` next, or None while only input changes anything."""
+        ...
+
+
+@runtime_checkable
+class HearsUndelivered(Protocol):
+    """A machine that can do better than to wait for an answer to what did not arrive."""
+
+    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+        """Takes what the system says of datagrams since a drain.  Untrusted; never raises."""
         ...
 
 

@@ -21,7 +21,16 @@ from typing import Generic, Protocol, TypeVar
 
 import trio
 
-from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, drain_once
+from p2pnode.clock import Instant
+from p2pnode.machine import (
+    DatagramMachine,
+    HearsUndelivered,
+    Received,
+    SocketId,
+    Transmit,
+    Undelivered,
+    drain_once,
+)
 
 MAX_TURN_BYTES = 256 * 1024
 """bytes sent before other tasks get their turn; chosen: some 180 packets, 3 ms of work"""
@@ -32,11 +41,24 @@ MAX_TURN_ROUNDS = 16
 EventT = TypeVar("EventT")
 
 
+class UndeliveredSource(Protocol):
+    """Reports of datagrams that did not arrive."""
+
+    def __len__(self) -> int: ...
+
+    def take(self) -> list[Undelivered]:
+        """Returns those since the last call; bounded."""
+        ...
+
+
 class DatagramSocket(Protocol):
     """What the driver needs of a socket: `p2pnode.io.udp.plain`, or a made-up one in tests."""
 
     @property
     def socket_id(self) -> SocketId: ...
+
+    @property
+    def undelivered(self) -> UndeliveredSource: ...
 
     async def wait_readable(self) -> None: ...
 
@@ -75,6 +97,8 @@ class Driver(Generic[EventT]):
         self._dispatch = dispatch
         self._sockets: dict[SocketId, _Attached] = {}
         self._full: dict[SocketId, _Attached] = {}
+        self._undelivered: list[UndeliveredSource] = []
+        """Of every socket."""
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
         self._sleep: trio.CancelScope | None = None
@@ -86,6 +110,7 @@ class Driver(Generic[EventT]):
         """Reads from the socket and sends by it from now on; also while `run` is running."""
         assert sock.socket_id not in self._sockets
         attached = self._sockets[sock.socket_id] = _Attached(sock)
+        self._undelivered.append(sock.undelivered)
         if self._nursery is not None:
             self._nursery.start_soon(self._serve, attached)
 
@@ -162,6 +187,7 @@ class Driver(Generic[EventT]):
             batch = sock.receive_batch()
             if batch:
                 handle_received(batch, trio.current_time())
+            if batch or sock.undelivered:
                 self.drain()
 
     async def _send_when_writable(self, attached: _Attached) -> None:
@@ -181,11 +207,25 @@ class Driver(Generic[EventT]):
         for _ in range(MAX_TURN_ROUNDS):
             # A dispatch may have taken its time, and commanded the machine at a later one.
             now = trio.current_time()
-            if not drain_once(machine, now, send, dispatch, may_send=not self._full):
+            if not (
+                drain_once(machine, now, send, dispatch, may_send=not self._full)
+                or self._tell_undelivered(now)
+            ):
                 return True
             if self._sent_bytes >= MAX_TURN_BYTES:
                 return False
         return False
+
+    def _tell_undelivered(self, now: Instant) -> bool:
+        """Tells the machine what became of what was sent; returns whether there was anything."""
+        reports = list[Undelivered]()
+        for source in self._undelivered:
+            if source:
+                reports += source.take()
+        if not reports or not isinstance(self._machine, HearsUndelivered):
+            return False
+        self._machine.handle_undelivered(reports, now)
+        return True
 
     def _send(self, transmit: Transmit) -> None:
         self._sent_bytes += len(transmit.buffer)

@@ -18,7 +18,14 @@ from math import inf
 from typing import Generic, TypeVar
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import DatagramMachine, Received, SelfChecking, Transmit
+from p2pnode.machine import (
+    DatagramMachine,
+    HearsUndelivered,
+    Received,
+    SelfChecking,
+    Transmit,
+    Undelivered,
+)
 
 EventT = TypeVar("EventT")
 
@@ -45,6 +52,14 @@ class Contract(Generic[EventT]):
         self._assert_at_rest("something was received")
         self._is_drained = False
         self._machine.handle_received(batch, now)
+
+    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+        """Does nothing where the machine does not hear of it."""
+        self._advance(now)
+        self._assert_at_rest("something was not delivered")
+        if isinstance(self._machine, HearsUndelivered):
+            self._is_drained = False
+            self._machine.handle_undelivered(reports, now)
 
     def handle_timeout(self, now: Instant) -> None:
         self._advance(now)

@@ -14,7 +14,17 @@ from math import inf
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from p2pnode.clock import Instant, UnixTime
-from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, UdpAddr, drain_once
+from p2pnode.machine import (
+    MAX_BEGINNING,
+    DatagramMachine,
+    Obstacle,
+    Received,
+    SocketId,
+    Transmit,
+    UdpAddr,
+    Undelivered,
+    drain_once,
+)
 from p2pnode.netsim.contract import Contract
 from p2pnode.netsim.link import ETHERNET_MTU
 from p2pnode.netsim.packet import DEFAULT_TTL, MAX_UDP_PAYLOAD, Packet, wire_size
@@ -182,12 +192,13 @@ class _Driven:
         self._paused = 0.0  # seconds that the clock has stood still in all
         self._host = host
         self._world = host.world
-        self._machine: DatagramMachine[Any] | None = None
+        self._machine: Contract[Any] | None = None
         self._on_event: Callable[[Any], object] | None = None
         self._is_draining = False
         self._last_now: Instant = -inf
         self._arrivals: list[Arrival] = []
         self._arrived_bytes = 0
+        self._undelivered: list[Undelivered] = []
         self._timer_at: Instant = inf  # the earliest heap entry that will look at the deadline
         self._timed_out_at: Instant = -inf
         self._timeouts_at_once = 0
@@ -221,6 +232,7 @@ class _Driven:
         self._on_event = on_event
         self._arrivals.clear()
         self._arrived_bytes = 0
+        self._undelivered.clear()
         self.drain()
 
     def _broken(self, what: str) -> Exception:
@@ -279,11 +291,16 @@ class _Driven:
         else:
             self.drain()
 
-    def _drain(self, machine: DatagramMachine[Any]) -> None:
+    def _drain(self, machine: Contract[Any]) -> None:
         for _ in range(MAX_DRAIN_ROUNDS):
             has_more = drain_once(machine, self.now, self._send, self._tell)
-            if self._machine is not machine or not has_more:
+            if self._machine is not machine:
                 return
+            if not has_more:
+                if not self._undelivered:
+                    return
+                reports, self._undelivered = self._undelivered, []
+                machine.handle_undelivered(reports, self.now)
         raise self._world.error(f"{self._host.name} never stops sending")
 
     def _tell(self, event: object) -> None:
@@ -325,6 +342,8 @@ class _Driven:
         if isinstance(route, Drop):
             unsent = Packet(next(world.packet_ids), UdpAddr("", 0), dst, ecn, hops, data)
             trace.dropped(now, host.name, unsent, route)
+            if route is Drop.NO_ROUTE:
+                self._not_sent(transmit, data, Obstacle.NO_ROUTE)
             return
         interface, src = route
         for start in range(0, len(data) or 1, max(segment_size, 1)):
@@ -335,8 +354,14 @@ class _Driven:
                 world.schedule(now, self._loop_back, packet)
             elif len(payload) > MAX_UDP_PAYLOAD or wire_size(packet) > interface.mtu:
                 trace.dropped(now, host.name, packet, Drop.TOO_BIG)
+                self._not_sent(transmit, payload, Obstacle.TOO_BIG)
             else:
                 interface.send(packet, now)
+
+    def _not_sent(self, transmit: Transmit, datagram: bytes, obstacle: Obstacle) -> None:
+        self._undelivered.append(
+            Undelivered(transmit.socket, transmit.remote, obstacle, True, datagram[:MAX_BEGINNING])
+        )
 
     def _loop_back(self, packet: Packet) -> None:
         self.receive(packet, 0, self._world.now)

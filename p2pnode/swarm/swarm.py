@@ -16,7 +16,15 @@ from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Buffer, ConnectionHandle, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import (
+    Buffer,
+    ConnectionHandle,
+    Received,
+    SocketId,
+    Transmit,
+    UdpAddr,
+    Undelivered,
+)
 from p2pnode.protocols.autonat import Evidence
 from p2pnode.protocols.nat_behaviour import NatRequest
 from p2pnode.swarm import events
@@ -349,6 +357,11 @@ class Swarm:
                 client = self._calls.command(self._services.autonat_client)
                 client.on_probe(payload, probe.remote, probe.socket, now)
         self._endpoint.handle_received(own, now)
+        self._settle_streams(now)
+
+    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+        self._endpoint.handle_undelivered(reports, now)
+        self._prober.handle_undelivered(reports, now)
         self._settle_streams(now)
 
     def handle_timeout(self, now: Instant) -> None:

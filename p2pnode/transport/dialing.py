@@ -2,18 +2,28 @@
 
 The rule: nothing that comes back ends a dial but a valid answer or the deadline.  A wrong identity,
 a foreign version or a forged packet may be an attacker that was faster than the peer: they are
-remembered, and reported when nothing better came in time.
+remembered, and reported when nothing better came in time.  What this machine itself cannot send
+ends it at once: that is no packet.
 """
 
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
-from p2pnode.errors import DecodeError, DialTimeout, HandshakeError, P2PNodeError, PeerIdMismatch
+from p2pnode.errors import (
+    DecodeError,
+    DialError,
+    DialTimeout,
+    HandshakeError,
+    P2PNodeError,
+    PeerIdMismatch,
+)
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.machine import Obstacle, Undelivered
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.connection import Opening
 from p2pnode.transport.handshake import Answer, Credentials, InitiatorHandshake, choose_aead
+from p2pnode.transport.obstacles import obstacle_text
 from p2pnode.transport.packet import (
     VERSION,
     Retry,
@@ -32,6 +42,13 @@ MAX_INTERVAL: Final = 4.0
 MISMATCH_GRACE: Final = 2.0
 """seconds that the right peer has left to answer once another one did; chosen: four round trips of
 the worst path, and nobody who typed a wrong id waits for ten seconds"""
+UNDELIVERED_GRACE: Final = 1.0
+"""seconds that the peer has left to answer once somebody else said that the packet did not arrive;
+chosen: message 1 is sent once more, and its answer has half a second"""
+MIN_QUOTED: Final = 20
+"""bytes of message 1 that such a message must quote: the first byte, the version, the pattern and
+both random ids, which nobody knows who did not see the packet, are 19"""
+_AT_ONCE: Final = (Obstacle.NO_ROUTE, Obstacle.TOO_BIG)
 
 
 class Dialing:
@@ -86,6 +103,23 @@ class Dialing:
     def on_version_negotiation_untrusted(self, packet: VersionNegotiation) -> None:
         if VERSION not in packet.versions:
             self._failure = HandshakeError("the peer speaks no version of noise-udp that we have")
+
+    def on_undelivered_untrusted(self, report: Undelivered, now: Instant) -> bool:
+        """Takes what is said of a datagram; returns whether it was a message 1 of this dial."""
+        quoted = report.beginning
+        if (
+            (report.socket, report.remote) != self.route.key
+            or len(quoted) < MIN_QUOTED
+            or not self._handshake.packet.startswith(quoted)
+        ):
+            return False
+        if not isinstance(self._failure, PeerIdMismatch):
+            self._failure = DialError(obstacle_text(report))
+        if not (report.is_local and report.obstacle in _AT_ONCE):
+            self._deadline = min(self._deadline, now + UNDELIVERED_GRACE)
+        elif self._sent == 1:  # else one has left, and may be answered once the network is back
+            self._deadline = now
+        return True
 
     def on_response_untrusted(self, message: bytes, now: Instant) -> Opening | None:
         """Takes message 2; returns what the connection needs where it is the right peer's."""

@@ -14,7 +14,7 @@ from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, DialError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, Received, Transmit
+from p2pnode.machine import ConnectionHandle, Received, Transmit, Undelivered
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection, Opening
@@ -212,6 +212,15 @@ class Endpoint:
                 position = end
         self._drain(now)
 
+    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+        """Takes what the system says of datagrams.  Only dials heed it; never raises."""
+        for report in reports:
+            for handle, dialing in self._dials.items():
+                if dialing.on_undelivered_untrusted(report, now):
+                    self._dirty[handle] = None
+                    break
+        self._drain(now)
+
     def handle_timeout(self, now: Instant) -> None:
         for handle in self._deadlines.take_due(now):
             self._dirty[handle] = None
@@ -327,6 +336,7 @@ class Endpoint:
         handle = self._dial_by_source.get(destination)
         if handle is None:
             return
+        self._dirty[handle] = None
         opening = self._dials[handle].on_response_untrusted(message, now)
         if opening is not None:
             self._end_dial(handle)

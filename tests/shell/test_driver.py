@@ -1,5 +1,6 @@
 """The driver under a virtual clock, with sockets in memory."""
 
+import errno
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -8,8 +9,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.io.driver import Driver
-from p2pnode.machine import Received, Transmit
+from p2pnode.io.driver import MAX_TURN_BYTES, Driver
+from p2pnode.machine import Obstacle, Received, Transmit, Undelivered
 from tests.support.datagram_machines import REMOTE, EchoMachine, ScriptedMachine, transmit
 from tests.support.sim_socket import SimSocket
 
@@ -235,6 +236,41 @@ async def test_dispatches_that_cause_events_for_ever_leave_other_tasks_their_tur
             await trio.lowlevel.checkpoint()
 
 
+async def test_what_was_not_sent_is_told_once_the_drain_is_complete(
+    autojump_clock: MockClock,
+) -> None:
+    machine, sock = Hearing(), SimSocket()
+    driver = Driver(machine, nothing)
+    async with running(driver, sock):
+        sock.undelivered.add(errno.ENETUNREACH, REMOTE, b"lost", is_local=True)
+        driver.drain()
+        report = Undelivered(sock.socket_id, REMOTE, Obstacle.NO_ROUTE, True, b"lost")
+        assert machine.heard == [report]
+        assert sock.payloads == [b"again"]  # what the machine said to it left in the same turn
+        assert not sock.undelivered
+
+
+async def test_a_machine_that_hears_of_nothing_undelivered_is_not_told(
+    autojump_clock: MockClock,
+) -> None:
+    sock = SimSocket()
+    driver = Driver(ScriptedMachine(), nothing)
+    async with running(driver, sock):
+        sock.undelivered.add(errno.ENETUNREACH, REMOTE, b"lost", is_local=True)
+        driver.drain()
+        assert not sock.undelivered
+
+
+async def test_a_turn_ends_after_so_many_bytes_though_there_is_more(
+    autojump_clock: MockClock,
+) -> None:
+    driver, sock = Driver(Endless(), nothing), SimSocket()
+    driver.add_socket(sock)
+    driver.drain()
+    sizes = [len(payload) for payload in sock.payloads]
+    assert sum(sizes[:-1]) < MAX_TURN_BYTES <= sum(sizes)
+
+
 async def test_a_bug_in_a_machine_ends_run(autojump_clock: MockClock) -> None:
     sock = SimSocket()
     driver = Driver(Broken(), nothing)
@@ -268,6 +304,16 @@ class DeadlineAfterDatagram(ScriptedMachine):
 class Endless(ScriptedMachine):
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         return [transmit(bytes(60_000))]
+
+
+class Hearing(ScriptedMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Undelivered] = []
+
+    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+        self.heard += reports
+        self.out.append(transmit(b"again"))
 
 
 class AlwaysOverdue(ScriptedMachine):

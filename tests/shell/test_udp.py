@@ -145,9 +145,10 @@ async def test_a_device_without_gso_gets_datagrams_one_by_one(refusal: int) -> N
     fake = FakeSocket(refuse_gso=refusal)
     with sockets("127.0.0.1", "127.0.0.1") as (_, b), wrapped(fake) as a:
         a.send(batch(b.local, 1200, segments))
+        refused = fake.refused
         a.send(batch(b.local, 1200, segments))
         assert await datagrams(b, 6) == segments * 2
-        assert fake.refused == 1  # the second batch did not try again
+        assert fake.refused == refused > 0  # the second batch did not try again
         assert a.counters.send_errors == 0
 
 

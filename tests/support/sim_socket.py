@@ -4,6 +4,7 @@ from collections import deque
 
 import trio
 
+from p2pnode.io.udp.undelivered import UndeliveredReports
 from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
 
 
@@ -12,6 +13,8 @@ class SimSocket:
 
     def __init__(self, socket_id: int = 0, room: int | None = None) -> None:
         self.socket_id = SocketId(socket_id)
+        self.undelivered = UndeliveredReports(self.socket_id)
+        """What the test says did not arrive."""
         self.room = room
         """Writes that the socket takes before it is full; None: never full."""
         self.sent: list[tuple[float, Transmit]] = []

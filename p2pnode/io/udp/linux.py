@@ -3,6 +3,8 @@
 - Receiving: UDP_GRO joins datagrams of one sender and size into one read.
 - Sending: UDP_SEGMENT (GSO) cuts one write into datagrams.  Some devices cannot: EIO, EINVAL or
   EMSGSIZE turns it off for that destination, and the datagrams go out one by one.
+- ICMP errors: read from the socket's error queue; a send that failed for an earlier datagram's
+  error is repeated.
 - Control messages: IP_PKTINFO (local address), IP_TOS (ECN), IP_TTL, and their IPv6 kin.
 
 Rule: what repeats is parsed once.  Control messages and addresses are looked up by their raw form,
@@ -17,11 +19,14 @@ import socket
 import struct
 from typing import NamedTuple, TypeAlias
 
+from p2pnode.io.udp.error_queue import ICMP_ERRORS, ErrorQueue
+from p2pnode.io.udp.options import Option, try_option
 from p2pnode.io.udp.plain import (
     MAX_BATCH_BYTES,
     MAX_BATCH_READS,
     MAX_DATAGRAM_SIZE,
     UdpSocket,
+    udp_addr,
 )
 from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
 
@@ -33,15 +38,15 @@ MAX_GSO_SEGMENTS = 64
 MAX_GSO_SIZE = 65507
 """bytes a write; the largest IPv4 UDP payload"""
 
+MAX_REPEATS = 3
+"""repetitions of a write; chosen: one is enough unless ICMP errors keep coming in between"""
+
 MAX_CACHED_CONTROL = 1024
 """entries; chosen: one for each local address, segment size and ECN mark in use"""
 
 MAX_DESTINATIONS_WITHOUT_GSO = 1024
 """entries; chosen: forgetting costs one failed write"""
 
-Option: TypeAlias = tuple[int, int]
-# (level, name) of socket options and control messages, from the kernel's headers: Python 3.11 does
-# not name them all.
 _UDP_SEGMENT: Option = (17, 103)
 _UDP_GRO: Option = (17, 104)
 _IP_TOS: Option = (0, 1)
@@ -96,12 +101,13 @@ class LinuxUdpSocket(UdpSocket):
     def __init__(self, sock: socket.socket, socket_id: SocketId) -> None:
         super().__init__(sock, socket_id)
         keep_freed_memory()
-        self.has_gro = _try_option(sock, _UDP_GRO)
+        self._error_queue = ErrorQueue(sock)
+        self.has_gro = try_option(sock, _UDP_GRO)
         self.has_gso = _has_gso(sock)
-        _try_option(sock, _SO_RXQ_OVFL)
-        _try_option(sock, _IPV6_RECVTCLASS if self._is_ipv6 else _IP_RECVTOS)
+        try_option(sock, _SO_RXQ_OVFL)
+        try_option(sock, _IPV6_RECVTCLASS if self._is_ipv6 else _IP_RECVTOS)
         if self._is_wildcard:
-            _try_option(sock, _IPV6_RECVPKTINFO if self._is_ipv6 else _IP_PKTINFO)
+            try_option(sock, _IPV6_RECVPKTINFO if self._is_ipv6 else _IP_PKTINFO)
         self._read_facts: dict[tuple[tuple[int, int, bytes], ...], _ReadFacts] = {}
         self._control: dict[tuple[int, int, int | None, str | None], ControlMessages] = {}
         self._without_gso: dict[UdpAddr, None] = {}
@@ -119,6 +125,7 @@ class LinuxUdpSocket(UdpSocket):
                 break
             except OSError as exc:
                 self._receive_failed(exc)
+                self._take_errors()
                 continue
             size = len(data)
             if not size:
@@ -136,9 +143,18 @@ class LinuxUdpSocket(UdpSocket):
             total += size
             if total >= MAX_BATCH_BYTES:
                 break
+        if not batch:  # woken by the error queue alone, which is readable until it is empty
+            self._take_errors()
         counters.reads += len(batch)
         counters.bytes_in += total
         return batch
+
+    def _take_errors(self) -> bool:
+        """Takes what ICMP says of earlier datagrams; returns whether there was anything."""
+        errors = self._error_queue.take()
+        for number, destination, quoted in errors:
+            self.undelivered.add(number, udp_addr(destination), quoted, is_local=False)
+        return bool(errors)
 
     def _remember_facts(self, ancillary: tuple[tuple[int, int, bytes], ...]) -> _ReadFacts:
         if len(self._read_facts) >= MAX_CACHED_CONTROL:
@@ -188,7 +204,7 @@ class LinuxUdpSocket(UdpSocket):
                 return transmit._replace(buffer=buffer[start + len(piece) - len(rest.buffer) :])
         return None
 
-    def _write(self, transmit: Transmit, segment: int) -> Transmit | None:
+    def _write(self, transmit: Transmit, segment: int, repeats: int = 0) -> Transmit | None:
         """Makes one write; `segment` is 0 where the buffer is one datagram."""
         _, local_ip, remote, ecn, ttl, _, buffer = transmit
         sockaddr = self._sockaddrs.get(remote) or self._sockaddr(remote)
@@ -207,9 +223,14 @@ class LinuxUdpSocket(UdpSocket):
             self.counters.full += 1
             return transmit
         except OSError as exc:
+            is_others = exc.errno in ICMP_ERRORS and self._take_errors()
+            if exc.errno in ICMP_ERRORS and repeats < MAX_REPEATS and (is_others or not repeats):
+                return self._write(transmit, segment, repeats + 1)
             if segment and exc.errno in _GSO_REFUSED:
                 return self._send_without_gso(transmit, segment, exc)
-            self._send_failed(exc, remote, -(-size // segment) if segment else 1)
+            self._send_failed(
+                exc, remote, b"" if is_others else buffer, -(-size // segment) if segment else 1
+            )
             return None
         counters = self.counters
         counters.writes += 1
@@ -259,15 +280,6 @@ class LinuxUdpSocket(UdpSocket):
         if self._is_ipv6:
             return (*_IPV6_PKTINFO, _PKTINFO6.pack(packed, 0))
         return (*_IP_PKTINFO, _PKTINFO.pack(0, packed, bytes(4)))
-
-
-def _try_option(sock: socket.socket, option: Option) -> bool:
-    try:
-        sock.setsockopt(*option, 1)
-    except OSError as exc:
-        logger.debug("the kernel lacks socket option %s: %s", option, exc)
-        return False
-    return True
 
 
 def _has_gso(sock: socket.socket) -> bool:

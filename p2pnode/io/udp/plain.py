@@ -1,8 +1,9 @@
 """UDP sockets: one non-blocking socket per address, IPv4 and IPv6 apart (RFC 3493 V6ONLY).
 
 Rule: a datagram that cannot be sent or received is lost, counted and logged, never an exception;
-the machines above only see loss.  `UdpSocket` is the plain path that works on every platform, one
-datagram a call, without ECN and without the local address; `p2pnode.io.udp.linux` adds batches.
+what the system says of it is in `undelivered`.  `UdpSocket` is the plain path that works on every
+platform, one datagram a call, without ECN and without the local address; `p2pnode.io.udp.linux`
+adds batches.
 
 A socket bound to a wildcard address learns no local address on the plain path, so a host with
 several addresses may answer from another one than was asked.
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 
 import trio
 
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.io.udp.undelivered import UndeliveredReports
+from p2pnode.machine import Buffer, Ecn, Received, SocketId, Transmit, UdpAddr
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class UdpSocket:
     def __init__(self, sock: socket.socket, socket_id: SocketId) -> None:
         self.socket_id = socket_id
         self.counters = UdpCounters()
+        self.undelivered = UndeliveredReports(socket_id)
         self.local = udp_addr(sock.getsockname())
         """The address as bound; the IP may be a wildcard, the port is the real one."""
         self._sock = sock
@@ -140,7 +143,7 @@ class UdpSocket:
                 self.counters.full += 1
                 return transmit._replace(buffer=buffer[start:])
             except OSError as exc:
-                self._send_failed(exc, transmit.remote, 1)
+                self._send_failed(exc, transmit.remote, buffer[start:], 1)
         return None
 
     def _send_plain(
@@ -196,10 +199,10 @@ class UdpSocket:
         try:
             socket.inet_pton(self._sock.family, remote.ip)
         except OSError as exc:
-            self._send_failed(exc, remote, 1)
+            self._send_failed(exc, remote, b"", 1)
             return None
         if not 0 < remote.port < 65536:
-            self._send_failed(OSError(errno.EINVAL, "bad port"), remote, 1)
+            self._send_failed(OSError(errno.EINVAL, "bad port"), remote, b"", 1)
             return None
         if len(self._sockaddrs) >= MAX_CACHED_ADDRESSES:
             self._sockaddrs.clear()
@@ -217,10 +220,12 @@ class UdpSocket:
         self.counters.receive_errors += 1
         logger.debug("%s: nothing received: %s", self.local, exc)
 
-    def _send_failed(self, exc: OSError, remote: UdpAddr, datagrams: int) -> None:
+    def _send_failed(self, exc: OSError, remote: UdpAddr, datagram: Buffer, datagrams: int) -> None:
+        """`datagram` is the first of those that were not sent, or empty where it may have been."""
         if exc.errno is not None and exc.errno not in _LOST_DATAGRAM:
             raise exc
         self.counters.send_errors += datagrams
+        self.undelivered.add(exc.errno, remote, datagram, is_local=True)
         logger.debug("%s: not sent to %s: %s", self.local, remote, exc)
 
 
