@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from p2pnode.cli.access import Access
     from p2pnode.cli.session import Session
+    from p2pnode.identity.peer_id import PeerId
     from p2pnode.io.applications.peer_stream import NodeStream, PeerStream
 
 STDIN = 0  # file descriptors; Python's own objects would buffer and decode
@@ -51,7 +52,8 @@ def pipe(
     """Join standard input and output to those of a peer.
 
     Without PEER: wait for one peer, print the addresses for it on stderr.  Each direction ends by
-    itself, as with a pipe; the command ends with both.  Stdout belongs to the peer's bytes: what
+    itself, as with a pipe; the command ends with both, and fails where the other side could not
+    write all that was sent to it.  Stdout belongs to the peer's bytes: what
     --json prints goes to stderr, errors too.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
@@ -87,12 +89,18 @@ def pipe(
 async def _connect(
     access: "AbstractAsyncContextManager[Access]", address: str, output: Output
 ) -> None:
-    from p2pnode.io.applications.pipe import PROTOCOL_ID
+    from p2pnode.io.applications.peer_stream import STREAM_ERRORS, stream_failure
+    from p2pnode.io.applications.pipe import PROTOCOL_ID, VERDICT_PROTOCOL_ID, begin_verdict
 
     async with access as peers:
         try:
+            verdict = (await peers.open_stream(address, VERDICT_PROTOCOL_ID)).stream
+            try:
+                gives_verdicts = await begin_verdict(verdict)
+            except STREAM_ERRORS as exc:
+                raise stream_failure(exc) from exc
             opened = await peers.open_stream(address, PROTOCOL_ID)
-            await _join(opened.stream, opened.peer, output)
+            await _join(opened.stream, opened.peer, output, verdict if gives_verdicts else None)
         except ProtocolNotSupported as exc:
             raise P2PNodeError(
                 "the peer does not wait for a pipe; run `p2pnode pipe` there and connect to the "
@@ -109,7 +117,12 @@ async def _wait(
     """Joins the first peer that comes."""
     import trio
 
-    from p2pnode.io.applications.pipe import PROTOCOL_ID
+    from p2pnode.io.applications.pipe import (
+        MAX_VERDICTS,
+        PROTOCOL_ID,
+        READY,
+        VERDICT_PROTOCOL_ID,
+    )
     from p2pnode.wire.reset_code import StreamResetCode
 
     session.code_if_interrupted = lambda: 0
@@ -125,14 +138,28 @@ async def _wait(
         # The stream is ours for as long as its handler runs.
         await has_ended.wait()
 
+    verdicts: dict[PeerId, NodeStream] = {}
+    """Of those who may open their pipe next."""
+
+    async def take_verdict(stream: "NodeStream") -> None:
+        if come or stream.peer_id in verdicts or len(verdicts) >= MAX_VERDICTS:
+            stream.reset(StreamResetCode.RESOURCE_LIMIT)
+            return
+        verdicts[stream.peer_id] = stream
+        await stream.send_all(READY)
+        await has_ended.wait()
+
     async with waiting as node:
         node.handle(PROTOCOL_ID, take, 2)
+        node.handle(VERDICT_PROTOCOL_ID, take_verdict, 2)
         _announce(output, node, request)
         await has_come.wait()
         node.unhandle(PROTOCOL_ID)
+        node.unhandle(VERDICT_PROTOCOL_ID)
         session.code_if_interrupted = lambda: 1
         try:
-            await _join(come[0], str(come[0].peer_id), output)
+            peer = come[0].peer_id
+            await _join(come[0], str(peer), output, verdicts.get(peer))
         finally:
             has_ended.set()
 
@@ -146,14 +173,16 @@ def _announce(output: Output, node: CommandNode, request: NodeRequest) -> None:
     output.emit({"event": "listening", "addresses": addresses}, text)
 
 
-async def _join(stream: "PeerStream", peer: str, output: Output) -> None:
+async def _join(
+    stream: "PeerStream", peer: str, output: Output, verdict: "PeerStream | None"
+) -> None:
     """Raises P2PNodeError, and StdoutClosed."""
     from p2pnode.io.applications.peer_stream import STREAM_ERRORS, stream_failure
     from p2pnode.io.applications.pipe import DescriptorSink, DescriptorSource, join_pipe
 
     output.emit({"event": "connected", "peer": peer}, f"connected with {peer}")
     try:
-        await join_pipe(stream, DescriptorSource(STDIN), DescriptorSink(STDOUT))
+        await join_pipe(stream, DescriptorSource(STDIN), DescriptorSink(STDOUT), verdict)
     except BrokenPipeError as exc:
         raise StdoutClosed from exc
     except OSError as exc:

@@ -35,12 +35,18 @@ pytestmark = [
 class Command:
     """A p2pnode process."""
 
-    def __init__(self, *arguments: str, data: Path, stdin: Path = NOTHING) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        data: Path,
+        stdin: Path = NOTHING,
+        stdout: IO[bytes] | int = subprocess.PIPE,
+    ) -> None:
         with stdin.open("rb") as source:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "p2pnode", *arguments, "--data", str(data)],
                 stdin=source,
-                stdout=subprocess.PIPE,
+                stdout=stdout,
                 stderr=subprocess.PIPE,
             )
         self._watchdog = threading.Timer(WATCHDOG, self.process.kill)
@@ -54,7 +60,8 @@ class Command:
         if self.process.poll() is None:
             self.process.kill()
         for stream in (self.process.stdout, self.process.stderr):
-            _pipe(stream).close()
+            if stream is not None:
+                stream.close()
         self.process.wait()
 
     def json(self, *, on_stderr: bool = False) -> dict[str, Any]:
@@ -236,6 +243,21 @@ def written_sizes(folder: Path, pid: int) -> Iterator[int]:
         for path in Path(f"/proc/{pid}/fd").iterdir():
             if os.readlink(path).startswith(f"{folder}{os.sep}"):
                 yield path.stat().st_size
+
+
+@pytest.mark.spec("PIPE-3")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_pipe_whose_other_side_cannot_write_fails(tmp_path: Path) -> None:
+    (tmp_path / "up").write_bytes(b"hello")
+    with (
+        Path("/dev/full").open("wb") as full,
+        Command("pipe", *LISTEN, "--json", data=tmp_path / "a", stdout=full) as waiting,
+    ):
+        address = waiting.json(on_stderr=True)["addresses"][0]
+        with Command("pipe", address, data=tmp_path / "b", stdin=tmp_path / "up") as connecting:
+            assert connecting.wait() == 1
+            assert b"the pipe broke" in _pipe(connecting.process.stderr).read()
+        assert waiting.wait() == 1
 
 
 def test_a_pipe_carries_bytes_both_ways(tmp_path: Path) -> None:

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from p2pnode.errors import ConnectionLost
-from p2pnode.io.applications.pipe import DescriptorSink, DescriptorSource, join_pipe
+from p2pnode.errors import ConnectionLost, ProtocolNotSupported
+from p2pnode.io.applications.pipe import (
+    READY,
+    DescriptorSink,
+    DescriptorSource,
+    begin_verdict,
+    join_pipe,
+)
+from p2pnode.wire.reset_code import StreamResetCode
 from tests.shell.fake_streams import FakeStream, fake_peer_id, fake_stream_pair
 
 
@@ -127,3 +134,57 @@ async def test_last_bytes_that_are_not_acknowledged_are_a_failure(
     with pytest.raises(trio.BrokenResourceError, match="did not acknowledge"):
         await ends.join()
     assert ends.ours.reset_code is not None
+
+
+@pytest.mark.spec("PIPE-3")
+@pytest.mark.parametrize("has_written", [True, False])
+async def test_the_verdict_says_whether_the_peer_could_write(ends: Ends, has_written: bool) -> None:
+    ours, theirs = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
+    failures: list[trio.BrokenResourceError] = []
+    is_over = trio.Event()
+
+    async def join() -> None:
+        try:
+            await join_pipe(ends.ours, ends.source, ends.sink, ours)
+        except trio.BrokenResourceError as exc:
+            failures.append(exc)
+        is_over.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(join)
+        ends.finish_input()
+        await ends.theirs.send_eof()
+        assert await theirs.receive_some() == b""  # it has written all that came
+        assert not is_over.is_set()
+        if has_written:
+            await theirs.send_eof()
+        else:
+            theirs.reset(StreamResetCode.SHUTDOWN)
+    assert ["could not write" in str(failure) for failure in failures] == [True] * (not has_written)
+
+
+@pytest.mark.spec("PIPE-1")
+async def test_who_cannot_write_resets_both_streams(ends: Ends) -> None:
+    ours, _ = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ends.theirs.send_all, b"x")
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                await join_pipe(ends.ours, ends.source, DescriptorSink(null), ours)
+    finally:
+        ends.finish_input()  # a read goes on in its thread
+        os.close(null)
+    assert ends.ours.reset_code == ours.reset_code == StreamResetCode.SHUTDOWN
+
+
+@pytest.mark.spec("PIPE-2")
+async def test_a_peer_that_gives_no_verdicts_is_known_by_its_answer() -> None:
+    ours, theirs = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
+    ours.fail(ProtocolNotSupported(("/x",)))
+    assert not await begin_verdict(ours)
+
+    ours, theirs = fake_stream_pair(fake_peer_id(1), fake_peer_id(2))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.send_all, READY)
+        assert await begin_verdict(ours)

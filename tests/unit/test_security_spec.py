@@ -27,6 +27,7 @@ IN_PROSE = {
     "multistream.md",
     "noise.md",
     "ping.md",
+    "pipe.md",
     "recovery.md",
     "store.md",
     "streams.md",
