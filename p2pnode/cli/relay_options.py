@@ -127,7 +127,7 @@ def _networks(flag: str, texts: list[str] | None) -> tuple[str, ...]:
 
     for text in texts or ():
         try:
-            ipaddress.ip_network(text)
+            ipaddress.ip_network(text.strip())
         except ValueError as exc:
             raise typer.BadParameter(str(exc), param_hint=flag) from exc
-    return tuple(texts or ())
+    return tuple(text.strip() for text in texts or ())

@@ -124,6 +124,12 @@ async def test_an_address_is_needed_to_begin_with() -> None:
         await run_netcheck([])
 
 
+async def test_a_remembered_address_that_cannot_be_dialled_does_not_keep_from_the_others() -> None:
+    link_local = f"/ip6/fe80::1/udp/4001/noise/p2p/{peer_id('near')}"
+    with pytest.raises(AddressError, match="peer id alone"):
+        await run_netcheck([link_local, str(peer_id("bare"))])
+
+
 async def test_without_a_node_it_begins_with_who_is_remembered(tmp_path: Path) -> None:
     store = Store(tmp_path)
     expires = UnixTime(time.time() + 1000)

@@ -79,7 +79,7 @@ def test_flags_set_a_relays_limits_and_who_may_use_it(tmp_path: Path) -> None:
     }
     lists = [
         *("--allow-peer", str(PEER), "--allow-peer", str(RELAY), "--deny-peer", str(RELAY)),
-        *("--allow-network", "192.0.2.0/24", "--deny-network", "2001:db8::/32"),
+        *("--allow-network", " 192.0.2.0/24", "--deny-network", "2001:db8::/32"),
     ]
     arguments = [word for flag in flags.items() for word in flag]
     assert main(["relay", *arguments, *lists], environment) == 0

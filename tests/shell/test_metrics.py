@@ -436,6 +436,9 @@ async def test_a_silent_client_is_given_up_soon(autojump_clock: trio.testing.Moc
         (":9464", "127.0.0.1", 9464),
         ("192.0.2.1:0", "192.0.2.1", 0),
         ("[2001:db8::1]:65535", "2001:db8::1", 65535),
+        (" 0.0.0.0:9464\n", "0.0.0.0", 9464),
+        ("[::]:9464", "::", 9464),
+        ("[fe80::1%eth0]:9464", "fe80::1%eth0", 9464),
     ],
 )
 def test_an_address_is_a_port_or_an_ip_address_and_a_port(text: str, host: str, port: int) -> None:
@@ -446,7 +449,21 @@ def test_an_address_is_a_port_or_an_ip_address_and_a_port(text: str, host: str, 
 @pytest.mark.spec("METRICS-6")
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "x", "65536", "127.0.0.1", "localhost:1", "::1:9464", "[127.0.0.1]:1", "1:-1", "²"],
+    [
+        *(
+            "",
+            ":",
+            "x",
+            "65536",
+            "127.0.0.1",
+            "localhost:1",
+            "::1:9464",
+            "[127.0.0.1]:1",
+            "1:-1",
+            "²",
+        ),
+        *("224.0.0.1:9464", "255.255.255.255:9464", "[ff02::1]:9464", "[fe80::1]:9464"),
+    ],
 )
 def test_what_is_no_address_is_one_sentence(text: str) -> None:
     with pytest.raises(AddressError, match=r"127\.0\.0\.1:9464$"):

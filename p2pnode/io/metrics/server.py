@@ -19,6 +19,7 @@ import trio
 from p2pnode.errors import AddressError, ListenError
 from p2pnode.io.client_places import ClientPlace, Standing, serve_clients
 from p2pnode.io.metrics.exposition import CONTENT_TYPE, NodeMetrics
+from p2pnode.wire.ip_ranges import IpAddress, why_no_host
 
 DEFAULT_HOST: Final = "127.0.0.1"
 """The numbers are nobody else's business unless the user says so."""
@@ -58,7 +59,7 @@ def parse_metrics_address(text: str) -> MetricsAddress:
 
     Without an IP address it is DEFAULT_HOST; port 0 means any.  Raises AddressError.
     """
-    host, _, port = text.rpartition(":")
+    host, _, port = text.strip().rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if is_bracketed else host or DEFAULT_HOST
     try:
@@ -66,11 +67,18 @@ def parse_metrics_address(text: str) -> MetricsAddress:
     except ValueError:
         ip = None
     is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 65536
-    if ip is None or not is_port or is_bracketed is not (ip.version == 6):
+    if ip is None or not _is_bindable(ip) or not is_port or is_bracketed is not (ip.version == 6):
         raise AddressError(
             f"{text!r} is no address to serve metrics at; one looks like 127.0.0.1:9464"
         )
     return MetricsAddress(str(ip), int(port))
+
+
+def _is_bindable(ip: IpAddress) -> bool:
+    """True for what one machine can have; a link-local IPv6 address needs its zone (RFC 4007)."""
+    bare, _, zone = str(ip).partition("%")
+    is_one_host = ip.is_unspecified or why_no_host(bare) is None
+    return is_one_host and (ip.version == 4 or not ip.is_link_local or bool(zone))
 
 
 async def serve_metrics(
