@@ -4,7 +4,7 @@ A machine does no I/O, reads no clock and rolls no dice of its own.  Its driver 
 (`p2pnode.io`), the simulator (`p2pnode.netsim`) or a test that steps it by hand.
 
     put in     handle_received / handle_data ..., handle_timeout, and commands;
-               handle_undelivered where the machine has it
+               handle_unreachable where the machine has it
     take out   poll_transmits / poll_output, poll_events, poll_timeout
 
 Rules of the contract:
@@ -108,8 +108,8 @@ class Obstacle(enum.Enum):
     PORT_CLOSED = enum.auto()
 
 
-class Undelivered(NamedTuple):
-    """A datagram of which the system says that it did not arrive."""
+class Unreachable(NamedTuple):
+    """A datagram that did not arrive, as the system says (ICMP calls it so whatever the reason)."""
 
     socket: SocketId
     remote: UdpAddr
@@ -151,10 +151,10 @@ class DatagramMachine(Protocol[EventT_co]):
 
 
 @runtime_checkable
-class HearsUndelivered(Protocol):
+class HearsUnreachable(Protocol):
     """A machine that can do better than to wait for an answer to what did not arrive."""
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Takes what the system says of datagrams since a drain.  Untrusted; never raises."""
         ...
 

@@ -24,11 +24,11 @@ import trio
 from p2pnode.clock import Instant
 from p2pnode.machine import (
     DatagramMachine,
-    HearsUndelivered,
+    HearsUnreachable,
     Received,
     SocketId,
     Transmit,
-    Undelivered,
+    Unreachable,
     drain_once,
 )
 
@@ -41,12 +41,12 @@ MAX_TURN_ROUNDS = 16
 EventT = TypeVar("EventT")
 
 
-class UndeliveredSource(Protocol):
+class UnreachableSource(Protocol):
     """Reports of datagrams that did not arrive."""
 
     def __len__(self) -> int: ...
 
-    def take(self) -> list[Undelivered]:
+    def take(self) -> list[Unreachable]:
         """Returns those since the last call; bounded."""
         ...
 
@@ -58,7 +58,7 @@ class DatagramSocket(Protocol):
     def socket_id(self) -> SocketId: ...
 
     @property
-    def undelivered(self) -> UndeliveredSource: ...
+    def unreachable(self) -> UnreachableSource: ...
 
     async def wait_readable(self) -> None: ...
 
@@ -97,7 +97,7 @@ class Driver(Generic[EventT]):
         self._dispatch = dispatch
         self._sockets: dict[SocketId, _Attached] = {}
         self._full: dict[SocketId, _Attached] = {}
-        self._undelivered: list[UndeliveredSource] = []
+        self._unreachable: list[UnreachableSource] = []
         """Of every socket."""
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
@@ -110,7 +110,7 @@ class Driver(Generic[EventT]):
         """Reads from the socket and sends by it from now on; also while `run` is running."""
         assert sock.socket_id not in self._sockets
         attached = self._sockets[sock.socket_id] = _Attached(sock)
-        self._undelivered.append(sock.undelivered)
+        self._unreachable.append(sock.unreachable)
         if self._nursery is not None:
             self._nursery.start_soon(self._serve, attached)
 
@@ -187,7 +187,7 @@ class Driver(Generic[EventT]):
             batch = sock.receive_batch()
             if batch:
                 handle_received(batch, trio.current_time())
-            if batch or sock.undelivered:
+            if batch or sock.unreachable:
                 self.drain()
 
     async def _send_when_writable(self, attached: _Attached) -> None:
@@ -209,22 +209,22 @@ class Driver(Generic[EventT]):
             now = trio.current_time()
             if not (
                 drain_once(machine, now, send, dispatch, may_send=not self._full)
-                or self._tell_undelivered(now)
+                or (any(self._unreachable) and self._tell_unreachable(now))
             ):
                 return True
             if self._sent_bytes >= MAX_TURN_BYTES:
                 return False
         return False
 
-    def _tell_undelivered(self, now: Instant) -> bool:
+    def _tell_unreachable(self, now: Instant) -> bool:
         """Tells the machine what became of what was sent; returns whether there was anything."""
-        reports = list[Undelivered]()
-        for source in self._undelivered:
+        reports = list[Unreachable]()
+        for source in self._unreachable:
             if source:
                 reports += source.take()
-        if not reports or not isinstance(self._machine, HearsUndelivered):
+        if not reports or not isinstance(self._machine, HearsUnreachable):
             return False
-        self._machine.handle_undelivered(reports, now)
+        self._machine.handle_unreachable(reports, now)
         return True
 
     def _send(self, transmit: Transmit) -> None:

@@ -14,7 +14,7 @@ from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Undelivered
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Unreachable
 from p2pnode.protocols.nat_behaviour import KNOCK_FIRST_BYTE
 from p2pnode.transport import events as transport
 from p2pnode.transport.config import TransportConfig
@@ -120,9 +120,9 @@ class MeasuringSockets:
         self._endpoint.handle_received([r for r in batch if not self._take_knocks(r)], now)
         self._drain()
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Takes what the system says of datagrams that left from these sockets."""
-        self._endpoint.handle_undelivered(reports, now)
+        self._endpoint.handle_unreachable(reports, now)
         self._drain()
 
     def handle_timeout(self, now: Instant) -> None:

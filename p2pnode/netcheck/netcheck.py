@@ -20,7 +20,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Undelivered
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Unreachable
 from p2pnode.netcheck.knocking import NatAsk
 from p2pnode.netcheck.lifetime import LIFETIME_SOCKETS, Lifetime
 from p2pnode.netcheck.measure import MEASURE_SOCKETS, Findings, Measurement, Witness
@@ -175,9 +175,9 @@ class Netcheck:
             self.swarm.handle_received(main, now)
         self._advance(now)
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
-        self.swarm.handle_undelivered(reports, now)
-        self._measuring_sockets.handle_undelivered(reports, now)
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
+        self.swarm.handle_unreachable(reports, now)
+        self._measuring_sockets.handle_unreachable(reports, now)
         self._advance(now)
 
     def handle_timeout(self, now: Instant) -> None:

@@ -20,11 +20,11 @@ from typing import Generic, TypeVar
 from p2pnode.clock import Deadline, Instant
 from p2pnode.machine import (
     DatagramMachine,
-    HearsUndelivered,
+    HearsUnreachable,
     Received,
     SelfChecking,
     Transmit,
-    Undelivered,
+    Unreachable,
 )
 
 EventT = TypeVar("EventT")
@@ -53,13 +53,13 @@ class Contract(Generic[EventT]):
         self._is_drained = False
         self._machine.handle_received(batch, now)
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Does nothing where the machine does not hear of it."""
         self._advance(now)
         self._assert_at_rest("something was not delivered")
-        if isinstance(self._machine, HearsUndelivered):
+        if isinstance(self._machine, HearsUnreachable):
             self._is_drained = False
-            self._machine.handle_undelivered(reports, now)
+            self._machine.handle_unreachable(reports, now)
 
     def handle_timeout(self, now: Instant) -> None:
         self._advance(now)

@@ -22,7 +22,7 @@ from p2pnode.machine import (
     SocketId,
     Transmit,
     UdpAddr,
-    Undelivered,
+    Unreachable,
     drain_once,
 )
 from p2pnode.netsim.contract import Contract
@@ -198,7 +198,7 @@ class _Driven:
         self._last_now: Instant = -inf
         self._arrivals: list[Arrival] = []
         self._arrived_bytes = 0
-        self._undelivered: list[Undelivered] = []
+        self._unreachable: list[Unreachable] = []
         self._timer_at: Instant = inf  # the earliest heap entry that will look at the deadline
         self._timed_out_at: Instant = -inf
         self._timeouts_at_once = 0
@@ -232,7 +232,7 @@ class _Driven:
         self._on_event = on_event
         self._arrivals.clear()
         self._arrived_bytes = 0
-        self._undelivered.clear()
+        self._unreachable.clear()
         self.drain()
 
     def _broken(self, what: str) -> Exception:
@@ -297,10 +297,10 @@ class _Driven:
             if self._machine is not machine:
                 return
             if not has_more:
-                if not self._undelivered:
+                if not self._unreachable:
                     return
-                reports, self._undelivered = self._undelivered, []
-                machine.handle_undelivered(reports, self.now)
+                reports, self._unreachable = self._unreachable, []
+                machine.handle_unreachable(reports, self.now)
         raise self._world.error(f"{self._host.name} never stops sending")
 
     def _tell(self, event: object) -> None:
@@ -359,8 +359,8 @@ class _Driven:
                 interface.send(packet, now)
 
     def _not_sent(self, transmit: Transmit, datagram: bytes, obstacle: Obstacle) -> None:
-        self._undelivered.append(
-            Undelivered(transmit.socket, transmit.remote, obstacle, True, datagram[:MAX_BEGINNING])
+        self._unreachable.append(
+            Unreachable(transmit.socket, transmit.remote, obstacle, True, datagram[:MAX_BEGINNING])
         )
 
     def _loop_back(self, packet: Packet) -> None:

@@ -14,7 +14,7 @@ from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Undelivered
+from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Unreachable
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
 from p2pnode.swarm.stream_table import StreamTable
@@ -149,9 +149,9 @@ class DialBackEndpoint:
         self._endpoint.handle_received(invited, now)
         self._drain(now)
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Takes what the system says of datagrams that left from these sockets."""
-        self._endpoint.handle_undelivered(reports, now)
+        self._endpoint.handle_unreachable(reports, now)
         self._drain(now)
 
     def handle_timeout(self, now: Instant) -> None:

@@ -23,7 +23,7 @@ from p2pnode.machine import (
     SocketId,
     Transmit,
     UdpAddr,
-    Undelivered,
+    Unreachable,
 )
 from p2pnode.protocols.autonat import Evidence
 from p2pnode.protocols.nat_behaviour import NatRequest
@@ -359,9 +359,9 @@ class Swarm:
         self._endpoint.handle_received(own, now)
         self._settle_streams(now)
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
-        self._endpoint.handle_undelivered(reports, now)
-        self._prober.handle_undelivered(reports, now)
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
+        self._endpoint.handle_unreachable(reports, now)
+        self._prober.handle_unreachable(reports, now)
         self._settle_streams(now)
 
     def handle_timeout(self, now: Instant) -> None:

@@ -19,7 +19,7 @@ from p2pnode.errors import (
     PeerIdMismatch,
 )
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Obstacle, Undelivered
+from p2pnode.machine import Obstacle, Unreachable
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.connection import Opening
 from p2pnode.transport.handshake import Answer, Credentials, InitiatorHandshake, choose_aead
@@ -42,7 +42,7 @@ MAX_INTERVAL: Final = 4.0
 MISMATCH_GRACE: Final = 2.0
 """seconds that the right peer has left to answer once another one did; chosen: four round trips of
 the worst path, and nobody who typed a wrong id waits for ten seconds"""
-UNDELIVERED_GRACE: Final = 1.0
+UNREACHABLE_GRACE: Final = 1.0
 """seconds that the peer has left to answer once somebody else said that the packet did not arrive;
 chosen: message 1 is sent once more, and its answer has half a second"""
 MIN_QUOTED: Final = 20
@@ -104,7 +104,7 @@ class Dialing:
         if VERSION not in packet.versions:
             self._failure = HandshakeError("the peer speaks no version of noise-udp that we have")
 
-    def on_undelivered_untrusted(self, report: Undelivered, now: Instant) -> bool:
+    def on_unreachable_untrusted(self, report: Unreachable, now: Instant) -> bool:
         """Takes what is said of a datagram; returns whether it was a message 1 of this dial."""
         quoted = report.beginning
         if (
@@ -116,7 +116,7 @@ class Dialing:
         if not isinstance(self._failure, PeerIdMismatch):
             self._failure = DialError(obstacle_text(report))
         if not (report.is_local and report.obstacle in _AT_ONCE):
-            self._deadline = min(self._deadline, now + UNDELIVERED_GRACE)
+            self._deadline = min(self._deadline, now + UNREACHABLE_GRACE)
         elif self._sent == 1:  # else one has left, and may be answered once the network is back
             self._deadline = now
         return True

@@ -14,7 +14,7 @@ from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, DialError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, Received, Transmit, Undelivered
+from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection, Opening
@@ -212,11 +212,11 @@ class Endpoint:
                 position = end
         self._drain(now)
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Takes what the system says of datagrams.  Only dials heed it; never raises."""
         for report in reports:
             for handle, dialing in self._dials.items():
-                if dialing.on_undelivered_untrusted(report, now):
+                if dialing.on_unreachable_untrusted(report, now):
                     self._dirty[handle] = None
                     break
         self._drain(now)

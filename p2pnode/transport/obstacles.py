@@ -1,13 +1,13 @@
 """What a person is told where the system says that a datagram did not arrive."""
 
-from p2pnode.machine import Obstacle, Undelivered
+from p2pnode.machine import Obstacle, Unreachable
 from p2pnode.transport.packet import MIN_INITIAL_SIZE
 
 _IPV4_OVERHEAD = 28  # bytes of the IP and the UDP header
 _IPV6_OVERHEAD = 48
 
 
-def obstacle_text(report: Undelivered) -> str:
+def obstacle_text(report: Unreachable) -> str:
     """Returns why the first packet of a handshake did not arrive, in words without a full stop."""
     remote, is_local = report.remote, report.is_local
     match report.obstacle:

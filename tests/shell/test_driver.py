@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.io.driver import MAX_TURN_BYTES, Driver
-from p2pnode.machine import Obstacle, Received, Transmit, Undelivered
+from p2pnode.machine import Obstacle, Received, Transmit, Unreachable
 from tests.support.datagram_machines import REMOTE, EchoMachine, ScriptedMachine, transmit
 from tests.support.sim_socket import SimSocket
 
@@ -242,23 +242,23 @@ async def test_what_was_not_sent_is_told_once_the_drain_is_complete(
     machine, sock = Hearing(), SimSocket()
     driver = Driver(machine, nothing)
     async with running(driver, sock):
-        sock.undelivered.add(errno.ENETUNREACH, REMOTE, b"lost", is_local=True)
+        sock.unreachable.add(errno.ENETUNREACH, REMOTE, b"lost", is_local=True)
         driver.drain()
-        report = Undelivered(sock.socket_id, REMOTE, Obstacle.NO_ROUTE, True, b"lost")
+        report = Unreachable(sock.socket_id, REMOTE, Obstacle.NO_ROUTE, True, b"lost")
         assert machine.heard == [report]
         assert sock.payloads == [b"again"]  # what the machine said to it left in the same turn
-        assert not sock.undelivered
+        assert not sock.unreachable
 
 
-async def test_a_machine_that_hears_of_nothing_undelivered_is_not_told(
+async def test_a_machine_that_hears_of_nothing_unreachable_is_not_told(
     autojump_clock: MockClock,
 ) -> None:
     sock = SimSocket()
     driver = Driver(ScriptedMachine(), nothing)
     async with running(driver, sock):
-        sock.undelivered.add(errno.ENETUNREACH, REMOTE, b"lost", is_local=True)
+        sock.unreachable.add(errno.ENETUNREACH, REMOTE, b"lost", is_local=True)
         driver.drain()
-        assert not sock.undelivered
+        assert not sock.unreachable
 
 
 async def test_a_turn_ends_after_so_many_bytes_though_there_is_more(
@@ -309,9 +309,9 @@ class Endless(ScriptedMachine):
 class Hearing(ScriptedMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[Undelivered] = []
+        self.heard: list[Unreachable] = []
 
-    def handle_undelivered(self, reports: Sequence[Undelivered], now: Instant) -> None:
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         self.heard += reports
         self.out.append(transmit(b"again"))
 

@@ -12,7 +12,7 @@ import pytest
 from p2pnode.io.udp import linux
 from p2pnode.io.udp.error_queue import IcmpError
 from p2pnode.io.udp.linux import LinuxUdpSocket
-from p2pnode.machine import MAX_BEGINNING, Obstacle, SocketId, UdpAddr, Undelivered
+from p2pnode.machine import MAX_BEGINNING, Obstacle, SocketId, UdpAddr, Unreachable
 from tests.shell.test_udp import LOOPBACKS, FakeSocket, batch, datagrams, one, read, sockets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the error queue is Linux's")
@@ -28,8 +28,8 @@ async def test_a_closed_port_is_told_with_the_beginning_of_the_datagram(ip: str)
         await a.wait_readable()
         assert a.receive_batch() == []
         beginning = DATA[:MAX_BEGINNING]
-        assert a.undelivered.take() == [
-            Undelivered(a.socket_id, remote, Obstacle.PORT_CLOSED, False, beginning)
+        assert a.unreachable.take() == [
+            Unreachable(a.socket_id, remote, Obstacle.PORT_CLOSED, False, beginning)
         ]
         assert not is_awake(a)
 
@@ -44,7 +44,7 @@ async def test_a_closed_port_costs_no_datagram_to_or_from_others(ip: str) -> Non
         assert await datagrams(b, 5) == [b"to %d" % number for number in range(5)]
         assert await datagrams(a, 5) == [b"from %d" % number for number in range(5)]
         assert a.counters.send_errors == 0
-        assert len(a.undelivered.take()) == 5
+        assert len(a.unreachable.take()) == 5
         assert not is_awake(a)
 
 
@@ -72,8 +72,8 @@ async def test_what_this_machine_cannot_send_is_told_as_its_own_word() -> None:
     with fake(errors=[errno.ENETUNREACH] * 9) as (sock, kernel):
         remote = UdpAddr("192.0.2.1", 7)
         sock.send(one(remote, b"x"))
-        assert sock.undelivered.take() == [
-            Undelivered(sock.socket_id, remote, Obstacle.NO_ROUTE, True, b"x")
+        assert sock.unreachable.take() == [
+            Unreachable(sock.socket_id, remote, Obstacle.NO_ROUTE, True, b"x")
         ]
         assert kernel.writes == 2
         assert sock.counters.send_errors == 1
@@ -84,7 +84,7 @@ async def test_a_full_device_is_not_asked_twice() -> None:
     with fake(errors=[errno.ENOBUFS] * 9) as (sock, kernel):
         sock.send(one(UdpAddr("192.0.2.1", 7), b"x"))
         assert kernel.writes == 1
-        assert not sock.undelivered
+        assert not sock.unreachable
 
 
 async def test_a_write_that_errors_of_others_keep_failing_is_lost_and_nobodys_fault() -> None:
@@ -93,7 +93,7 @@ async def test_a_write_that_errors_of_others_keep_failing_is_lost_and_nobodys_fa
         sock._error_queue = EndlessErrors(other)  # type: ignore[assignment]
         assert sock.send(one(remote, b"x")) is None
         assert kernel.writes == 1 + linux.MAX_REPEATS
-        reports = sock.undelivered.take()
+        reports = sock.unreachable.take()
         assert {(r.remote, r.is_local) for r in reports if r.beginning} == {(other, False)}
 
 

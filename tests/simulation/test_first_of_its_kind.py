@@ -9,8 +9,8 @@ from p2pnode.netsim.topology import PairParams, SiteParams, pair
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.autonat.contact_log import CONTACT_MEMORY
 from p2pnode.swarm.events import DialFailed, DialSucceeded, PeerIdentified
+from p2pnode.testbed.sim_node import SimNode
 from p2pnode.wire.multiaddr import Multiaddr
-from tests.support.sim_node import SimNode
 
 SOON = 2.0
 """seconds"""

@@ -172,6 +172,14 @@ def test_the_wrong_peer_is_reported_when_nobody_better_answers() -> None:
 
 
 @pytest.mark.spec("TRANSPORT-9")
+def test_the_wrong_peer_on_a_slow_path_is_reported_no_later_than_two_seconds_after_it() -> None:
+    pair = Pair(latency=1.8)
+    pair.dial(expected=somebody())
+    assert pair.drive(lambda: bool(pair.failures(pair.client)), 20)
+    assert pair.now == pytest.approx(105.6)
+
+
+@pytest.mark.spec("TRANSPORT-9")
 def test_a_racer_with_another_identity_cannot_end_a_dial() -> None:
     pair = Pair()
     racer, _ = make_endpoint("racer", config=TransportConfig(), now=pair.now, seed=9)

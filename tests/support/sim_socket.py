@@ -4,7 +4,7 @@ from collections import deque
 
 import trio
 
-from p2pnode.io.udp.undelivered import UndeliveredReports
+from p2pnode.io.udp.unreachable import UnreachableReports
 from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
 
 
@@ -13,7 +13,7 @@ class SimSocket:
 
     def __init__(self, socket_id: int = 0, room: int | None = None) -> None:
         self.socket_id = SocketId(socket_id)
-        self.undelivered = UndeliveredReports(self.socket_id)
+        self.unreachable = UnreachableReports(self.socket_id)
         """What the test says did not arrive."""
         self.room = room
         """Writes that the socket takes before it is full; None: never full."""

@@ -153,7 +153,7 @@ class LinuxUdpSocket(UdpSocket):
         """Takes what ICMP says of earlier datagrams; returns whether there was anything."""
         errors = self._error_queue.take()
         for number, destination, quoted in errors:
-            self.undelivered.add(number, udp_addr(destination), quoted, is_local=False)
+            self.unreachable.add(number, udp_addr(destination), quoted, is_local=False)
         return bool(errors)
 
     def _remember_facts(self, ancillary: tuple[tuple[int, int, bytes], ...]) -> _ReadFacts:

@@ -1,7 +1,7 @@
 """UDP sockets: one non-blocking socket per address, IPv4 and IPv6 apart (RFC 3493 V6ONLY).
 
 Rule: a datagram that cannot be sent or received is lost, counted and logged, never an exception;
-what the system says of it is in `undelivered`.  `UdpSocket` is the plain path that works on every
+what the system says of it is in `unreachable`.  `UdpSocket` is the plain path that works on every
 platform, one datagram a call, without ECN and without the local address; `p2pnode.io.udp.linux`
 adds batches.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import trio
 
-from p2pnode.io.udp.undelivered import UndeliveredReports
+from p2pnode.io.udp.unreachable import UnreachableReports
 from p2pnode.machine import Buffer, Ecn, Received, SocketId, Transmit, UdpAddr
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class UdpSocket:
     def __init__(self, sock: socket.socket, socket_id: SocketId) -> None:
         self.socket_id = socket_id
         self.counters = UdpCounters()
-        self.undelivered = UndeliveredReports(socket_id)
+        self.unreachable = UnreachableReports(socket_id)
         self.local = udp_addr(sock.getsockname())
         """The address as bound; the IP may be a wildcard, the port is the real one."""
         self._sock = sock
@@ -225,7 +225,7 @@ class UdpSocket:
         if exc.errno is not None and exc.errno not in _LOST_DATAGRAM:
             raise exc
         self.counters.send_errors += datagrams
-        self.undelivered.add(exc.errno, remote, datagram, is_local=True)
+        self.unreachable.add(exc.errno, remote, datagram, is_local=True)
         logger.debug("%s: not sent to %s: %s", self.local, remote, exc)
 
 

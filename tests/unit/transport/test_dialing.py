@@ -1,9 +1,9 @@
 import pytest
 
 from p2pnode.errors import DialError, HandshakeError, PeerIdMismatch
-from p2pnode.machine import MAX_BEGINNING, Obstacle, Undelivered
+from p2pnode.machine import MAX_BEGINNING, Obstacle, Unreachable
 from p2pnode.transport.aead import Aead
-from p2pnode.transport.dialing import MIN_QUOTED, NO_ANSWER, UNDELIVERED_GRACE, Dialing
+from p2pnode.transport.dialing import MIN_QUOTED, NO_ANSWER, UNREACHABLE_GRACE, Dialing
 from p2pnode.transport.handshake import ResponderHandshake
 from p2pnode.transport.packet import (
     Retry,
@@ -205,8 +205,8 @@ def test_an_answer_without_an_aead_of_ours_is_no_answer():
     assert dial.on_response_untrusted(message, NOW).local.aeads == (2,)
 
 
-def undelivered(packet, obstacle, *, is_local=True, where=ROUTE, quoted=MAX_BEGINNING):
-    return Undelivered(where.socket, where.remote, obstacle, is_local, packet[:quoted])
+def unreachable(packet, obstacle, *, is_local=True, where=ROUTE, quoted=MAX_BEGINNING):
+    return Unreachable(where.socket, where.remote, obstacle, is_local, packet[:quoted])
 
 
 @pytest.mark.spec("TRANSPORT-49")
@@ -223,7 +223,7 @@ def undelivered(packet, obstacle, *, is_local=True, where=ROUTE, quoted=MAX_BEGI
 def test_a_dial_whose_first_packet_cannot_be_sent_ends_at_once(obstacle, words):
     dial = dialing()
     packet = dial.poll_packet(NOW)
-    assert dial.on_undelivered_untrusted(undelivered(packet, obstacle), NOW)
+    assert dial.on_unreachable_untrusted(unreachable(packet, obstacle), NOW)
     assert isinstance(dial.failure(NOW), DialError)
     assert str(dial.failure(NOW)) == words
 
@@ -233,7 +233,7 @@ def test_a_dial_of_which_one_packet_has_left_outlives_the_loss_of_the_route():
     dial = dialing()
     packet = dial.poll_packet(NOW)
     assert dial.poll_packet(NOW + 0.5) == packet
-    assert dial.on_undelivered_untrusted(undelivered(packet, Obstacle.NO_ROUTE), NOW + 0.5)
+    assert dial.on_unreachable_untrusted(unreachable(packet, Obstacle.NO_ROUTE), NOW + 0.5)
     assert dial.failure(NOW + 9.9) is None
     assert str(dial.failure(NOW + 10)) == f"no route to {SERVER.ip} from this machine"
 
@@ -265,20 +265,20 @@ def test_a_dial_of_which_one_packet_has_left_outlives_the_loss_of_the_route():
 def test_what_others_say_of_a_packet_leaves_the_peer_a_second(obstacle, is_local, words):
     dial = dialing()
     packet = dial.poll_packet(NOW)
-    report = undelivered(packet, obstacle, is_local=is_local)
-    assert dial.on_undelivered_untrusted(report, NOW + 0.1)
-    assert dial.on_undelivered_untrusted(report, NOW + 0.6)  # it does not begin anew
+    report = unreachable(packet, obstacle, is_local=is_local)
+    assert dial.on_unreachable_untrusted(report, NOW + 0.1)
+    assert dial.on_unreachable_untrusted(report, NOW + 0.6)  # it does not begin anew
     assert dial.poll_packet(NOW + 0.5) == packet
     assert dial.failure(NOW + 1.0) is None
-    assert dial.poll_timeout().at == NOW + 0.1 + UNDELIVERED_GRACE
-    assert str(dial.failure(NOW + 0.1 + UNDELIVERED_GRACE)) == words
+    assert dial.poll_timeout().at == NOW + 0.1 + UNREACHABLE_GRACE
+    assert str(dial.failure(NOW + 0.1 + UNREACHABLE_GRACE)) == words
 
 
 @pytest.mark.spec("TRANSPORT-49")
 def test_the_peers_answer_counts_though_somebody_said_that_its_port_is_closed():
     dial = dialing()
     packet = dial.poll_packet(NOW)
-    dial.on_undelivered_untrusted(undelivered(packet, Obstacle.PORT_CLOSED, is_local=False), NOW)
+    dial.on_unreachable_untrusted(unreachable(packet, Obstacle.PORT_CLOSED, is_local=False), NOW)
     assert dial.on_response_untrusted(answer(packet)[1], NOW + 0.9) is not None
 
 
@@ -291,12 +291,12 @@ def test_what_is_said_of_other_packets_changes_no_dial(is_local):
     guessed = packet[:3] + bytes(16) + packet[19:]
     elsewhere = ROUTE._replace(remote=SERVER._replace(port=SERVER.port + 1))
     for report in (
-        undelivered(guessed, Obstacle.PORT_CLOSED, is_local=is_local),
-        undelivered(packet, Obstacle.PORT_CLOSED, is_local=is_local, quoted=MIN_QUOTED - 1),
-        undelivered(b"", Obstacle.NO_ROUTE, is_local=is_local),
-        undelivered(packet, Obstacle.NO_ROUTE, is_local=is_local, where=elsewhere),
+        unreachable(guessed, Obstacle.PORT_CLOSED, is_local=is_local),
+        unreachable(packet, Obstacle.PORT_CLOSED, is_local=is_local, quoted=MIN_QUOTED - 1),
+        unreachable(b"", Obstacle.NO_ROUTE, is_local=is_local),
+        unreachable(packet, Obstacle.NO_ROUTE, is_local=is_local, where=elsewhere),
     ):
-        assert not dial.on_undelivered_untrusted(report, NOW)
+        assert not dial.on_unreachable_untrusted(report, NOW)
     assert dial.failure(NOW + 9.9) is None
     assert str(dial.failure(NOW + 10)) == NO_ANSWER
 
@@ -305,5 +305,5 @@ def test_that_another_peer_is_there_is_not_forgotten_for_a_closed_port():
     dial = dialing(expected=INITIATOR_ID)
     packet = dial.poll_packet(NOW)
     dial.on_response_untrusted(answer(packet)[1], NOW)
-    dial.on_undelivered_untrusted(undelivered(packet, Obstacle.PORT_CLOSED, is_local=False), NOW)
+    dial.on_unreachable_untrusted(unreachable(packet, Obstacle.PORT_CLOSED, is_local=False), NOW)
     assert isinstance(dial.failure(NOW + 10), PeerIdMismatch)

@@ -3,7 +3,7 @@
 import errno
 from typing import Final
 
-from p2pnode.machine import MAX_BEGINNING, Buffer, Obstacle, SocketId, UdpAddr, Undelivered
+from p2pnode.machine import MAX_BEGINNING, Buffer, Obstacle, SocketId, UdpAddr, Unreachable
 
 MAX_REPORTS: Final = 64
 """reports a socket between two drains; chosen: those of as many dials as a node has under way"""
@@ -22,7 +22,7 @@ _OBSTACLES: Final = {
 """Other errors say nothing about the way to the remote address."""
 
 
-class UndeliveredReports(list[Undelivered]):
+class UnreachableReports(list[Unreachable]):
     """The reports of one socket: a list, because the driver looks whether it is empty so often."""
 
     def __init__(self, socket_id: SocketId) -> None:
@@ -37,9 +37,9 @@ class UndeliveredReports(list[Undelivered]):
         if obstacle is None or len(self) >= MAX_REPORTS:
             return
         beginning = bytes(datagram[:MAX_BEGINNING])
-        self.append(Undelivered(self._socket_id, remote, obstacle, is_local, beginning))
+        self.append(Unreachable(self._socket_id, remote, obstacle, is_local, beginning))
 
-    def take(self) -> list[Undelivered]:
+    def take(self) -> list[Unreachable]:
         """Returns the reports since the last call, oldest first."""
         reports = list(self)
         self.clear()

@@ -3,7 +3,7 @@
 import pytest
 
 from p2pnode.errors import DialError
-from p2pnode.machine import Obstacle, Undelivered
+from p2pnode.machine import Obstacle, Unreachable
 from p2pnode.netsim.topology import wire
 from p2pnode.swarm.events import ConnectionClosed, DialFailed
 from p2pnode.testbed.sim_node import SimNode
@@ -55,9 +55,9 @@ def test_a_connection_does_not_heed_what_is_said_of_its_packets(
     (connection,) = a.swarm.facts.connections()
     socket, _, remote = connection.route
     packets = [record.packet.payload for record in net.world.trace.records]
-    reports = [Undelivered(socket, remote, obstacle, is_local, data[:64]) for data in packets]
+    reports = [Unreachable(socket, remote, obstacle, is_local, data[:64]) for data in packets]
     assert reports
-    a.do(a.swarm.handle_undelivered, reports, net.a.now)
+    a.do(a.swarm.handle_unreachable, reports, net.a.now)
     net.world.run_for(60.0)
     assert not a.of(ConnectionClosed)
     assert a.connections_to(b) == 1
