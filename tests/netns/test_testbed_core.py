@@ -245,6 +245,7 @@ def test_the_spec_lists_the_limits_as_they_are() -> None:
         if info.name != "forwarder"  # that one runs
         for name, value in vars(importlib.import_module(f"p2pnode.testbed.{info.name}")).items()
     }
+    found |= vars(importlib.import_module("p2pnode.cli.swarm"))
     units = {"ms": 0.001, "KiB": 1024}
     assert rows
     for _, value, constants in rows:

@@ -123,9 +123,7 @@ DIALOGUES: dict[type[FramedDialogue], Callable[[], FramedDialogue]] = {
     FindNodeResponder: lambda: FindNodeResponder(0.0),
     NatRequester: lambda: NatRequester(nat.ReportRequest(), 0.0),
     NatResponder: lambda: NatResponder(0.0),
-    ReservationRequester: lambda: ReservationRequester(
-        BOB, ALICE, now=0.0, unix_now=UnixTime(1000)
-    ),
+    ReservationRequester: lambda: ReservationRequester(BOB, ALICE, now=0.0),
     StreamConnector: lambda: StreamConnector(BOB, 0.0),
     HopResponder: lambda: HopResponder(0.0),
     StopRequester: lambda: StopRequester(ALICE, Limit(), 0.0),
