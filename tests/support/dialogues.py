@@ -6,7 +6,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from p2pnode.clock import UnixTime
 from p2pnode.protocols.autonat import (
     DELEGATION_LIMITS,
     HELPER_LIMITS,
