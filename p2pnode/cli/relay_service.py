@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import typer
 
@@ -133,7 +133,7 @@ def given_words(context: typer.Context) -> list[str]:
         if name == "verbose":
             words += [flag] * value
         else:
-            values = value if isinstance(value, list | tuple) else [value]
+            values = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
             words += [word for one in values for word in (flag, str(one))]
     return words
 
@@ -168,7 +168,7 @@ def _program() -> list[str]:
 def _ports(listen: Sequence[str]) -> list[int]:
     from p2pnode.io.listening import listen_address
 
-    ports = []
+    ports: list[int] = []
     for text in listen:
         try:
             ports.append(listen_address(text).port)

@@ -48,7 +48,8 @@ def no_address_error(target: DialTarget) -> AddressError:
 
 def dial_target(target: Target) -> DialTarget:
     """Returns what was meant.  Raises AddressError, and TypeError for what is no target at all."""
-    if not isinstance(target, (str, Multiaddr, PeerId)):
+    kinds = (str, Multiaddr, PeerId)  # callers may have no type checker
+    if not isinstance(target, kinds):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             f"a target is a multiaddr or a peer id, or text of either, not {type(target).__name__}"
         )

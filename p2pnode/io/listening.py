@@ -110,7 +110,8 @@ def listen_address(
     but answers would leave from another address, and nobody could dial it.
     """
     address = parse_multiaddr(given) if isinstance(given, str) else given
-    if not isinstance(address, Multiaddr):
+    # callers may have no type checker
+    if not isinstance(address, Multiaddr):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"an address is a multiaddr or its text, not {type(given).__name__}")
     parts = udp_noise_addr(address)
     if parts is None or parts.kind not in ("ip4", "ip6"):

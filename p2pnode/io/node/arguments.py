@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from p2pnode.errors import ArgumentError
 from p2pnode.identity.peer_id import PeerId
@@ -54,7 +54,7 @@ def protocol_ids(protocol: object) -> tuple[str, ...]:
     if isinstance(protocol, str):
         protocols: Iterable[object] = (protocol,)
     elif isinstance(protocol, Sequence) and not isinstance(protocol, (bytes, bytearray)):
-        protocols = tuple(protocol)
+        protocols = cast("Sequence[object]", protocol)
     else:
         raise TypeError(f"protocols must be text or a sequence of it, not {_kind(protocol)}")
     wanted: list[str] = []
