@@ -73,6 +73,8 @@ class DialBackEndpoint:
             first_handle=FIRST_HANDLE,
         )
         self._streams = StreamTable(self._endpoint, calls, ())
+        self.was_used = False
+        """Whether it was ever asked for anything: nodes look after every packet, and most never do."""
         self._sockets: dict[SocketId, UdpAddr] = {}
         self._tickets: dict[ConnectionHandle, int] = {}
         """handshake -> ticket"""
@@ -106,6 +108,7 @@ class DialBackEndpoint:
 
     def dial_back(self, command: DialBack, now: Instant) -> None:
         """Begins a handshake; the result comes by `poll_results`."""
+        self.was_used = True
         socket = self._socket_for(command.address)
         reason = "no socket of this node reaches that address"
         if socket is not None:
@@ -121,6 +124,7 @@ class DialBackEndpoint:
 
     def send(self, command: SendDatagram) -> None:
         """Sends one datagram, unless no socket reaches its target."""
+        self.was_used = True
         socket = self._socket_for(command.target)
         if socket is not None:
             payload = command.payload
