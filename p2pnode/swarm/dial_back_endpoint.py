@@ -74,7 +74,7 @@ class DialBackEndpoint:
         )
         self._streams = StreamTable(self._endpoint, calls, ())
         self.was_used = False
-        """Whether it was ever asked for anything: nodes look after every packet, and most never do."""
+        """Whether it was asked for anything yet: nodes look after every packet, most never do."""
         self._sockets: dict[SocketId, UdpAddr] = {}
         self._tickets: dict[ConnectionHandle, int] = {}
         """handshake -> ticket"""
