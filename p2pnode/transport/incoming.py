@@ -175,7 +175,7 @@ class Incoming:
                 route.remote, initial.destination, initial.source, unix_now
             )
             return Retry(initial.source, token).encode()
-        if not self._has_room(networks):
+        if not self._has_room(networks, is_full=is_full):
             return None
         try:
             handshake = ResponderHandshake(self._credentials, self._entropy, initial, parameters)
@@ -271,11 +271,10 @@ class Incoming:
         half_open.answered_at = now
         return packet
 
-    def _has_room(self, networks: Networks) -> bool:
+    def _has_room(self, networks: Networks, *, is_full: bool) -> bool:
         """Returns whether one more of these networks is within their shares."""
         if any(self._crowd.count(network) >= _limit(network) for network in networks):
             return False
-        is_full = len(self._by_key) >= MAX_HALF_OPEN
         return not is_full or self._crowd.count(networks[-1]) < self._crowd.most
 
     def _add(self, half_open: HalfOpen) -> None:
