@@ -16,6 +16,7 @@ from p2pnode.errors import DecodeError, DialError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
 from p2pnode.rate_limit import KeyedRateLimit
+from p2pnode.resources.networks import Network
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection, Opening
 from p2pnode.transport.deadlines import Deadlines
@@ -46,7 +47,7 @@ from p2pnode.transport.packet import (
     stateless_reset,
 )
 from p2pnode.transport.parameters import TransportParameters
-from p2pnode.transport.places import NoRoom, Places
+from p2pnode.transport.places import NoRoom, Places, origin
 from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.retired_ids import RetiredIds
 from p2pnode.transport.route import Route, route_of
@@ -55,8 +56,8 @@ from p2pnode.transport.token import TokenIssuer
 MAX_CONNECTIONS: Final = 4096
 """connections and dials; strangers are refused beyond; chosen: some 200 MB of state"""
 MAX_RESETS: Final = 100
-"""stateless resets at once, and a second after that, because anyone can provoke them; chosen: a
-restart with a hundred peers is told within a second"""
+"""stateless resets that one network has at once, and a second after that, because anyone can
+provoke them; chosen: a restart with a hundred peers behind one NAT is told within a second"""
 FIRST_HANDLE: Final = ConnectionHandle(1)
 
 
@@ -100,7 +101,7 @@ class Endpoint:
         self._next_handle = first_handle
         self._dirty: dict[ConnectionHandle, None] = {}
         self._deadlines = Deadlines[ConnectionHandle]()
-        self._reset_rate = KeyedRateLimit[None](MAX_RESETS, 1.0)
+        self._reset_rate = KeyedRateLimit[Network](MAX_RESETS, 1.0)
         self._retired_ids = RetiredIds()
         self._transmits: list[Transmit] = []
         self._key_log: list[str] = []
@@ -374,7 +375,8 @@ class Endpoint:
             return
         if self._retired_ids.knows(destination, now):
             return
-        if self._reset_rate.take(None, now):  # any data packet is longer than a reset
+        # Any data packet is longer than a reset, and who forges its source uses up the source's.
+        if self._reset_rate.take(origin(route)[-1], now):
             packet = stateless_reset(destination, self._tokens.reset_token(destination))
             self._transmits.append(_datagram(route, packet))
 

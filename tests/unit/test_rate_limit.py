@@ -37,6 +37,7 @@ def test_the_table_of_rates_is_bounded_and_forgets_the_fullest() -> None:
     rates = KeyedRateLimit[int](2, 10.0)
     for key in range(MAX_KEYS + 10):
         assert rates.take(key, key * 1e-6)
+    assert len(rates) <= MAX_KEYS
     assert rates.take(MAX_KEYS + 9, 0.01)
     assert not rates.take(MAX_KEYS + 9, 0.01)
     assert rates.take(MAX_KEYS + 10, 99.0)

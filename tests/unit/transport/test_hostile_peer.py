@@ -5,6 +5,7 @@ import pytest
 from p2pnode.machine import Received, SocketId, UdpAddr
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.control_frames import MAX_OUTSTANDING
+from p2pnode.transport.endpoint import MAX_RESETS
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import ConnectionClosed
 from p2pnode.transport.frame import (
@@ -219,6 +220,24 @@ def test_data_for_an_unknown_id_is_answered_with_a_shorter_reset():
     for kind in range(0xA1, 0xA6):
         peer.deliver(bytes([kind]) + bytes(60))
     assert len(peer.datagrams) <= 2
+
+
+@pytest.mark.spec("TRANSPORT-38")
+@pytest.mark.parametrize(
+    ("greedy", "other"),
+    [
+        ("203.0.113.9", "203.0.113.10"),
+        ("2001:db8:1:{}::1", "2001:db8:2::1"),
+    ],
+)
+def test_who_provokes_resets_leaves_other_networks_theirs(greedy, other):
+    peer = RawPeer()
+    stray = b"\x80" + (9).to_bytes(8, "big") + bytes(50)
+    for number in range(300):
+        peer.deliver(stray, source=UdpAddr(greedy.format(number), 9))
+    assert len(peer.datagrams) == MAX_RESETS
+    peer.deliver(stray, source=UdpAddr(other, 9))
+    assert len(peer.datagrams) == MAX_RESETS + 1
 
 
 @pytest.mark.spec("TRANSPORT-27")
