@@ -37,8 +37,6 @@ from p2pnode.transport.config import TransportConfig
 
 MAX_BOOTSTRAP: Final = 12
 """peers to begin with; as many as a check dials"""
-CLOSING_TURNS: Final = 4
-"""drains at the end; chosen: a packet for each of its connections"""
 
 
 async def run_netcheck(
@@ -80,8 +78,7 @@ async def run_netcheck(
                 await done.wait()
             finally:
                 netcheck.close(trio.current_time())
-                for _ in range(CLOSING_TURNS):
-                    driver.drain()
+                driver.drain()
                 nursery.cancel_scope.cancel()
     return reports[0]
 

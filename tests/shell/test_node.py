@@ -442,6 +442,32 @@ async def test_handlers_end_with_the_node(autojump_clock: MockClock) -> None:
             await stream.receive_some()
 
 
+async def test_every_peer_is_told_before_close_returns_though_much_was_left_to_send(
+    autojump_clock: MockClock,
+) -> None:
+    async def send(stream: Stream) -> None:
+        await stream.send_all(bytes(10_000_000))
+
+    network = SimNetwork()
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(sim_node(network, "server", "10.0.0.2"))
+        server.handle(PROTOCOL, send)
+        clients = [
+            await stack.enter_async_context(sim_node(network, f"c{n}", f"10.0.1.{n}"))
+            for n in range(1, 21)
+        ]
+        for client in clients:
+            stream = await client.open_stream(server.addresses[0], PROTOCOL)
+            await stream.receive_some(1)
+
+        server.close()
+        network.is_cut = True
+
+        with trio.fail_after(1):
+            for client in clients:
+                await client.wait_disconnected(server.peer_id)
+
+
 async def test_what_the_block_raises_comes_out_as_it_is(autojump_clock: MockClock) -> None:
     cause = ValueError("the reason")
     with pytest.raises(KeyError) as failure:

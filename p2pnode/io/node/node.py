@@ -48,8 +48,6 @@ from p2pnode.wire.multiaddr import Multiaddr
 
 DRAIN_CHECK_INTERVAL: Final = 0.02
 """seconds; chosen: short against the round trips that moving a circuit takes"""
-CLOSING_TURNS: Final = 8
-"""drains at the end; chosen: 2 MiB, a packet for each of as many connections as there may be"""
 
 
 class Node:
@@ -285,8 +283,7 @@ class Node:
         if not self._is_closed:
             self._is_closed = True
             self._swarm.close(self._engine.now)
-            for _ in range(CLOSING_TURNS):
-                self._engine.drain()
+            self._engine.drain()
             self._feed.close()
 
     # from the swarm
