@@ -1,4 +1,4 @@
-"""The version is said in three places, and is the same in all of them."""
+"""The version is said in three places, and is the same in all of them; a revision in two."""
 
 import re
 import tomllib
@@ -28,3 +28,19 @@ def test_the_changelog_goes_from_the_newest_version_to_the_oldest() -> None:
 
     assert versions == sorted(set(versions), reverse=True)
     assert dates == sorted(dates, reverse=True)
+
+
+def test_the_index_of_the_specs_names_the_revision_that_each_page_has() -> None:
+    index = (ROOT / "specs/README.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"^\| \[(\w+\.md)\].*working draft, (r\d+) \|$", index, re.MULTILINE))
+    stated = {
+        page: re.findall(
+            r"^\| \d[A-C] \|.* (r\d+) \|$",
+            (ROOT / "specs" / page).read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
+        for page in named
+    }
+
+    assert "file_transfer.md" in named
+    assert stated == {page: [revision] for page, revision in named.items()}
