@@ -8,7 +8,6 @@ Commands may be given at any time; what they cause leaves with the next `poll_tr
 """
 
 import math
-from collections import deque
 from random import Random
 from typing import Final, NamedTuple
 
@@ -70,7 +69,7 @@ from p2pnode.transport.handshake import Secrets
 from p2pnode.transport.key_schedule import KeySchedule
 from p2pnode.transport.packet import DATA_OVERHEAD
 from p2pnode.transport.packet_receiver import PacketReceiver
-from p2pnode.transport.packet_sender import MAX_DATAGRAM_QUEUE, PacketSender
+from p2pnode.transport.packet_sender import PacketSender
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.path import Path
 from p2pnode.transport.path_set import PathSet
@@ -134,8 +133,8 @@ class Connection:
         self._keys = KeySchedule(Aead(aead), write, read)
         self.local_ids = LocalIds(local.connection_id, entropy, reset_tokens)
         self.remote_ids = RemoteIds(RemoteId(remote.connection_id, remote.reset_token))
-        self._control = ControlFrames()
         self.streams = StreamSet(opening.is_initiator, local, remote, now=now)
+        self._control = ControlFrames(self.streams.held)
         self.paths = PathSet(
             is_initiator=opening.is_initiator,
             route=opening.route,
@@ -237,6 +236,15 @@ class Connection:
     def aead(self) -> str:
         return self._keys.aead.name
 
+    @property
+    def held_bytes(self) -> int:
+        """What it holds for its peer: data received and unread, out of order, to be sent."""
+        return self.streams.held.total
+
+    def count_held(self) -> int:
+        """Counts anew what `held_bytes` has to be, as long as the connection is open."""
+        return sum(part.count_held() for part in (self.streams, self._control, self._sender))
+
     # commands; those of streams are `streams`' own
 
     def send_datagram(self, data: Buffer) -> bool:
@@ -248,10 +256,7 @@ class Connection:
         data = bytes(byte_view(data))
         if len(data) > self.max_datagram_size:
             raise LocalProtocolError("datagram longer than the path and the peer allow")
-        if len(self._sender.datagrams) >= MAX_DATAGRAM_QUEUE or self.is_closed:
-            return False
-        self._sender.datagrams.append(data)
-        return True
+        return not self.is_closed and self._sender.add_datagram(data)
 
     def ping(self) -> None:
         """Asks for an acknowledgement on every validated path."""
@@ -519,7 +524,7 @@ class Connection:
             self._events.append(ConnectionClosed(reason))
             if self.qlog is not None:
                 self.qlog.event(now, "connectivity:connection_closed", {"reason": str(reason)})
-            self._sender.datagrams = deque()
+            self._sender.drop_datagrams()
 
 
 def _idle_timeout(ours: float, theirs_ms: int) -> float:

@@ -6,6 +6,7 @@ own; the connection looks for it and ends itself.
 
 from typing import Final
 
+from p2pnode.transport.held_bytes import FRAME_SIZE, HeldBytes
 from p2pnode.transport.packet_builder import PacketBuilder
 
 MAX_OUTSTANDING: Final = 512
@@ -15,9 +16,11 @@ MAX_OUTSTANDING: Final = 512
 class ControlFrames:
     """Owner of its frames' records; `a` of a record is the frame's number here."""
 
-    __slots__ = ("_next", "_pending", "_sent", "is_overrun")
+    __slots__ = ("_held", "_next", "_pending", "_sent", "is_overrun")
 
-    def __init__(self) -> None:
+    def __init__(self, held: HeldBytes) -> None:
+        """`held` is the connection's."""
+        self._held = held
         self._next = 0
         self._pending: dict[int, bytes] = {}
         self._sent: dict[int, bytes] = {}
@@ -38,6 +41,7 @@ class ControlFrames:
         if self.outstanding >= MAX_OUTSTANDING:
             self.is_overrun = True
             return
+        self._held.beside += FRAME_SIZE + len(frame)
         self._pending[self._next] = frame
         self._next += 1
 
@@ -48,9 +52,15 @@ class ControlFrames:
                 return
             self._sent[number] = self._pending.pop(number)
 
+    def count_held(self) -> int:
+        """Counts anew what `held` was told."""
+        frames = [*self._pending.values(), *self._sent.values()]
+        return sum(FRAME_SIZE + len(frame) for frame in frames)
+
     def on_acked(self, a: int, b: int, c: int) -> None:
-        self._sent.pop(a, None)
-        self._pending.pop(a, None)
+        frame = self._sent.pop(a, None) or self._pending.pop(a, None)
+        if frame is not None:
+            self._held.beside -= FRAME_SIZE + len(frame)
 
     def on_lost(self, a: int, b: int, c: int) -> None:
         frame = self._sent.pop(a, None)

@@ -261,12 +261,18 @@ class Endpoint:
         return earliest(self._deadlines.first(), self._incoming.poll_timeout())
 
     def check(self) -> None:
-        """Asserts, after a drain, that no connection wants to be asked or has another deadline."""
+        """Asserts, after a drain, that no connection wants to be asked or has another deadline.
+
+        And that each holds what it accounts for.
+        """
         assert not self._dirty, f"{list(self._dirty)} were commanded, and not drained"
         for handle, connection in self._connections.items():
             assert connection.poll_timeout() == self._deadlines.of(handle), (
                 f"the deadline of connection {handle} has moved"
             )
+            if not connection.is_closed:
+                held, accounted = connection.count_held(), connection.held_bytes
+                assert held == accounted, f"connection {handle} holds {held}, not {accounted}"
 
     # logs, on request
 

@@ -13,6 +13,7 @@ from p2pnode.transport.connection_id import RemoteIds
 from p2pnode.transport.control_frames import ControlFrames
 from p2pnode.transport.datagram_batch import MAX_SEGMENTS, DatagramBatch
 from p2pnode.transport.frame import Datagram, PathResponse, Ping
+from p2pnode.transport.held_bytes import FRAME_SIZE
 from p2pnode.transport.key_schedule import KeySchedule
 from p2pnode.transport.loss_recovery import SentPacket
 from p2pnode.transport.packet import (
@@ -63,7 +64,25 @@ class PacketSender:
         self._final_packet = final_packet
         self._is_final_packet_due = bool(final_packet)
         self._pace_until: Instant | None = None
-        self.datagrams: deque[bytes] = deque()
+        self._datagrams: deque[bytes] = deque()
+        self._held = streams.held
+
+    def add_datagram(self, data: bytes) -> bool:
+        """Queues data for a DATAGRAM frame; returns False where the queue is full."""
+        if len(self._datagrams) >= MAX_DATAGRAM_QUEUE:
+            return False
+        self._datagrams.append(data)
+        self._held.beside += FRAME_SIZE + len(data)
+        return True
+
+    def drop_datagrams(self) -> None:
+        """Forgets what waits: the connection has ended."""
+        self._held.beside -= self.count_held()
+        self._datagrams.clear()
+
+    def count_held(self) -> int:
+        """Counts the DATAGRAMs that wait, as `held` was told."""
+        return sum(FRAME_SIZE + len(data) for data in self._datagrams)
 
     def confirm_handshake(self) -> None:
         """The peer has message 3: it need not be repeated."""
@@ -183,11 +202,11 @@ class PacketSender:
     def _write_frames(self, path: Path, builder: PacketBuilder, now: Instant) -> None:
         if self._control.has_pending:
             self._control.write_frames(builder)
-        while self.datagrams and builder.room:
-            frame = Datagram(self.datagrams[0]).encode()
+        while self._datagrams and builder.room:
+            frame = Datagram(self._datagrams[0]).encode()
             if not builder.add(frame):
                 break
-            self.datagrams.popleft()
+            self._held.beside -= FRAME_SIZE + len(self._datagrams.popleft())
         if self._streams.has_pending:
             self._streams.write_frames(builder, now, path.rtt.smoothed)
         if path.probes_due > 0 and not builder.is_ack_eliciting:
@@ -220,7 +239,7 @@ class PacketSender:
         )
 
     def _has_data(self) -> bool:
-        return self._streams.has_pending or self._control.has_pending or bool(self.datagrams)
+        return self._streams.has_pending or self._control.has_pending or bool(self._datagrams)
 
     def _send_built(
         self,

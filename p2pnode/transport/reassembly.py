@@ -1,66 +1,136 @@
 """Bytes of a stream that arrived before those in front of them.
 
-The rule: what came first is kept; later bytes for the same place are dropped unread.
+    [0 .. in order)  hole  [run: chunk chunk chunk]  hole  [run: chunk]
+
+The rules: what came first is kept; later bytes for the same place are dropped unread.  No two
+neighbours among a run's chunks are small, so that memory is at most twice what is accounted: the
+bytes and RUN_SIZE for each run.  Runs are bounded for all streams of a connection together.
 """
 
-from typing import Final
+from bisect import bisect_left, bisect_right
+from typing import Final, TypeAlias
 
-from p2pnode.transport.ranges import RangeSet
+from p2pnode.transport.held_bytes import RUN_SIZE, HeldBytes
 
 MAX_GAPS: Final = 4096
-"""holes in one stream; chosen: every second packet of a 12 MB flight lost in 1,450 B packets.  The
-window alone would allow one hole for every two bytes"""
-COMPACT_AT: Final = 12_288
-"""pieces; chosen: a full window of 16 MiB in packets of 1,450 B is just below, so that only a peer
-that sends tiny pieces pays for joining them"""
+"""holes in all streams of a connection; chosen: every second packet of a 12 MB flight lost in
+1,450 B packets, which a slow start that overshoots does.  The window alone would allow one hole for
+every two bytes"""
+SMALL_CHUNK: Final = 256
+"""bytes; chosen: an object has some 50 bytes of overhead, smaller pieces are gathered"""
+GATHERED_CHUNK: Final = 4096
+"""bytes; chosen: small pieces are gathered up to this size"""
+
+Chunk: TypeAlias = bytes | bytearray
+"""A bytearray where pieces are gathered."""
 
 
 class Reassembly:
-    """Pieces beyond the bytes that are in order."""
+    """Runs beyond the bytes that are in order, ascending; between two of them is a hole."""
 
-    __slots__ = ("_compact_at", "_pieces", "_ranges")
+    __slots__ = ("_chunks", "_held", "_starts", "_stops", "size")
 
-    def __init__(self) -> None:
-        self._pieces: dict[int, bytes] = {}
-        """Start of a piece -> the piece; they do not overlap."""
-        self._ranges = RangeSet()
-        self._compact_at = COMPACT_AT
-
-    @property
-    def is_full(self) -> bool:
-        """True once there are more holes than an honest peer makes."""
-        return len(self._ranges) > MAX_GAPS
+    def __init__(self, held: HeldBytes) -> None:
+        self._held = held
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self._chunks: list[list[Chunk]] = []
+        self.size = 0
+        """Bytes kept."""
 
     def __len__(self) -> int:
-        return len(self._pieces)
+        return len(self._starts)
 
     def add(self, offset: int, data: bytes) -> None:
         """Keeps what is new of the bytes; `data` is not empty."""
+        starts, stops = self._starts, self._stops
+        if starts and offset == stops[-1]:
+            append_chunk(self._chunks[-1], data)
+            stops[-1] += len(data)
+            self.size += len(data)
+            return
         stop = offset + len(data)
-        for start, end in self._ranges.gaps(offset, stop):
-            self._pieces[start] = data[start - offset : end - offset]
-        self._ranges.add(offset, stop)
-        if len(self._pieces) > self._compact_at:
-            self._compact()
+        first, last = bisect_left(stops, offset), bisect_right(starts, stop)
+        if first == last:
+            self._insert(first, offset, data)
+            return
+        if offset < starts[first]:
+            new = data[: starts[first] - offset]
+            _prepend_chunk(self._chunks[first], new)
+            starts[first] = offset
+            self.size += len(new)
+        for index in range(first, last):
+            start = stops[index]
+            end = starts[index + 1] if index + 1 < last else stop
+            if start < end:
+                append_chunk(self._chunks[first], data[start - offset : end - offset])
+                self.size += end - start
+            if index + 1 < last:
+                self._chunks[first] = _joined(self._chunks[first], self._chunks[index + 1])
+        stops[first] = max(stop, stops[last - 1])
+        self._forget(first + 1, last)
 
-    def take_from(self, position: int) -> list[bytes]:
-        """Removes and returns the pieces that are in order from `position` on."""
-        if not len(self._ranges) or self._ranges[0][0] != position:
+    def take_from(self, position: int) -> list[Chunk]:
+        """Removes and returns the chunks that are in order from `position` on."""
+        if not self._starts or self._starts[0] != position:
             return []
-        _, stop = self._ranges[0]
-        self._ranges.drop_first()
-        return self._pop_run(position, stop)
+        chunks = self._chunks[0]
+        self.size -= self._stops[0] - position
+        self._forget(0, 1)
+        return chunks
 
-    def _pop_run(self, position: int, stop: int) -> list[bytes]:
-        run: list[bytes] = []
-        while position < stop:
-            piece = self._pieces.pop(position)
-            position += len(piece)
-            run.append(piece)
-        return run
+    def drop(self) -> None:
+        """Gives up everything."""
+        self.size = 0
+        self._forget(0, len(self._starts))
 
-    def _compact(self) -> None:
-        for start, stop in self._ranges:
-            run = self._pop_run(start, stop)
-            self._pieces[start] = run[0] if len(run) == 1 else b"".join(run)
-        self._compact_at = max(COMPACT_AT, 2 * len(self._pieces))
+    def count_held(self) -> int:
+        """Counts anew what `held` was told."""
+        return RUN_SIZE * len(self) + sum(len(chunk) for run in self._chunks for chunk in run)
+
+    def _insert(self, index: int, offset: int, data: bytes) -> None:
+        self._starts.insert(index, offset)
+        self._stops.insert(index, offset + len(data))
+        self._chunks.insert(index, [data if len(data) >= SMALL_CHUNK else bytearray(data)])
+        self.size += len(data)
+        self._held.runs += 1
+        self._held.beside += RUN_SIZE
+
+    def _forget(self, first: int, last: int) -> None:
+        """Removes runs; what they held was handed on or given up."""
+        del self._starts[first:last], self._stops[first:last], self._chunks[first:last]
+        self._held.runs -= last - first
+        self._held.beside -= (last - first) * RUN_SIZE
+
+
+def append_chunk(chunks: list[Chunk], data: Chunk) -> None:
+    """Adds bytes at the end, small ones to the chunk in front of them."""
+    if len(data) >= SMALL_CHUNK:
+        chunks.append(data)
+        return
+    last = chunks[-1] if chunks else None
+    if isinstance(last, bytearray) and len(last) < GATHERED_CHUNK:
+        last += data
+    else:
+        chunks.append(bytearray(data))
+
+
+def _prepend_chunk(chunks: list[Chunk], data: bytes) -> None:
+    first = chunks[0]
+    if len(data) >= SMALL_CHUNK:
+        chunks.insert(0, data)
+    elif isinstance(first, bytearray) and len(first) < GATHERED_CHUNK:
+        first[0:0] = data
+    else:
+        chunks.insert(0, bytearray(data))
+
+
+def _joined(left: list[Chunk], right: list[Chunk]) -> list[Chunk]:
+    """Returns the chunks of two runs that have met, in the longer one's list."""
+    if len(right[0]) < SMALL_CHUNK:
+        append_chunk(left, right.pop(0))
+    if len(left) >= len(right):
+        left += right
+        return left
+    right[0:0] = left
+    return right

@@ -17,12 +17,8 @@ from p2pnode.errors import LocalProtocolError, StreamReset, TransportError
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.flow_control import MAX_STREAM_WINDOW, ReceiveWindow
 from p2pnode.transport.frame import FrameType
-from p2pnode.transport.reassembly import Reassembly
-
-SMALL_CHUNK: Final = 256
-"""bytes; chosen: an object has some 50 bytes of overhead, smaller pieces are gathered"""
-GATHERED_CHUNK: Final = 4096
-"""bytes; chosen: small pieces are gathered up to this size"""
+from p2pnode.transport.held_bytes import HeldBytes
+from p2pnode.transport.reassembly import MAX_GAPS, SMALL_CHUNK, Chunk, Reassembly, append_chunk
 
 
 class RecvState(enum.Enum):
@@ -61,7 +57,9 @@ class RecvStream:
     __slots__ = (
         "_chunks",
         "_head",
+        "_held",
         "_late",
+        "_missing",
         "available",
         "final_size",
         "reset_code",
@@ -71,8 +69,12 @@ class RecvStream:
         "window",
     )
 
-    def __init__(self, stream_id: int, window_size: int, now: Instant = 0.0) -> None:
+    def __init__(
+        self, stream_id: int, window_size: int, held: HeldBytes, now: Instant = 0.0
+    ) -> None:
+        """`held` is the connection's."""
         self.stream_id = stream_id
+        self._held = held
         self.state = _RECV
         self.window = ReceiveWindow(window_size, MAX_STREAM_WINDOW, now)
         """`received` is the highest offset, `consumed` what was read or given up."""
@@ -81,10 +83,12 @@ class RecvStream:
         self.final_size: int | None = None
         self.reset_code: int | None = None
         self.stop_code: int | None = None
-        self._chunks: list[bytes | bytearray] = []
+        self._chunks: list[Chunk] = []
         self._head = 0
-        """How much of the first chunk was read."""
+        """How much of the first chunk was read: less than half of it, or it was cut."""
         self._late: Reassembly | None = None
+        self._missing = 0
+        """Bytes below the highest offset that have not come, as far as `held` knows of them."""
 
     # from the peer
 
@@ -191,6 +195,11 @@ class RecvStream:
         """Whether a MAX_STREAM_DATA is due."""
         return self.state is _RECV and self.stop_code is None and self.window.is_update_due
 
+    def count_held(self) -> int:
+        """Counts anew what is kept, in bytes."""
+        in_order = sum(map(len, self._chunks)) - self._head
+        return in_order + (0 if self._late is None else self._late.count_held())
+
     def _advance(self, event: RecvInput) -> None:
         self.state = TRANSITIONS[self.state, event]
 
@@ -231,11 +240,14 @@ class RecvStream:
                 self._advance(RecvInput.ALL_DATA)
                 self._advance(RecvInput.READ_ALL)
             return counted
+        is_early = offset > in_order
         if offset < in_order:
             data = data[in_order - offset :]
             offset = in_order
         if data:
             self._take(offset, data)
+        if is_early or self._missing:
+            self._note_missing()
         if self.state is RecvState.SIZE_KNOWN and self._in_order == self.final_size:
             self._advance(RecvInput.ALL_DATA)
         return counted
@@ -248,29 +260,28 @@ class RecvStream:
         late = self._late
         if late is None:
             if offset == self._in_order:
-                self._append(data)
+                self.available += len(data)
+                append_chunk(self._chunks, data)
                 return
-            late = self._late = Reassembly()
+            late = self._late = Reassembly(self._held)
         late.add(offset, data)
-        for piece in late.take_from(self._in_order):
-            self._append(piece)
-        if late.is_full:
+        if self._held.runs > MAX_GAPS:
             raise TransportError(
-                ErrorCode.PROTOCOL_VIOLATION, "a stream with too many holes", FrameType.STREAM
+                ErrorCode.PROTOCOL_VIOLATION, "streams with too many holes", FrameType.STREAM
             )
+        for chunk in late.take_from(self._in_order):
+            self.available += len(chunk)
+            append_chunk(self._chunks, chunk)
         if not len(late):
             self._late = None
 
-    def _append(self, data: bytes) -> None:
-        self.available += len(data)
-        if len(data) >= SMALL_CHUNK:
-            self._chunks.append(data)
-            return
-        last = self._chunks[-1] if self._chunks else None
-        if isinstance(last, bytearray) and len(last) < GATHERED_CHUNK:
-            last += data
-        else:
-            self._chunks.append(bytearray(data))
+    def _note_missing(self) -> None:
+        """Brings up to date what the holes take off from what is received and unread."""
+        late = self._late
+        size = 0 if late is None else late.size
+        missing = self.window.received - self._in_order - size
+        self._held.beside += self._missing - missing
+        self._missing = missing
 
     def _read_all(self) -> bytes:
         chunks = self._chunks
@@ -291,8 +302,8 @@ class RecvStream:
         first = chunks[0]
         if end < len(first):
             data = first[self._head : end]
-            self._head = end
             self.available -= size
+            self._set_head(end)
             return bytes(data)
         pieces = [first[self._head :]]
         count, rest = 1, end - len(first)
@@ -303,14 +314,26 @@ class RecvStream:
         if rest:
             pieces.append(chunks[count][:rest])
         del chunks[:count]
-        self._head = rest
         self.available -= size
+        self._set_head(rest)
         return b"".join(pieces)
+
+    def _set_head(self, head: int) -> None:
+        """So much of the first chunk was read: kept whole while that is the lesser part of it."""
+        chunks = self._chunks
+        if head and head * 2 >= len(chunks[0]):
+            chunks[0] = chunks[0][head:]
+            head = 0
+        self._head = head
 
     def _drop(self) -> None:
         """Gives up what was received and not read."""
         self.window.consumed = self.window.received
         self._chunks.clear()
-        self._late = None
+        if self._late is not None:
+            self._late.drop()
+            self._late = None
+        self._held.beside += self._missing
+        self._missing = 0
         self.available = 0
         self._head = 0

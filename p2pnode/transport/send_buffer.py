@@ -9,6 +9,7 @@ from bisect import bisect_right
 from typing import Final
 
 from p2pnode.machine import Buffer
+from p2pnode.transport.held_bytes import HeldBytes
 
 SMALL_WRITE: Final = 8 * 1024
 """bytes; chosen: gathering copies, which is cheaper than one object for each write below this"""
@@ -24,6 +25,7 @@ class SendBuffer:
     __slots__ = (
         "_chunks",
         "_first_stop",
+        "_held",
         "_recent",
         "_recent_start",
         "_recent_stop",
@@ -31,7 +33,9 @@ class SendBuffer:
         "end",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, held: HeldBytes) -> None:
+        """`held` is the connection's."""
+        self._held = held
         self._chunks: list[bytes | bytearray] = []
         self._starts: list[int] = []
         self._first_stop = 0
@@ -44,6 +48,7 @@ class SendBuffer:
     def append(self, data: Buffer) -> None:
         """Takes the bytes; keeps `bytes` objects as they are and copies what may change."""
         size = len(data)
+        self._held.beside += size
         if size < SMALL_WRITE:
             self._gather(data)
             return
@@ -83,12 +88,22 @@ class SendBuffer:
         count = bisect_right(self._starts, upto) - 1
         if upto >= self.end:
             count += 1
+        start = self._starts[count] if count < len(self._starts) else self.end
+        self._held.beside -= start - self._starts[0]
         del self._chunks[:count], self._starts[:count]
         if self._chunks:
             self._first_stop = self._starts[0] + len(self._chunks[0])
         if self._recent_stop <= upto:
             self._recent = _EMPTY
             self._recent_start = self._recent_stop = 0
+
+    def drop(self) -> None:
+        """Forgets everything."""
+        self.free(self.end)
+
+    def count_held(self) -> int:
+        """Counts anew what is kept, in bytes."""
+        return sum(map(len, self._chunks))
 
     def _push(self, chunk: bytes | bytearray) -> None:
         self._starts.append(self.end)

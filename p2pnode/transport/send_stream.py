@@ -13,6 +13,7 @@ from typing import Final
 
 from p2pnode.errors import LocalProtocolError, StreamStopped
 from p2pnode.machine import Buffer
+from p2pnode.transport.held_bytes import HeldBytes
 from p2pnode.transport.ranges import RangeSet
 from p2pnode.transport.send_buffer import SendBuffer
 from p2pnode.transport.varint import encode_varint
@@ -61,9 +62,11 @@ _LIVE: Final = frozenset({SendState.READY, SendState.SEND, SendState.DATA_SENT})
 class SendQueues:
     """Which streams want what; the streams of a connection enter themselves."""
 
-    __slots__ = ("fresh", "repair", "settled")
+    __slots__ = ("fresh", "held", "repair", "settled")
 
-    def __init__(self) -> None:
+    def __init__(self, held: HeldBytes) -> None:
+        self.held = held
+        """Where the bytes of all of them are counted."""
         self.fresh: dict[int, SendStream] = {}
         """Have bytes that were never sent and that the stream's limit allows."""
         self.repair: dict[int, SendStream] = {}
@@ -99,8 +102,8 @@ class SendStream:
         self,
         stream_id: int,
         max_data: int,
+        queues: SendQueues,
         *,
-        queues: SendQueues | None = None,
         buffer_size: int = SEND_BUFFER_SIZE,
     ) -> None:
         self.stream_id = stream_id
@@ -119,8 +122,8 @@ class SendStream:
         """Why the peer stopped us."""
         self.prefix = b"\x0c" + encode_varint(stream_id)
         """The start of a STREAM frame with an offset and neither length nor end."""
-        self._queues = queues if queues is not None else SendQueues()
-        self._buffer = SendBuffer()
+        self._queues = queues
+        self._buffer = SendBuffer(queues.held)
         self._buffer_size = buffer_size
         self._base = 0
         """Everything below is acknowledged."""
@@ -168,7 +171,8 @@ class SendStream:
         self._advance(SendInput.SEND_RESET)
         self.reset_code = code
         self.final_size = self.next_offset = self.fresh_stop = size
-        self._buffer = SendBuffer()
+        self._buffer.drop()
+        self._buffer = SendBuffer(self._queues.held)
         self._acked = self._lost = None
         self._is_short = False
         self._queues.fresh.pop(self.stream_id, None)
@@ -304,6 +308,10 @@ class SendStream:
         if self.state is SendState.RESET_SENT:
             self._advance(SendInput.RESET_ACKED)
             self._queues.settled[self.stream_id] = self
+
+    def count_held(self) -> int:
+        """Counts anew what is kept, in bytes."""
+        return self._buffer.count_held()
 
     def _advance(self, event: SendInput) -> None:
         self.state = TRANSITIONS[self.state, event]

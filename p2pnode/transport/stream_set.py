@@ -32,6 +32,7 @@ from p2pnode.transport.frame import (
     StopSending,
     StreamDataBlocked,
 )
+from p2pnode.transport.held_bytes import STREAM_SIZE, HeldBytes
 from p2pnode.transport.packet_builder import PacketBuilder
 from p2pnode.transport.recv_stream import RecvState, RecvStream
 from p2pnode.transport.send_stream import SendStream
@@ -75,6 +76,8 @@ class StreamSet:
         self._window = ReceiveWindow(
             window_size, MAX_CONNECTION_WINDOW, now, reserve=reserve_of(window_size)
         )
+        self.held = HeldBytes(self._window)
+        """What the streams hold; other parts of the connection add what they do."""
         self._limits = StreamLimits(local.initial_max_streams)
         self._limits.raise_local_limit(remote.initial_max_streams)
         self._local_stream_window = local.initial_max_stream_data
@@ -87,7 +90,7 @@ class StreamSet:
             self._limits,
             stream_window=local.initial_max_stream_data,
         )
-        self._writer = StreamWriter(self._credit, self._control)
+        self._writer = StreamWriter(self._credit, self._control, self.held)
         self._settled = self._writer.queues.settled
         self._events: list[StreamEvent] = []
         self._now = now
@@ -131,6 +134,12 @@ class StreamSet:
         if self._settled:
             self._settle()
         return self._writer.has_pending
+
+    def count_held(self) -> int:
+        """Counts anew what the streams hold: their part of `held.total`.  Looks at all of them."""
+        received = sum(recv.count_held() for recv in self._recv.values())
+        to_send = sum(send.count_held() for send in self._send.values())
+        return received + to_send + STREAM_SIZE * len(self)
 
     def poll_events(self) -> list[StreamEvent]:
         """Returns the facts since the last call, oldest first."""
@@ -291,10 +300,12 @@ class StreamSet:
     # details
 
     def _add(self, stream_id: int) -> None:
+        held = self.held
+        held.beside += STREAM_SIZE
         self._send[stream_id] = SendStream(
-            stream_id, self._remote_stream_limit, queues=self._writer.queues
+            stream_id, self._remote_stream_limit, self._writer.queues
         )
-        self._recv[stream_id] = RecvStream(stream_id, self._local_stream_window, self._now)
+        self._recv[stream_id] = RecvStream(stream_id, self._local_stream_window, held, self._now)
 
     def _exists(self, stream_id: int, frame_type: int) -> bool:
         """Opens what the peer opens, and all streams below it (RFC 9000 section 3.2).
@@ -362,6 +373,7 @@ class StreamSet:
             return
         self._control.on_window_gone(recv.window)
         del self._send[stream_id], self._recv[stream_id]
+        self.held.beside -= STREAM_SIZE
         if stream_id & 1 != self._opener:
             self._limits.peer_closed += 1
             self._note_stream_credit()

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from p2pnode.clock import Instant
 from p2pnode.transport.flow_control import LITTLE_DATA, SendCredit
 from p2pnode.transport.frame import FrameType, stream_header
+from p2pnode.transport.held_bytes import HeldBytes
 from p2pnode.transport.packet_builder import FrameRecord, PacketBuilder
 from p2pnode.transport.send_stream import SendQueues, SendStream
 from p2pnode.transport.stream_control import StreamControl
@@ -29,8 +30,8 @@ class StreamWriter:
 
     __slots__ = ("_control", "_credit", "_fresh", "_pending", "_repair", "queues")
 
-    def __init__(self, credit: SendCredit, control: StreamControl) -> None:
-        self.queues = SendQueues()
+    def __init__(self, credit: SendCredit, control: StreamControl, held: HeldBytes) -> None:
+        self.queues = SendQueues(held)
         self._fresh = self.queues.fresh
         self._repair = self.queues.repair
         self._credit = credit

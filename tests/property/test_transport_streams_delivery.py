@@ -5,13 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pnode.errors import StreamReset, TransportError
-from p2pnode.transport.send_stream import SendStream
+from p2pnode.transport.send_stream import SendQueues, SendStream
 from p2pnode.transport.stream_events import (
     StreamFinished,
     StreamOpened,
     StreamResetByPeer,
     StreamStoppedByPeer,
 )
+from tests.support.held import nothing_held
 from tests.support.stream_link import Limits, Packet, deliver, packet, pair
 
 ROOMS = st.sampled_from([40, 64, 200, 1200, 5000])
@@ -39,6 +40,7 @@ ACTIONS = st.lists(
     min_size=40,
     max_size=120,
 )
+
 ENDINGS = st.tuples(st.sampled_from(["reset", "stop"]), st.booleans(), st.integers(0, 7))
 
 
@@ -72,6 +74,7 @@ class World:
         getattr(self, kind)(end, self.ends[1 if first else 0], number)
         for each in self.ends:
             self.take_events(each)
+            check_held(each.streams)
 
     def open(self, end, _other, _number):
         stream_id = end.streams.open()
@@ -207,6 +210,7 @@ class World:
                 self.read(end, other, 10_000)
                 moved = moved or got != sum(map(len, end.got.values()))
                 moved = moved or end.streams.has_pending
+                check_held(end.streams)
             if not moved and not any(end.inbox for end in self.ends):
                 return
         raise AssertionError("the streams do not come to rest")
@@ -214,6 +218,10 @@ class World:
 
 def pattern(stream_id, offset, size):
     return bytes((stream_id * 31 + n * 7 + (n >> 8)) % 256 for n in range(offset, offset + size))
+
+
+def check_held(streams):
+    assert streams.held.total == streams.count_held()
 
 
 def chosen(items, which):
@@ -235,6 +243,7 @@ def test_every_stream_arrives_whole_and_once(limits, remote, actions):
             assert other.streams.at_eof(stream_id)
         assert sorted(end.delivered) == sorted(end.known)
         assert len(end.streams) == 0
+        assert end.streams.held.total == 0
         assert not end.streams.has_pending
 
 
@@ -255,6 +264,7 @@ def test_streams_that_are_given_up_end_as_well_and_return_their_credit(limits, r
             if stream_id not in other.reset_by_peer and (stream_id, "stop") not in other.given_up:
                 assert got == end.written.get(stream_id, b"")
         assert len(end.streams) == 0
+        assert end.streams.held.total == 0
         assert other.streams._window.consumed == end.streams._credit.used
 
 
@@ -270,6 +280,7 @@ def test_no_frames_raise_anything_but_transport_errors(data, far):
             streams.handle_stream(stream_id, offset, bytes(size), fin % 4 == 0)
             if kind % 3 == 0:
                 streams.read(stream_id, 100)
+            check_held(streams)
         except (TransportError, StreamReset):
             return
 
@@ -277,7 +288,7 @@ def test_no_frames_raise_anything_but_transport_errors(data, far):
 @given(st.lists(st.binary(min_size=1, max_size=20_000), max_size=8), st.integers(1, 30_000))
 @settings(max_examples=30)
 def test_a_stream_cut_anywhere_is_the_same_bytes(writes, room):
-    sender = SendStream(0, 1 << 40)
+    sender = SendStream(0, 1 << 40, SendQueues(nothing_held()))
     for data in writes:
         sender.write(data)
     sender.finish()

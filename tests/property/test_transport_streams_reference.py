@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from p2pnode.errors import StreamReset, TransportError
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.recv_stream import RecvState, RecvStream
-from p2pnode.transport.send_stream import SendState, SendStream
+from p2pnode.transport.send_stream import SendQueues, SendState, SendStream
+from tests.support.held import nothing_held
 
 WINDOW = 400
 BUFFER = 60
@@ -19,7 +20,7 @@ class Sending(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.sender = SendStream(0, 50, buffer_size=BUFFER)
+        self.sender = SendStream(0, 50, SendQueues(nothing_held()), buffer_size=BUFFER)
         self.limit = 50
         self.data = bytearray()
         self.size = None
@@ -182,7 +183,7 @@ class Receiving(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.receiver = RecvStream(0, WINDOW)
+        self.receiver = RecvStream(0, WINDOW, nothing_held())
         self.limit = WINDOW
         self.bytes = {}
         self.highest = 0

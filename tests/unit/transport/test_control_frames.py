@@ -1,5 +1,6 @@
 from p2pnode.transport.control_frames import MAX_OUTSTANDING, ControlFrames
 from p2pnode.transport.packet_builder import PacketBuilder
+from tests.support.held import nothing_held
 
 
 def written(control: ControlFrames, room: int = 1000) -> PacketBuilder:
@@ -9,7 +10,7 @@ def written(control: ControlFrames, room: int = 1000) -> PacketBuilder:
 
 
 def test_frames_leave_once_and_in_order():
-    control = ControlFrames()
+    control = ControlFrames(nothing_held())
     control.push(b"one")
     control.push(b"two")
     assert control.has_pending
@@ -21,7 +22,7 @@ def test_frames_leave_once_and_in_order():
 
 
 def test_what_does_not_fit_waits_for_the_next_packet():
-    control = ControlFrames()
+    control = ControlFrames(nothing_held())
     for frame in (b"1234", b"5678", b"9"):
         control.push(frame)
     assert written(control, room=6).chunks == [b"1234"]
@@ -29,7 +30,7 @@ def test_what_does_not_fit_waits_for_the_next_packet():
 
 
 def test_a_lost_frame_goes_out_again_until_it_is_acknowledged():
-    control = ControlFrames()
+    control = ControlFrames(nothing_held())
     control.push(b"frame")
     for _ in range(3):
         ((owner, *note),) = written(control).records
@@ -43,7 +44,7 @@ def test_a_lost_frame_goes_out_again_until_it_is_acknowledged():
 
 
 def test_an_acknowledgement_after_the_loss_stops_the_repetition():
-    control = ControlFrames()
+    control = ControlFrames(nothing_held())
     control.push(b"frame")
     ((_, *note),) = written(control).records
     control.on_lost(*note)
@@ -52,7 +53,7 @@ def test_an_acknowledgement_after_the_loss_stops_the_repetition():
 
 
 def test_a_peer_cannot_provoke_frames_without_end():
-    control = ControlFrames()
+    control = ControlFrames(nothing_held())
     for _ in range(MAX_OUTSTANDING // 2):
         control.push(b"x")
     records = written(control, room=MAX_OUTSTANDING).records

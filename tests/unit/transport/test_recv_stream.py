@@ -2,14 +2,15 @@ import pytest
 
 from p2pnode.errors import LocalProtocolError, StreamReset, TransportError
 from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.reassembly import MAX_GAPS
-from p2pnode.transport.recv_stream import GATHERED_CHUNK, SMALL_CHUNK, RecvState, RecvStream
+from p2pnode.transport.reassembly import GATHERED_CHUNK, MAX_GAPS, SMALL_CHUNK
+from p2pnode.transport.recv_stream import RecvState, RecvStream
+from tests.support.held import nothing_held
 
 LARGE = bytes(range(256)) * 4
 
 
 def stream(window=10_000):
-    return RecvStream(4, window)
+    return RecvStream(4, window, nothing_held())
 
 
 def refused(act):

@@ -1,6 +1,7 @@
 import pytest
 
 from p2pnode.transport.send_buffer import MAX_CHUNK, SMALL_WRITE, SendBuffer
+from tests.support.held import nothing_held
 
 
 def numbered(size, start=0):
@@ -8,7 +9,7 @@ def numbered(size, start=0):
 
 
 def filled(*sizes):
-    buffer = SendBuffer()
+    buffer = SendBuffer(nothing_held())
     data = b""
     for size in sizes:
         piece = numbered(size, len(data))
@@ -42,7 +43,7 @@ def test_what_was_freed_is_gone_and_the_rest_stays():
 
 def test_a_mutable_buffer_may_change_after_the_write():
     data = bytearray(b"x" * SMALL_WRITE)
-    buffer = SendBuffer()
+    buffer = SendBuffer(nothing_held())
     buffer.append(data)
     buffer.append(memoryview(data)[:3])
     data[:] = b"y" * SMALL_WRITE
@@ -58,7 +59,7 @@ def test_a_view_of_small_writes_does_not_keep_them_from_growing():
 
 
 def test_a_large_write_is_viewed_without_a_copy():
-    buffer = SendBuffer()
+    buffer = SendBuffer(nothing_held())
     data = bytes(SMALL_WRITE)
     buffer.append(data)
     view = buffer.view(10, 20)

@@ -4,12 +4,13 @@ import pytest
 
 from p2pnode.errors import LocalProtocolError, StreamStopped
 from p2pnode.transport.send_stream import SendQueues, SendState, SendStream
+from tests.support.held import nothing_held
 
 PLENTY = 1 << 40
 
 
-def stream(max_data=1000, **options):
-    return SendStream(4, max_data, **options)
+def stream(max_data=1000, queues=None, **options):
+    return SendStream(4, max_data, queues or SendQueues(nothing_held()), **options)
 
 
 def finished(data=b"hello"):
@@ -110,7 +111,7 @@ def test_what_is_acknowledged_by_way_of_another_frame_is_not_sent_again():
 
 
 def test_a_late_acknowledgement_calls_the_repair_off():
-    queues = SendQueues()
+    queues = SendQueues(nothing_held())
     sender = stream(queues=queues)
     sender.write(b"0123456789")
     sender.take(10, PLENTY)
@@ -122,8 +123,8 @@ def test_a_late_acknowledgement_calls_the_repair_off():
 
 
 def test_acknowledgements_in_any_order_end_the_stream():
-    queues = SendQueues()
-    sender = SendStream(4, 1000, queues=queues)
+    queues = SendQueues(nothing_held())
+    sender = SendStream(4, 1000, queues)
     sender.write(b"0123456789")
     sender.finish()
     for _ in range(4):
@@ -140,8 +141,8 @@ def test_acknowledgements_in_any_order_end_the_stream():
 
 
 def test_a_write_is_cut_at_the_buffer_and_told_when_half_of_it_is_free():
-    queues = SendQueues()
-    sender = SendStream(4, 1000, queues=queues, buffer_size=10)
+    queues = SendQueues(nothing_held())
+    sender = SendStream(4, 1000, queues, buffer_size=10)
     assert sender.write(b"0123456789abc") == 10
     assert sender.write(b"abc") == 0
     assert not sender.is_writable
@@ -155,8 +156,8 @@ def test_a_write_is_cut_at_the_buffer_and_told_when_half_of_it_is_free():
 
 
 def test_a_stream_that_was_never_short_is_not_told_of_room():
-    queues = SendQueues()
-    sender = SendStream(4, 1000, queues=queues, buffer_size=10)
+    queues = SendQueues(nothing_held())
+    sender = SendStream(4, 1000, queues, buffer_size=10)
     sender.write(b"0123456789")
     sender.take(10, PLENTY)
     sender.on_acked(0, 10, 0)
@@ -165,7 +166,7 @@ def test_a_stream_that_was_never_short_is_not_told_of_room():
 
 @pytest.mark.spec("STREAM-14")
 def test_a_reset_drops_everything_and_keeps_the_size_that_was_sent():
-    queues = SendQueues()
+    queues = SendQueues(nothing_held())
     sender = stream(queues=queues)
     sender.write(b"0123456789")
     sender.take(4, PLENTY)
