@@ -99,6 +99,8 @@ class Driver(Generic[EventT]):
         self._full: dict[SocketId, _Attached] = {}
         self._unreachable: list[UnreachableSource] = []
         """Of every socket."""
+        self.current_time = trio.lowlevel.current_clock().current_time
+        """Returns the time as trio's run has it; asked several times a drain."""
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
         self._sleep: trio.CancelScope | None = None
@@ -164,7 +166,7 @@ class Driver(Generic[EventT]):
     async def _keep_time(self) -> None:
         machine = self._machine
         while True:
-            now = trio.current_time()
+            now = self.current_time()
             deadline = machine.poll_timeout()
             if deadline is not None and deadline.at <= now:
                 machine.handle_timeout(now)
@@ -186,7 +188,7 @@ class Driver(Generic[EventT]):
             await sock.wait_readable()
             batch = sock.receive_batch()
             if batch:
-                handle_received(batch, trio.current_time())
+                handle_received(batch, self.current_time())
             if batch or sock.unreachable:
                 self.drain()
 
@@ -206,7 +208,7 @@ class Driver(Generic[EventT]):
         self._sent_bytes = 0
         for _ in range(MAX_TURN_ROUNDS):
             # A dispatch may have taken its time, and commanded the machine at a later one.
-            now = trio.current_time()
+            now = self.current_time()
             if not (
                 drain_once(machine, now, send, dispatch, may_send=not self._full)
                 or (any(self._unreachable) and self._tell_unreachable(now))

@@ -174,6 +174,8 @@ class DialBackEndpoint:
         return results
 
     def poll_timeout(self) -> Deadline | None:
+        if not self.was_used:
+            return None  # asked after every packet
         return earliest(self._endpoint.poll_timeout(), self._streams.poll_timeout())
 
     def _drain(self, now: Instant) -> None:

@@ -75,10 +75,10 @@ class Dials:
         self._hearsay = KeyedRateLimit[str](HEARSAY_DIALS, HEARSAY_WINDOW)
         self._silent: dict[int, None] = {}
         """dials that nobody waits for any more, but others of the same peer"""
-        self._ended: dict[PeerId, None] = {}
-        """peers of dials that are over, since the last `poll_ended`"""
+        self.ended: dict[PeerId, None] = {}
+        """peers of dials that are over, since `poll_ended`; looked at after every packet"""
         self._next_dial_id = 1
-        self._events: list[SwarmEvent] = []
+        self.outcomes: list[SwarmEvent] = []
 
     # commands
 
@@ -104,7 +104,7 @@ class Dials:
         dial_id = self._next_dial_id
         self._next_dial_id += 1
         if connected is not None and peer_id is not None:
-            self._events.append(events.DialSucceeded(dial_id, connected, peer_id))
+            self.outcomes.append(events.DialSucceeded(dial_id, connected, peer_id))
             return dial_id
         candidates = [_candidate(address) for address in addresses]
         if peer_id is not None:
@@ -222,15 +222,18 @@ class Dials:
                 self._end(dial, events.DialFailed(dial.dial_id, dial.all_attempts), now)
 
     def poll_timeout(self) -> Deadline | None:
+        if not self._dials:
+            return None  # asked after every packet
         return earliest(*(dial.poll_timeout() for dial in self._dials.values()))
 
-    def poll_events(self) -> list[SwarmEvent]:
-        found, self._events = self._events, []
+    def poll_outcomes(self) -> list[SwarmEvent]:
+        """Returns what became of dials, and of their tries, since the last call."""
+        found, self.outcomes = self.outcomes, []
         return found
 
     def poll_ended(self) -> tuple[PeerId, ...]:
         """Returns the peers of dials that have ended, or were cancelled, since the last call."""
-        ended, self._ended = self._ended, {}
+        ended, self.ended = self.ended, {}
         return tuple(ended)
 
     # details
@@ -321,19 +324,19 @@ class Dials:
         self, dial: PeerDial, event: events.DialSucceeded | events.DialFailed, now: Instant
     ) -> None:
         is_success = isinstance(event, events.DialSucceeded)
-        self._events.append(
+        self.outcomes.append(
             events.DialEnded(is_success, now - dial.began_at, dial.tried, tuple(dial.attempts))
         )
         if event.dial_id in self._silent:
             del self._silent[event.dial_id]
         else:
-            self._events.append(event)
+            self.outcomes.append(event)
 
     def _forget(self, dial: PeerDial) -> None:
         self._drop_handshakes(dial)
         dial.stop()
         if self._dials.pop(dial.dial_id, None) is not None and dial.peer_id is not None:
-            self._ended[dial.peer_id] = None
+            self.ended[dial.peer_id] = None
 
     def _drop_handshakes(self, dial: PeerDial) -> None:
         for handle in dial.handles:

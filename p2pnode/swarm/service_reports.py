@@ -48,28 +48,26 @@ class ServiceReports:
         self._tell = tell
 
     def run(self, now: Instant) -> bool:
-        """Does what services ask for, and what they are asked for; returns whether there was any.
+        """Does what services ask for, and what they are asked for, and tells what became of dials.
 
-        Asked after every packet.
+        Returns whether there was anything.  Asked after every packet.
         """
-        if not (self._requests or self._calls.speaking):
+        dials = self._dials
+        if not (self._requests or self._calls.speaking or dials.ended or dials.outcomes):
             return False
-        has_run = False
         while True:
             if self._requests:
                 self._commands.pass_on(self._requests.pop(0), now)
             elif (service := self._calls.next_speaker()) is not None:
                 self._take_output(service, now)
+            elif dials.ended or dials.outcomes:
+                self._collect_dials(now)
             else:
-                return has_run
-            has_run = True
+                return True
 
-    def collect_dials(self, now: Instant) -> bool:
-        """Takes what became of dials: services' own are theirs, the others the user's.
-
-        Returns whether there was anything, so that services may have something to do.
-        """
-        ended, found = self._dials.poll_ended(), self._dials.poll_events()
+    def _collect_dials(self, now: Instant) -> None:
+        """Takes what became of dials: services' own are theirs, the others the user's."""
+        ended, found = self._dials.poll_ended(), self._dials.poll_outcomes()
         for peer_id in ended:
             self._relayed_paths.release_idle(peer_id, now)
         for event in found:
@@ -82,7 +80,6 @@ class ServiceReports:
             ) and self._commands.is_for_service(event, now):
                 continue
             self._tell(event)
-        return bool(ended or found)
 
     def _take_output(self, service: Service, now: Instant) -> None:
         commands, found = service.poll_commands(), service.poll_events()

@@ -471,8 +471,7 @@ class Swarm:
                 self._on_endpoint_event(handle, event, now)
             if self._prober.was_used and self._prober.is_active:
                 self._commands.take_dial_backs(now)
-            has_run = self._service_reports.run(now)
-            is_settled = not (self._service_reports.collect_dials(now) or has_run or found)
+            is_settled = not (self._service_reports.run(now) or found)
         self._events += self._streams.poll_events()
         if self._state.description.signed:
             self._events += self._state.description.poll_events()

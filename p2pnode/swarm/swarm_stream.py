@@ -97,6 +97,11 @@ class SwarmStream:
         return self._failure
 
     @property
+    def is_lost(self) -> bool:
+        """True once the connection under it is over."""
+        return self._connection.is_closed
+
+    @property
     def is_over(self) -> bool:
         """True once nobody here needs the stream; what was written may still be on its way."""
         return self._failure is not None or (self._is_released and self._negotiation is None)

@@ -9,7 +9,6 @@ came first counts.  A stream that the application has stopped drops everything o
 nothing is missing once its size is known.
 """
 
-import enum
 from typing import Final
 
 from p2pnode.clock import Instant
@@ -19,9 +18,10 @@ from p2pnode.transport.flow_control import MAX_STREAM_WINDOW, ReceiveWindow
 from p2pnode.transport.frame import FrameType
 from p2pnode.transport.held_bytes import HeldBytes
 from p2pnode.transport.reassembly import MAX_GAPS, SMALL_CHUNK, Chunk, Reassembly, append_chunk
+from p2pnode.transport.stream_state import StreamEnum
 
 
-class RecvState(enum.Enum):
+class RecvState(StreamEnum):
     RECV = "receiving"
     SIZE_KNOWN = "size known"
     DATA_RECVD = "data received"
@@ -30,7 +30,7 @@ class RecvState(enum.Enum):
     RESET_READ = "reset read"
 
 
-class RecvInput(enum.Enum):
+class RecvInput(StreamEnum):
     RECV_FIN = "a STREAM frame with the end"
     ALL_DATA = "no byte is missing"
     RECV_RESET = "RESET_STREAM"

@@ -8,7 +8,6 @@ The rule: what is lost goes out again before what is new, and the end of the str
 one more byte behind the last, so that it is sent, lost and acknowledged like the others.
 """
 
-import enum
 from typing import Final
 
 from p2pnode.errors import LocalProtocolError, StreamStopped
@@ -16,6 +15,7 @@ from p2pnode.machine import Buffer
 from p2pnode.transport.held_bytes import HeldBytes
 from p2pnode.transport.ranges import RangeSet
 from p2pnode.transport.send_buffer import SendBuffer
+from p2pnode.transport.stream_state import StreamEnum
 from p2pnode.transport.varint import encode_varint
 from p2pnode.wire.byte_view import byte_view
 
@@ -24,7 +24,7 @@ SEND_BUFFER_SIZE: Final = 4 * 1024 * 1024
 400 MB/s over 1 ms is 0.4 MB, and as much again waits while the application is woken"""
 
 
-class SendState(enum.Enum):
+class SendState(StreamEnum):
     READY = "ready"
     SEND = "send"
     DATA_SENT = "data sent"
@@ -33,7 +33,7 @@ class SendState(enum.Enum):
     RESET_RECVD = "reset received"
 
 
-class SendInput(enum.Enum):
+class SendInput(StreamEnum):
     SEND_DATA = "the first STREAM frame"
     SEND_FIN = "a STREAM frame with the end"
     SEND_RESET = "RESET_STREAM"

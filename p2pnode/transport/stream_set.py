@@ -173,7 +173,9 @@ class StreamSet:
         """
         send = self.sending(stream_id)
         taken = send.write(data)
-        self._writer.note_blocked(send)
+        credit = self._credit
+        if send.next_offset >= send.max_data or credit.used >= credit.bulk_limit:
+            self._writer.note_blocked(send)
         return taken
 
     def finish(self, stream_id: int) -> None:

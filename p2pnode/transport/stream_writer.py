@@ -41,9 +41,7 @@ class StreamWriter:
     @property
     def has_pending(self) -> bool:
         """Whether there is something that may be sent."""
-        if self._pending or self._repair:
-            return True
-        return bool(self._fresh) and self._next_fresh() is not None
+        return bool(self._pending) or self._next_stream() is not None
 
     def write_frames(self, builder: PacketBuilder, now: Instant, rtt: float) -> None:
         """Fills the packet as far as there is something to send.
@@ -101,32 +99,25 @@ class StreamWriter:
             self._control.add(FrameType.STREAM_DATA_BLOCKED, stream.stream_id)
 
     def _next_stream(self) -> SendStream | None:
+        """Returns whose turn it is, of those that there is credit for."""
         for stream in self._repair.values():
             return stream
-        return self._next_fresh()
-
-    def _next_fresh(self) -> SendStream | None:
-        """Returns whose new bytes are next, of those that there is credit for."""
-        if not self._fresh:
-            return None
         credit = self._credit
-        if credit.used < credit.bulk_limit:
-            return next(iter(self._fresh.values()))
-        if credit.available > 0:
-            return next((stream for stream in self._fresh.values() if _is_little(stream)), None)
+        for stream in self._fresh.values():
+            if credit.used < credit.bulk_limit or (_is_little(stream) and credit.available > 0):
+                return stream
         return None
 
-    def _credit_for(self, stream: SendStream) -> int:
-        """Returns how many new bytes the stream may send now."""
-        credit = self._credit
-        if credit.used < credit.bulk_limit:
-            return credit.bulk_limit - credit.used
-        return min(credit.available, LITTLE_DATA) if _is_little(stream) else 0
+    def _reserve_for(self, stream: SendStream) -> int:
+        """Returns how many new bytes the stream may send where nothing but the reserve is left."""
+        return min(self._credit.available, LITTLE_DATA) if _is_little(stream) else 0
 
     def _write_stream(self, builder: PacketBuilder, stream: SendStream) -> None:
         """Writes one frame; there is room for its header and some bytes."""
         credit = self._credit
-        allowed = self._credit_for(stream)
+        allowed = credit.bulk_limit - credit.used
+        if allowed <= 0:
+            allowed = self._reserve_for(stream)
         offset, size = stream.peek(allowed)
         if len(self._fresh) + len(self._repair) > 1:
             size = min(size, QUANTUM)
@@ -144,9 +135,11 @@ class StreamWriter:
         builder.records.append((stream, offset, offset + len(data), int(fin)))
         builder.room -= len(header) + len(data)
         builder.is_ack_eliciting = True
-        _end_turn(self._repair, stream)
-        _end_turn(self._fresh, stream)
-        self.note_blocked(stream)
+        for queue in (self._repair, self._fresh):
+            if len(queue) > 1:
+                _end_turn(queue, stream)
+        if stream.next_offset >= stream.max_data or credit.used >= credit.bulk_limit:
+            self.note_blocked(stream)
 
 
 def _is_little(stream: SendStream) -> bool:

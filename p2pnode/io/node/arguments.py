@@ -6,7 +6,8 @@ that was wrong, before it does anything; what fails later could not be told from
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
@@ -23,6 +24,8 @@ PathLike: TypeAlias = str | os.PathLike[str]
 MAX_CODE: Final = (1 << 62) - 1
 """of errors of an application: a varint (RFC 9000 section 20.2)"""
 
+_PROTOCOLS_KNOWN: Final = 64
+"""protocol ids that were looked at and need not be again; chosen: those of one application"""
 _RESERVED: Final = (MULTISTREAM_PROTOCOL, NOT_AVAILABLE, "ls")  # words of multistream-select
 
 
@@ -52,8 +55,8 @@ def check_protocol(protocol: object) -> None:
 def protocol_ids(protocol: object) -> tuple[str, ...]:
     """Returns one or several protocol ids as a tuple.  Raises TypeError or ArgumentError."""
     if isinstance(protocol, str):
-        protocols: Iterable[object] = (protocol,)
-    elif isinstance(protocol, Sequence) and not isinstance(protocol, (bytes, bytearray)):
+        return _only(protocol)
+    if isinstance(protocol, Sequence) and not isinstance(protocol, (bytes, bytearray)):
         protocols = cast("Sequence[object]", protocol)
     else:
         raise TypeError(f"protocols must be text or a sequence of it, not {_kind(protocol)}")
@@ -64,6 +67,12 @@ def protocol_ids(protocol: object) -> tuple[str, ...]:
     if not wanted:
         raise ArgumentError("no protocol was named")
     return tuple(wanted)
+
+
+@lru_cache(maxsize=_PROTOCOLS_KNOWN)
+def _only(protocol: str) -> tuple[str]:
+    check_protocol(protocol)
+    return (str(protocol),)
 
 
 def check_handler(handler: Callable[..., object], max_streams: int) -> None:

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import trio
-
 from p2pnode.clock import Instant
 from p2pnode.io.driver import Driver
 from p2pnode.swarm import Swarm
@@ -18,7 +16,7 @@ class Engine(NamedTuple):
 
     @property
     def now(self) -> Instant:
-        return trio.current_time()
+        return self.driver.current_time()
 
     def drain(self) -> None:
         """Carries out at once what a command caused: events are dispatched, packets are sent."""

@@ -12,7 +12,7 @@ from p2pnode.errors import (
     StreamStopped,
     Undelivered,
 )
-from p2pnode.io.node.connection_info import ConnectionInfo, connection_info
+from p2pnode.io.node.connection_info import ConnectionInfo, connection_info, path_kind, via
 from p2pnode.io.node.engine import Engine
 from p2pnode.io.node.stream import Stream, wait_delivered
 from p2pnode.machine import ConnectionHandle
@@ -32,6 +32,8 @@ class OpenStreams:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._streams: dict[SwarmStream, Stream] = {}
+        self._info: dict[ConnectionHandle, ConnectionInfo] = {}
+        """What was known of a connection at its first stream, the path kept up to date."""
         self._room: dict[ConnectionHandle, trio.lowlevel.ParkingLot] = {}
         """Who waits until the peer allows more streams, by connection."""
         self._finished: set[SwarmStream] = set()
@@ -66,10 +68,13 @@ class OpenStreams:
                 del self._room[connection]
 
     def _adopt(self, stream: SwarmStream, protocol: str) -> Stream:
-        connection = self._engine.swarm.facts.connection(stream.connection)
-        info = self.connection_info(stream)
-        if connection is None or connection.is_closed or info is None:
+        if stream.is_lost:
             raise ClosedLocally("the connection is gone")
+        info = self._info.get(stream.connection)
+        if info is None:
+            info = self.connection_info(stream)
+            assert info is not None, "a connection that lives is known"
+            self._info[stream.connection] = info
         adopted = self._streams[stream] = Stream(stream, self, protocol, info)
         return adopted
 
@@ -145,11 +150,16 @@ class OpenStreams:
 
     def on_path_changed(self, connection: ConnectionHandle, route: Route) -> None:
         """The packets of its streams go another way from now on."""
+        info = self._info.get(connection)
+        if info is None:
+            return
+        self._info[connection] = info = info._replace(path=path_kind(route), via=via(route))
         for stream in self._of(connection):
-            self._streams[stream].on_path_changed(route)
+            self._streams[stream].on_path_changed(info)
 
     def on_connection_closed(self, connection: ConnectionHandle) -> None:
         """Whoever waits on one of its streams finds out why there is nothing more to come."""
+        self._info.pop(connection, None)
         for stream in self._of(connection):
             lost = self._streams.pop(stream)
             lost.on_readable()

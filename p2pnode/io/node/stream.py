@@ -14,10 +14,9 @@ import trio
 from p2pnode.errors import LocalProtocolError, P2PNodeError, PeerBusy, ProtocolNotSupported
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.node.arguments import MAX_CODE, check_number
-from p2pnode.io.node.connection_info import ConnectionInfo, path_kind, via
+from p2pnode.io.node.connection_info import ConnectionInfo
 from p2pnode.machine import Buffer
 from p2pnode.swarm.swarm_stream import SwarmStream
-from p2pnode.transport.route import Route
 from p2pnode.wire.byte_view import byte_view
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -340,9 +339,9 @@ class Stream(trio.abc.HalfCloseableStream):
         self._is_full = False
         self._writable.unpark_all()
 
-    def on_path_changed(self, route: Route) -> None:
+    def on_path_changed(self, info: ConnectionInfo) -> None:
         # Kept, because the connection may be forgotten before anybody asks.
-        self._info = self._info._replace(path=path_kind(route), via=via(route))
+        self._info = info
 
 
 def _as_trio(failure: P2PNodeError) -> Exception:

@@ -102,7 +102,7 @@ class World:
             e.dial_id: e.connection
             if isinstance(e, DialSucceeded)
             else [str(reason) for _, reason in e.attempts]
-            for e in self.dials.poll_events()
+            for e in self.dials.poll_outcomes()
             if isinstance(e, DialSucceeded | DialFailed)
         }
 
