@@ -32,11 +32,19 @@
     +-- SimulationError            a simulation that went wrong; defined in netsim/world.py
 
 `Closed...` means that we closed it; `...ByPeer` that the other side did.
+
+Rule: the text of each is one line, whatever a peer's words in it are.  Attributes have those words
+as they came.
 """
+
+from p2pnode.escape import printable, quoted
 
 
 class P2PNodeError(Exception):
     """Root of the tree; its text is one sentence for a person."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class LocalProtocolError(P2PNodeError):
@@ -93,7 +101,7 @@ class ClosedByPeer(ConnectionLost):
     """The peer closed the connection."""
 
     def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"the peer closed the connection (code {code:#x}): {reason!r}")
+        super().__init__(f"the peer closed the connection (code {code:#x}): {quoted(reason)}")
         self.code = code
         self.reason = reason
 

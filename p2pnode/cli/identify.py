@@ -6,7 +6,6 @@ import typer
 
 from p2pnode.cli.command import begin
 from p2pnode.cli.environment import Traces
-from p2pnode.cli.escape import shorten
 from p2pnode.cli.options import (
     BootstrapOption,
     DataOption,
@@ -16,6 +15,7 @@ from p2pnode.cli.options import (
     QlogOption,
     VerboseOption,
 )
+from p2pnode.escape import said
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -47,14 +47,14 @@ def identify(
     async def command(_: "Session") -> int:
         async with open_access(environment, output, wanted) as access:
             report = await access.identify(peer)
-        output.emit(asdict(report), _text(report))
+        output.emit(asdict(report), *_lines(report))
         return 0
 
     return run_session(command)
 
 
-def _text(report: "IdentifyReport") -> str:
-    lines = [
+def _lines(report: "IdentifyReport") -> list[str]:
+    return [
         f"it sees us at      {report.observed_addr or 'an address that it does not tell'}",
         f"peer id            {report.peer_id}",
         f"agent version      {_said(report.agent_version)}",
@@ -62,7 +62,6 @@ def _text(report: "IdentifyReport") -> str:
         *_list("listens on", report.listen_addrs),
         *_list("speaks", report.protocols),
     ]
-    return "\n".join(lines)
 
 
 def _list(title: str, values: tuple[str, ...]) -> list[str]:
@@ -76,5 +75,4 @@ def _list(title: str, values: tuple[str, ...]) -> list[str]:
 
 
 def _said(text: str) -> str:
-    """A peer may say anything; a line break in it would pass for another line of ours."""
-    return shorten(text).replace("\n", "\\n") or "-"
+    return said(text) or "-"

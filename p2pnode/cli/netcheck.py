@@ -62,13 +62,13 @@ def netcheck(
         if lifetime:
             output.note("the lifetime of mappings takes minutes to measure")
         report = await run_netcheck(targets, wants_lifetime=lifetime)
-        output.emit(report.fields(), _text(report))
+        output.emit(report.fields(), *_lines(report))
         return 0
 
     return run_session(command)
 
 
-def _text(report: "NetcheckReport") -> str:
+def _lines(report: "NetcheckReport") -> list[str]:
     fields = report.fields()
     texts = {name: _value(value) for name, value in fields.items() if name in _LABELS}
     texts["external"] = ", ".join(map(str, report.external)) or "nowhere"
@@ -79,7 +79,7 @@ def _text(report: "NetcheckReport") -> str:
         reason = report.unknown.get(name) or report.why.get(name)
         ending = f": {reason}" if reason else ""
         lines.append(f"{label:<{_WIDTH}}{texts[name]}{ending}")
-    return "\n".join(lines)
+    return lines
 
 
 def _value(value: object) -> str:

@@ -10,5 +10,5 @@ class NodeReport(NamedTuple):
     """The name that scripts see; in the past tense or a noun."""
     fields: dict[str, Any]
     """What scripts get beside the name; JSON values."""
-    text: str
-    """One line for a person."""
+    lines: tuple[str, ...]
+    """For a person."""

@@ -1,15 +1,15 @@
 """The node's events in the words of `p2pnode run`.
 
-Rule: one line for a person, whatever peers say, and an object for a script with the keys that
+Rule: as many lines for a person, whatever peers say, and an object for a script with the keys that
 issue and specs promise.
 """
 
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from p2pnode.cli.escape import shorten
 from p2pnode.cli.node_report import NodeReport
 from p2pnode.cli.units import clock_text
+from p2pnode.escape import said
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr, udp_noise_multiaddr
 from p2pnode.io.node.events import (
@@ -47,7 +47,7 @@ class Reporter:
                 return [_connected(event)]
             case PeerDisconnected(peer_id, reason):
                 fields = {"peer": str(peer_id), "reason": str(reason)}
-                return [NodeReport("disconnected", fields, f"lost       {peer_id}: {reason}")]
+                return [_report("disconnected", fields, f"lost       {peer_id}: {reason}")]
             case PeerIdentified():
                 return [_identified(event)]
             case AddressObserved():
@@ -59,8 +59,8 @@ class Reporter:
                 if addresses == self._listening:
                     return []
                 self._listening = addresses
-                text = "\n".join(f"listening  {a}" for a in addresses) or "listening  nowhere"
-                return [NodeReport("addresses", {"addresses": addresses}, text)]
+                lines = [f"listening  {a}" for a in addresses] or ["listening  nowhere"]
+                return [_report("addresses", {"addresses": addresses}, *lines)]
             case ReachabilityChanged(reachability, verdicts):
                 return [_reachability(reachability, verdicts)]
             case ReservationsChanged():
@@ -72,12 +72,12 @@ class Reporter:
             case BootstrapFailed(target, reason, retry_in):
                 fields = {"address": target, "reason": reason}
                 text = f"no connection to {target}: {reason}; trying again in {retry_in:.0f} s"
-                return [NodeReport("dial_failed", fields, text)]
+                return [_report("dial_failed", fields, text)]
             case EventsDropped(dropped):
                 text = (
                     f"{dropped} events are not shown: they came faster than they could be printed"
                 )
-                return [NodeReport("dropped", {"count": dropped}, text)]
+                return [_report("dropped", {"count": dropped}, text)]
             case _:
                 assert_never(event)
 
@@ -94,6 +94,10 @@ class Reporter:
         return [_reservation(*entry) for entry in (lost | changed).items()]
 
 
+def _report(event: str, fields: dict[str, Any], *lines: str) -> NodeReport:
+    return NodeReport(event, fields, lines)
+
+
 def _connected(event: PeerConnected) -> NodeReport:
     direction = "outbound" if event.is_initiator else "inbound"
     fields = {
@@ -103,7 +107,7 @@ def _connected(event: PeerConnected) -> NodeReport:
         "direction": direction,
     }
     text = f"connected  {event.peer_id} via {event.via}, {direction}, {event.path}"
-    return NodeReport("connected", fields, text)
+    return _report("connected", fields, text)
 
 
 def _path_changed(event: PathChanged) -> NodeReport:
@@ -114,7 +118,7 @@ def _path_changed(event: PathChanged) -> NodeReport:
         "reason": event.reason,
     }
     text = f"path       {event.peer_id} is {event.path} via {event.via} now: {event.reason}"
-    return NodeReport("path", fields, text)
+    return _report("path", fields, text)
 
 
 def _identified(event: PeerIdentified) -> NodeReport:
@@ -126,9 +130,8 @@ def _identified(event: PeerIdentified) -> NodeReport:
         "listen_addrs": [str(address) for address in info.listen_addrs],
         "protocols": list(info.protocols),
     }
-    # One line, whatever the peer says: a break in it would pass for another line of ours.
-    agent = " ".join(shorten(info.agent_version).splitlines()) or "no name"
-    return NodeReport("identified", fields, f"identified {info.peer_id} as {agent}")
+    agent = said(info.agent_version) or "no name"
+    return _report("identified", fields, f"identified {info.peer_id} as {agent}")
 
 
 def _observed(event: AddressObserved) -> NodeReport:
@@ -149,7 +152,7 @@ def _observed(event: AddressObserved) -> NodeReport:
         "mapping": event.report.mapping.value,
     }
     text = f"seen at    {event.address} by {event.observer}: {verdict}"
-    return NodeReport("observed_address", fields, text)
+    return _report("observed_address", fields, text)
 
 
 def _reachability(
@@ -160,7 +163,7 @@ def _reachability(
     whys = [f"{v.why} ({a})" for a, v in verdicts if v.reachability is reachability]
     text = f"reachable  {reachability.value}: {whys[0] if whys else 'nobody has tried yet'}"
     fields = {"verdict": reachability.value, "evidence": evidence}
-    return NodeReport("reachability", fields, text)
+    return _report("reachability", fields, text)
 
 
 def _evidence(address: Multiaddr, verdict: Verdict) -> dict[str, Any]:
@@ -185,8 +188,7 @@ def _evidence(address: Multiaddr, verdict: Verdict) -> dict[str, Any]:
 def _reservation(relay: PeerId, addresses: tuple[str, ...]) -> NodeReport:
     fields = {"relay": str(relay), "addresses": list(addresses)}
     lines = [f"relayed    at {address}" for address in addresses]
-    text = "\n".join(lines) or f"relayed    no longer by {relay}"
-    return NodeReport("reservation", fields, text)
+    return _report("reservation", fields, *(lines or [f"relayed    no longer by {relay}"]))
 
 
 def _clock(event: ClockSkewChanged) -> NodeReport:
@@ -194,7 +196,7 @@ def _clock(event: ClockSkewChanged) -> NodeReport:
     text = f"clock      the clock of relay {event.relay} is {clock_text(event.ahead)}"
     if not event.ahead:
         text = f"clock      the clock of relay {event.relay} agrees with ours again"
-    return NodeReport("clock_skew", fields, text)
+    return _report("clock_skew", fields, text)
 
 
 def _punch(event: PunchEnded) -> NodeReport:
@@ -207,4 +209,4 @@ def _punch(event: PunchEnded) -> NodeReport:
     }
     outcome = "a direct path is open" if event.is_direct else event.reason
     text = f"punch      {event.peer_id}, round {event.round} ({event.strategy}): {outcome}"
-    return NodeReport("punch", fields, text)
+    return _report("punch", fields, text)

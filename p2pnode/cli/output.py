@@ -1,7 +1,10 @@
 """What a command prints: text for a person, or one JSON object a line for a script.
 
 Rule: with `--json` stdout holds JSON lines and nothing else, each flushed; without it stdout holds
-the answers, and notes and errors go to stderr.  All text goes through `escape` on its way.
+the answers, and notes and errors go to stderr.
+
+A text is one line, whatever is in it: a line break of a peer's is escaped, as all that is not
+visible as itself.  What has several lines is several texts.
 """
 
 import contextlib
@@ -9,9 +12,11 @@ import json
 import logging
 import re
 import sys
+import traceback
+from collections.abc import Iterable
 from typing import Any, TextIO
 
-from p2pnode.cli.escape import printable
+from p2pnode.escape import printable
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -34,18 +39,18 @@ class Output:
         """Sends everything to stderr: stdout is for something else."""
         self._is_stdout_ours = False
 
-    def emit(self, fields: dict[str, Any], text: str) -> None:
-        """Prints one answer, in the form that was asked for; the text may have several lines."""
-        self._print(_json_line(fields) if self.is_json else text)
+    def emit(self, fields: dict[str, Any], *lines: str) -> None:
+        """Prints one answer, in the form that was asked for."""
+        self._print(*([_json_line(fields)] if self.is_json else lines))
 
-    def text(self, text: str) -> None:
+    def text(self, *lines: str) -> None:
         """Prints what only a person wants on stdout."""
         if not self.is_json:
-            self._print(text)
+            self._print(*lines)
 
-    def note(self, text: str) -> None:
+    def note(self, *lines: str) -> None:
         """Tells a person, beside the answers; a script too where its stderr is read."""
-        _write_to_stderr(text)
+        _write_to_stderr(*lines)
 
     def error(self, sentence: str) -> None:
         """Prints why the command failed."""
@@ -54,12 +59,12 @@ class Output:
         else:
             complain(sentence)
 
-    def _print(self, text: str) -> None:
+    def _print(self, *lines: str) -> None:
         if not self._is_stdout_ours:
-            _write_to_stderr(text)
+            _write_to_stderr(*lines)
             return
         try:
-            _write_line(sys.stdout, text)
+            _write_lines(sys.stdout, lines)
         except BrokenPipeError as exc:
             raise StdoutClosed from exc
         except OSError as exc:
@@ -70,7 +75,12 @@ class LogToStderr(logging.Handler):
     """Log lines quote peers, too; and stderr may be another while bars are drawn on it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _write_to_stderr("\n".join(self.format(record).splitlines()))
+        lines = [f"{record.levelname} {record.name}: {record.getMessage()}"]
+        if record.exc_info:
+            # Indented, since an exception's text may have lines that look like ours.
+            trace = "".join(traceback.format_exception(record.exc_info[1]))
+            lines += [f"    {line}" for line in trace.splitlines()]
+        _write_to_stderr(*lines)
 
 
 def set_up_logging(level: int) -> None:
@@ -79,9 +89,7 @@ def set_up_logging(level: int) -> None:
     logger.setLevel(level)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-    handler = LogToStderr()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logger.addHandler(handler)
+    logger.addHandler(LogToStderr())
 
 
 def complain(sentence: str) -> None:
@@ -98,14 +106,14 @@ def _json_line(fields: dict[str, Any]) -> str:
     return text
 
 
-def _write_to_stderr(text: str) -> None:
+def _write_to_stderr(*lines: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):  # nobody reads it any more
-            _write_line(sys.stderr, text)
+            _write_lines(sys.stderr, lines)
 
 
-def _write_line(stream: TextIO, text: str) -> None:
-    lines = "\n".join(printable(line) for line in text.split("\n"))
+def _write_lines(stream: TextIO, lines: Iterable[str]) -> None:
+    text = "".join(f"{printable(line)}\n" for line in lines)
     encoding = stream.encoding or "utf-8"
-    stream.write(lines.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()

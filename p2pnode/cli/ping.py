@@ -6,7 +6,6 @@ import typer
 
 from p2pnode.cli.command import begin
 from p2pnode.cli.environment import Traces
-from p2pnode.cli.escape import shorten
 from p2pnode.cli.options import (
     BootstrapOption,
     DataOption,
@@ -17,6 +16,7 @@ from p2pnode.cli.options import (
     VerboseOption,
 )
 from p2pnode.cli.output import Output
+from p2pnode.escape import said
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -93,7 +93,7 @@ class _Tally:
         self._sent += 1
         fields = {"peer": report.peer, "seq": report.seq, "path": report.path, "via": report.via}
         if report.rtt is None:
-            text = f"ping {report.seq} to {report.peer} is lost: {shorten(report.loss)}"
+            text = f"ping {report.seq} to {report.peer} is lost: {said(report.loss)}"
             self._output.emit({**fields, "rtt_ms": None, "lost": report.loss}, text)
             return
         rtt_ms = report.rtt * 1000
@@ -103,12 +103,14 @@ class _Tally:
         self._max = max(self._max, rtt_ms)
         text = f"pong {report.seq} from {report.peer} in {rtt_ms:.2f} ms ({report.path})"
         way = report.path, report.via
+        lines = [text]
         if self._way is None:
-            text = f"{report.peer} answers via {report.via}\n{text}"
+            lines = [f"{report.peer} answers via {report.via}", text]
         elif way != self._way:
-            text = f"path is {report.path} via {report.via} now, after {self._way[0]}\n{text}"
+            change = f"path is {report.path} via {report.via} now, after {self._way[0]}"
+            lines = [change, text]
         self._way = way
-        self._output.emit({**fields, "rtt_ms": round(rtt_ms, 3)}, text)
+        self._output.emit({**fields, "rtt_ms": round(rtt_ms, 3)}, *lines)
 
     def summarise(self) -> None:
         if not self._sent:

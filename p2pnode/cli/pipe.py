@@ -168,9 +168,9 @@ def _announce(output: Output, node: CommandNode, request: NodeRequest) -> None:
     from p2pnode.cli.waiting import ways_to
 
     addresses = [str(address) for address in node.controlled.addresses]
-    commands = "\n".join(f"  p2pnode pipe {way}" for way in ways_to(node, request))
-    text = f"waiting for one peer; on the other machine run one of\n{commands}"
-    output.emit({"event": "listening", "addresses": addresses}, text)
+    commands = [f"  p2pnode pipe {way}" for way in ways_to(node, request)]
+    heading = "waiting for one peer; on the other machine run one of"
+    output.emit({"event": "listening", "addresses": addresses}, heading, *commands)
 
 
 async def _join(

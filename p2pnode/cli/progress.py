@@ -7,8 +7,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from p2pnode.cli.escape import printable, shorten
 from p2pnode.cli.units import size_text
+from p2pnode.escape import said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ class ProgressBars:
         if self._progress is None:
             return ProgressBar(self, None, None)
         self._count += 1
-        label = shorten(printable(label), MAX_LABEL_LENGTH)
+        label = said(label, MAX_LABEL_LENGTH)
         return ProgressBar(self, self._progress, self._progress.add_task(label, total=size))
 
     def forget_one(self) -> None:

@@ -1,6 +1,8 @@
 """`p2pnode receive`: waits for files and writes them into a folder."""
 
 import os
+import shlex
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,7 @@ from p2pnode.cli.output import Output
 from p2pnode.cli.progress import ProgressBar, ProgressBars
 from p2pnode.cli.units import transfer_text
 from p2pnode.errors import P2PNodeError
+from p2pnode.escape import quoted
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -95,9 +98,9 @@ def _announce(output: Output, node: CommandNode, request: NodeRequest) -> None:
     from p2pnode.cli.waiting import ways_to
 
     addresses = [str(address) for address in node.controlled.addresses]
-    commands = "\n".join(f"  p2pnode send FILE {way}" for way in ways_to(node, request))
-    text = f"waiting for files; on the other machine run one of\n{commands}"
-    output.emit({"event": "listening", "addresses": addresses}, text)
+    commands = [f"  p2pnode send FILE {way}" for way in ways_to(node, request)]
+    heading = "waiting for files; on the other machine run one of"
+    output.emit({"event": "listening", "addresses": addresses}, heading, *commands)
 
 
 class _Reporter:
@@ -126,6 +129,7 @@ class _Reporter:
         fields = {
             "event": "received",
             "file": str(path),
+            "offered_as": transfer.offered,
             "bytes": transferred.size,
             "sha256": transferred.sha256,
             "seconds": round(transferred.seconds, 6),
@@ -134,20 +138,25 @@ class _Reporter:
             "via": str(route.via),
         }
         summary = transfer_text(transferred.size, transferred.seconds)
-        text = (
-            f"received {path} from {transfer.stream.peer_id}: {summary}, {route.path}\n"
-            f"sha256 {transferred.sha256}"
-        )
-        self._output.emit(fields, text)
+        name = f"{shlex.quote(str(path))}{_offer_text(transfer)}"
+        text = f"received {name} from {transfer.stream.peer_id}: {summary}, {route.path}"
+        self._output.emit(fields, text, f"sha256 {transferred.sha256}")
         if self._is_once:
             self.finished.set()
 
     def handle_failed(self, transfer: "IncomingTransfer | None", failure: "TransferError") -> None:
-        name = None
+        fields = {"event": "failed", "file": None, "offered_as": None, "reason": str(failure)}
+        name = "a file"
         if transfer is not None:
-            name = transfer.name
+            fields |= {"file": transfer.name, "offered_as": transfer.offered}
+            name = f"{shlex.quote(transfer.name)}{_offer_text(transfer)}"
             bar = self._bar_of.pop(transfer, None)
             if bar is not None:
                 bar.remove()
-        fields = {"event": "failed", "file": name, "reason": str(failure)}
-        self._output.emit(fields, f"{name or 'a file'} was not received: {failure}")
+        self._output.emit(fields, f"{name} was not received: {failure}")
+
+
+def _offer_text(transfer: "IncomingTransfer") -> str:
+    """Tells of a name that had to be changed; how its letters are composed is not to be seen."""
+    is_same = unicodedata.normalize("NFC", transfer.offered) == transfer.name
+    return "" if is_same else f" (offered as {quoted(transfer.offered)})"

@@ -136,14 +136,17 @@ def _announce_relay(output: Output, address: str, limits: "RelayLimits") -> None
         "peer_monthly_bytes": limits.peer_monthly_bytes,
         "monthly_bytes": limits.monthly_bytes,
     }
-    text = (
+    limits_text = (
         f"relaying   for {limits.max_reservations} peers, {limits.max_circuits} circuits; "
         f"{_rate(limits.circuit_rate)} a circuit, {_rate(limits.total_rate)} in all, "
-        f"{size_text(limits.monthly_bytes) if limits.monthly_bytes else 'any volume'} a month\n"
-        "Others use it, and are found by it, with\n"
-        f"  p2pnode run --bootstrap {address}"
+        f"{size_text(limits.monthly_bytes) if limits.monthly_bytes else 'any volume'} a month"
     )
-    output.emit({"event": "relaying", "address": address, "limits": told}, text)
+    output.emit(
+        {"event": "relaying", "address": address, "limits": told},
+        limits_text,
+        "Others use it, and are found by it, with",
+        f"  p2pnode run --bootstrap {address}",
+    )
 
 
 def _rate(rate: int) -> str:

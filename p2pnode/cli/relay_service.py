@@ -111,10 +111,10 @@ def print_service(context: typer.Context, output: Output, listen: Sequence[str])
     words = given_words(context)
     if is_unit:
         text = systemd_unit([*_program(), *words], listen)
-        output.emit({"unit": text}, text.rstrip("\n"))
+        output.emit({"unit": text}, *text.rstrip("\n").split("\n"))
     else:
         text = containerfile(words, listen)
-        output.emit({"containerfile": text}, text.rstrip("\n"))
+        output.emit({"containerfile": text}, *text.rstrip("\n").split("\n"))
     return 0
 
 

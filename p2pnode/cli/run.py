@@ -73,9 +73,9 @@ def run(
 
 def _announce_solitude(output: Output, addresses: list[str]) -> None:
     example = addresses[0] if addresses else "ADDRESS"
-    hint = (
-        "This peer is alone: it knows of no other.  From another terminal or machine run\n"
-        f"  p2pnode ping {example}\n"
-        "or start this one with --bootstrap and the address of a peer that runs."
+    output.emit(
+        {"event": "alone", "hint": "run `p2pnode ping` or use --bootstrap"},
+        "This peer is alone: it knows of no other.  From another terminal or machine run",
+        f"  p2pnode ping {example}",
+        "or start this one with --bootstrap and the address of a peer that runs.",
     )
-    output.emit({"event": "alone", "hint": "run `p2pnode ping` or use --bootstrap"}, hint)

@@ -73,8 +73,8 @@ def send(
             "via": route.via,
         }
         summary = transfer_text(transferred.size, transferred.seconds)
-        text = f"sent {outgoing.name}: {summary}, {route.path}\nsha256 {transferred.sha256}"
-        output.emit(fields, text)
+        text = f"sent {outgoing.name}: {summary}, {route.path}"
+        output.emit(fields, text, f"sha256 {transferred.sha256}")
         return 0
 
     return run_session(command)

@@ -81,7 +81,7 @@ class Server:
 
     async def _print(self, reports: "AsyncIterator[NodeReport]", is_to_end: "trio.Event") -> None:
         async for report in reports:
-            self._output.emit({"event": report.event, **report.fields}, report.text)
+            self._output.emit({"event": report.event, **report.fields}, *report.lines)
         is_to_end.set()
 
     async def _drain(self, node: CommandNode) -> None:
@@ -101,7 +101,7 @@ def announce_node(output: Output, node: CommandNode) -> list[str]:
     peer_id = str(node.controlled.peer_id)
     addresses = [str(address) for address in node.controlled.addresses]
     lines = [f"peer id    {peer_id}", *(f"listening  {address}" for address in addresses)]
-    output.emit({"event": "started", "peer_id": peer_id, "addresses": addresses}, "\n".join(lines))
+    output.emit({"event": "started", "peer_id": peer_id, "addresses": addresses}, *lines)
     return addresses
 
 

@@ -51,13 +51,13 @@ def status(
             )
         report = await client.status()
         relayed = [address for address in running.addresses if "/p2p-circuit" in address]
-        output.emit(asdict(report), _text(report, relayed))
+        output.emit(asdict(report), *_lines(report, relayed))
         return 0
 
     return run_session(command)
 
 
-def _text(report: "StatusReport", relayed: list[str]) -> str:
+def _lines(report: "StatusReport", relayed: list[str]) -> list[str]:
     """The addresses through relays are for people: scripts have them from `reservation` events."""
     addresses = [(a.addr, a.verdict, str(a.observers)) for a in report.addresses]
     relays = [
@@ -68,7 +68,7 @@ def _text(report: "StatusReport", relayed: list[str]) -> str:
         for c in report.connections
     ]
     relaying = [(r.peer, size_text(r.bytes), str(r.circuits)) for r in report.relaying]
-    lines = [
+    return [
         f"peer id     {report.peer_id}",
         f"reachable   {_REACHABLE.get(report.reachability, report.reachability)}",
         *([] if report.silence is None else [f"silence     {report.silence}"]),
@@ -78,4 +78,3 @@ def _text(report: "StatusReport", relayed: list[str]) -> str:
         *columns("connections", ("peer", "path", "round trip", "streams", "via"), connections),
         *columns("relaying for", ("peer", "carried", "circuits"), relaying),
     ]
-    return "\n".join(lines)

@@ -5,7 +5,7 @@ Rule: the fields of an object and the words of a line say the same (specs/testbe
 
 from typing import Any
 
-from p2pnode.cli.escape import shorten
+from p2pnode.escape import said
 from p2pnode.testbed.fleet_board import NodeView, PairView, Summary
 
 MAX_REASON = 160  # characters of why there is no path
@@ -50,7 +50,7 @@ def pair_fields(view: PairView) -> dict[str, Any]:
 def pair_text(view: PairView) -> str:
     pair = f"pair       {view.pair.asker} -> {view.pair.target}"
     if view.path is None or view.rtt is None:
-        return f"{pair} not connected: {shorten(view.reason, MAX_REASON)}"
+        return f"{pair} not connected: {said(view.reason, MAX_REASON)}"
     after = view.direct_after if view.path == "direct" else view.connected_after
     return (
         f"{pair} {view.path} in {view.rtt * 1000:.1f} ms via {view.via}, after {after or 0:.1f} s"

@@ -84,9 +84,8 @@ async def _run(
         address = board.nodes[board.plan.relays[0].name].join_address
         command = " ".join([*join_command, "--bootstrap", address])
         fields = {"event": "join", "address": address, "command": command}
-        report.say(
-            fields, f"join       one more node joins at {address}, for instance by\n{command}"
-        )
+        text = f"join       one more node joins at {address}, for instance by"
+        report.say(fields, text, command)
         await trio.sleep(float("inf") if duration is None else duration)
         nursery.cancel_scope.cancel()
 

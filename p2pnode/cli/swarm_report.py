@@ -12,7 +12,6 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from p2pnode.cli.escape import printable, shorten
 from p2pnode.cli.output import Output
 from p2pnode.cli.swarm_lines import (
     node_fields,
@@ -22,6 +21,7 @@ from p2pnode.cli.swarm_lines import (
     summary_fields,
     summary_text,
 )
+from p2pnode.escape import printable, said
 from p2pnode.testbed.fleet import Pair
 from p2pnode.testbed.fleet_board import Board, NodeView
 
@@ -59,13 +59,13 @@ class SwarmReport:
         if self._live is not None:
             self._live.stop()
 
-    def say(self, fields: dict[str, Any], text: str) -> None:
+    def say(self, fields: dict[str, Any], *lines: str) -> None:
         """Prints something else, which stays above the table of a terminal."""
         if self._live is None:
-            self._output.emit(fields, text)
+            self._output.emit(fields, *lines)
         else:
             # As it is, without breaks at the margin: it may be there to be copied.
-            for line in text.split("\n"):
+            for line in lines:
                 self._live.console.print(
                     printable(line), soft_wrap=True, markup=False, highlight=False
                 )
@@ -87,7 +87,7 @@ class SwarmReport:
         """Prints what it came to."""
         self.refresh()
         if self._live is None:
-            self._output.text(_plain(self._table()))
+            self._output.text(*_plain(self._table()))
             summary = self._board.summary()
             self._output.emit(summary_fields(summary), summary_text(summary))
 
@@ -111,7 +111,7 @@ class SwarmReport:
 
     def _obituaries(self) -> list[str]:
         ended = (node for node in self._board.nodes.values() if node.end is not None)
-        return [shorten(node_text(node).splitlines()[0]) for node in ended]
+        return [said(node_text(node)) for node in ended]
 
     def _table(self) -> "Table":
         from rich.table import Table
@@ -167,12 +167,12 @@ def _state(node: NodeView) -> str:
     return node.verdict if node.is_running else "starting"
 
 
-def _plain(table: "Table") -> str:
+def _plain(table: "Table") -> list[str]:
     from rich.console import Console
 
     file = io.StringIO()
     Console(file=file, width=PLAIN_WIDTH, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in file.getvalue().rstrip().split("\n"))
+    return [line.rstrip() for line in file.getvalue().rstrip().split("\n")]
 
 
 def _start_live() -> "Live | None":

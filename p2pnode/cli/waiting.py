@@ -47,4 +47,4 @@ async def _note_failed_dials(reports: AsyncIterator[NodeReport], output: Output)
     """Who waits would wait for ever where the peer by which others find it is not there."""
     async for report in reports:
         if report.event == "dial_failed":
-            output.note(report.text)
+            output.note(*report.lines)

@@ -47,19 +47,19 @@ def why(
     async def command(_: "Session") -> int:
         async with open_access(environment, output, wanted) as access:
             report = await access.why(peer)
-        output.emit(asdict(report), _text(report))
+        output.emit(asdict(report), *_lines(report))
         return 0
 
     return run_session(command)
 
 
-def _text(report: "WhyReport") -> str:
+def _lines(report: "WhyReport") -> list[str]:
     lines = [report.verdict, f"peer     {report.peer}", f"path     {report.path or 'none'}"]
     if report.cause is not None:
         lines.append(f"cause    {report.cause.side}: {report.cause.property}")
-    return "\n".join([*lines, *map(_attempt_text, report.attempts)])
+    return [*lines, *map(_attempt_line, report.attempts)]
 
 
-def _attempt_text(attempt: dict[str, Any]) -> str:
+def _attempt_line(attempt: dict[str, Any]) -> str:
     outcome = "a direct path" if attempt.get("direct") else attempt.get("reason") or "nothing"
     return f"tried    round {attempt.get('round')}, {attempt.get('strategy')}: {outcome}"

@@ -144,6 +144,7 @@ def test_receive_once_takes_a_file_and_ends(
     assert received == {
         "event": "received",
         "file": str(tmp_path / "incoming" / "x.bin"),
+        "offered_as": "x.bin",
         "bytes": 3,
         "sha256": hashlib.sha256(b"abc").hexdigest(),
         "path": "direct",
@@ -151,6 +152,22 @@ def test_receive_once_takes_a_file_and_ends(
         "via": VIA,
     }
     assert environment.requests == [NodeRequest(data=tmp_path, listen=None)]
+
+
+def test_receive_tells_of_a_name_that_had_to_be_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "-rf \u202efdp.exe").write_bytes(b"abc")
+    peer = SendingPeer(tmp_path / "-rf \u202efdp.exe")
+    environment = FakeEnvironment(tmp_path, peer.on_open)
+    assert main(["receive", str(tmp_path / "incoming"), "--once"], environment) == 0
+    received = capsys.readouterr().out.splitlines()[-2]
+    path = tmp_path / "incoming" / "_-rf fdp.exe"
+    assert path.read_bytes() == b"abc"
+    assert received.startswith(
+        f"received '{path}' (offered as \"-rf \\u202efdp.exe\") from {PEER}: 3 bytes"
+    )
 
 
 def test_an_interrupted_receive_that_only_waits_is_content(tmp_path: Path) -> None:

@@ -6,43 +6,9 @@ import logging
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from p2pnode.cli.escape import printable, shorten
 from p2pnode.cli.output import Output, set_up_logging
 from p2pnode.cli.units import size_text, transfer_text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain text", "plain text"),
-        ("Grüße 文 🙂", "Grüße 文 🙂"),
-        ("[bold]as it is[/bold]", "[bold]as it is[/bold]"),
-        ("\x1b[2J", "\\x1b[2J"),
-        ("a\tb\r\n", "a\\x09b\\x0d\\x0a"),
-        ("\x7f\x9b31m", "\\x7f\\x9b31m"),
-        ("a\u202eb\u2066c", "a\\u202eb\\u2066c"),
-        ("a\u200bb\u2028", "a\\u200bb\\u2028"),
-        ("tag\U000e0041", "tag\\U000e0041"),
-        ("\udc80", "\\udc80"),
-    ],
-)
-def test_what_is_not_visible_as_itself_is_escaped(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@given(st.text())
-def test_escaped_text_is_printable_and_stays_as_it_is(text: str) -> None:
-    shown = printable(text)
-    assert shown.isprintable()
-    assert printable(shown) == shown
-
-
-def test_long_text_is_cut_and_marked() -> None:
-    assert shorten("abcdef", 4) == "abc…"
-    assert shorten("abcd", 4) == "abcd"
 
 
 def test_json_is_one_line_of_ascii(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +40,27 @@ def test_a_terminal_without_unicode_gets_escapes(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     Output(is_json=False).text("größer")
     assert raw.getvalue() == b"gr\\xf6\\xdfer\n"
+
+
+def test_a_text_is_one_line_and_several_texts_are_several(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Output(is_json=False).emit({}, "one\ntwo\r\u2028three", "four")
+    assert capsys.readouterr().out == "one\\x0atwo\\x0d\\u2028three\nfour\n"
+
+
+def test_the_text_of_an_exception_in_the_log_passes_for_no_line_of_ours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up_logging(logging.WARNING)
+    try:
+        raise ValueError("it\nERROR p2pnode: forged")
+    except ValueError:
+        logging.getLogger("p2pnode.test").exception("the handler\nfailed")
+    first, *trace = capsys.readouterr().err.splitlines()
+    assert first == "ERROR p2pnode.test: the handler\\x0afailed"
+    assert trace[-1] == "    ERROR p2pnode: forged"
+    assert all(line.startswith("    ") for line in trace)
 
 
 def test_the_log_is_escaped_as_well(capsys: pytest.CaptureFixture[str]) -> None:

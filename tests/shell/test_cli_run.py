@@ -28,7 +28,7 @@ def test_run_begins_with_its_id_and_addresses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def on_open(node: FakeNode, _: trio.Nursery) -> None:
-        node.node_reports = [NodeReport("connected", {"peer": str(PEER)}, "connected")]
+        node.node_reports = [NodeReport("connected", {"peer": str(PEER)}, ("connected",))]
 
     environment = FakeEnvironment(tmp_path, on_open)
     code, lines = run_json(capsys, environment, "run", "--listen", "/ip4/127.0.0.1/udp/0/noise")

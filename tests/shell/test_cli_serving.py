@@ -183,7 +183,7 @@ def joining(
     def on_open(node: FakeNode, nursery: trio.Nursery) -> None:
         node.is_ending = False
         node.known_peers = [PEER, *[RELAY] * found]
-        node.node_reports = [NodeReport("reachability", {"verdict": "unknown"}, "reachable")]
+        node.node_reports = [NodeReport("reachability", {"verdict": "unknown"}, ("reachable",))]
 
         async def stop() -> None:
             await trio.testing.wait_all_tasks_blocked(0.05)

@@ -4,6 +4,8 @@ import importlib
 import pkgutil
 import re
 
+import pytest
+
 import p2pnode
 from p2pnode import errors
 
@@ -35,3 +37,24 @@ def test_the_tree_is_as_it_is_drawn() -> None:
         if not module.name.endswith("__main__"):  # that one runs
             importlib.import_module(module.name)
     assert defined(errors.P2PNodeError) == drawn()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ClosedByPeer(7, "gone\np2pnode: \x1b[2Jforged\u2028"),
+        errors.ProtocolNotSupported(("/x\n\u202e",)),
+        errors.DialError("cannot reach it: a\nb"),
+        errors.TransportError(1, "a\x85b"),
+        errors.DecodeError("a\ud800"),
+    ],
+)
+def test_the_text_of_an_error_is_one_printable_line(error: errors.P2PNodeError) -> None:
+    assert str(error).isprintable()
+    assert f"{error}".isprintable()
+
+
+def test_an_error_keeps_what_the_peer_said_as_it_came() -> None:
+    error = errors.ClosedByPeer(7, 'a\n"b"')
+    assert error.reason == 'a\n"b"'
+    assert str(error) == 'the peer closed the connection (code 0x7): "a\\x0a\\"b\\""'

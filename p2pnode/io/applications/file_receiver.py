@@ -53,6 +53,8 @@ class IncomingTransfer:
 
     name: str
     """The file's name, made safe; the file may get a number behind it."""
+    offered: str
+    """As the sender calls it: not safe as a path, nor on a terminal."""
     size: int
     """Bytes."""
     stream: NodeStream
@@ -155,7 +157,7 @@ class FileReceiver:
             raise _Refusal(TransferStatus.BAD_MESSAGE, str(exc)) from exc
         except trio.TooSlowError as exc:
             raise _Refusal(TransferStatus.TIMED_OUT, "no offer came in time") from exc
-        transfer = IncomingTransfer(safe_file_name(offer.name), offer.size, stream)
+        transfer = IncomingTransfer(safe_file_name(offer.name), offer.name, offer.size, stream)
         if len(self._running) >= self._max_transfers:
             reason = "it is busy with other files; try again later"
             text = f"{len(self._running)} others were on their way"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import trio
 
 from p2pnode.errors import DecodeError, PeerBusy, ProtocolNotSupported
+from p2pnode.escape import quoted
 from p2pnode.io.applications.file_transfer import (
     ANSWER_TIMEOUT,
     VERDICT_TIMEOUT,
@@ -126,5 +127,7 @@ class _Sending:
 
 
 def _refusal_text(reply: Reply) -> str:
-    reason = reply.reason or f"it gave no reason (status {reply.status})"
-    return f"the receiver did not take the file: {reason}"
+    words = f"it gave no reason (status {reply.status})"
+    if reply.reason:
+        words = f"it says {quoted(reply.reason)}"
+    return f"the receiver did not take the file: {words}"

@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from p2pnode.io.applications.file_name import numbered_names
+from p2pnode.io.applications.file_name import collision_key, numbered_names
 from p2pnode.io.applications.partial_file import PartialFile, open_partial_file
 from p2pnode.machine import Buffer
 from p2pnode.wire.byte_view import byte_view
@@ -41,9 +41,16 @@ class IncomingFile:
         return self._hash.digest()
 
     def publish(self, name: str) -> Path:
-        """Writes the file back to the disk and names it `name`, or "name (1).ext" where taken."""
+        """Writes the file back to the disk and names it `name`, or "name (1).ext" where taken.
+
+        A name that differs in case or in normalisation only is taken: a reader takes both for one,
+        and so does the next file system.
+        """
         os.fsync(self._partial.descriptor)
+        taken = _taken(self._folder)
         for candidate in numbered_names(name):
+            if collision_key(candidate) in taken:
+                continue
             path = self._folder / candidate
             with contextlib.suppress(FileExistsError):
                 self._partial.publish(path)
@@ -54,6 +61,13 @@ class IncomingFile:
     def discard(self) -> None:
         """Removes the file unless it is published; may be called at any time, and again."""
         self._partial.discard()
+
+
+def _taken(folder: Path) -> dict[str, None]:
+    """Returns the keys of all names in the folder, as far as it may be read."""
+    with contextlib.suppress(OSError):
+        return dict.fromkeys(map(collision_key, os.listdir(folder)))
+    return {}
 
 
 def _sync_folder(folder: Path) -> None:

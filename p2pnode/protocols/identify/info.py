@@ -17,7 +17,8 @@ from p2pnode.wire.multiaddr import Multiaddr, is_relayed
 
 @dataclass(frozen=True, slots=True)
 class IdentifyInfo:
-    """A peer's account of itself.  All text in it is the peer's, of any content."""
+    """A peer's account of itself.  All text in it is the peer's, of any content: to show it, make a
+    printable line of it with `p2pnode.escape.said`."""
 
     peer_id: PeerId
     listen_addrs: tuple[Multiaddr, ...] = ()
