@@ -17,13 +17,24 @@ MAX_UNSENT: Final = 64 * 1024
 class StreamPump:
     """One machine on one stream."""
 
-    __slots__ = ("_eof_given", "_is_over", "_paced", "_unsent", "_wants_eof", "machine", "stream")
+    __slots__ = (
+        "_eof_given",
+        "_is_over",
+        "_kept",
+        "_paced",
+        "_unsent",
+        "_wants_eof",
+        "machine",
+        "stream",
+    )
 
     def __init__(self, stream: SwarmStream, machine: StreamMachine) -> None:
         self.stream = stream
         self.machine = machine
         self._paced = machine if isinstance(machine, PacedMachine) else None
         self._unsent = bytearray()
+        self._kept = 0
+        """How much of it is accounted for."""
         self._wants_eof = False
         self._eof_given = False
         self._is_over = False
@@ -101,6 +112,8 @@ class StreamPump:
             if self._unsent:
                 taken = self.stream.write(self._unsent)
                 del self._unsent[:taken]
+            if len(self._unsent) != self._kept:
+                self._account()
             if self._paced is not None:
                 self._paced.handle_unsent(len(self._unsent))
             if self._wants_eof and not self._unsent and self.stream.may_write:
@@ -111,12 +124,17 @@ class StreamPump:
         except P2PNodeError:
             self._break(StreamResetCode.NONE, now)
 
+    def _account(self) -> None:
+        self.stream.keep(len(self._unsent) - self._kept)
+        self._kept = len(self._unsent)
+
     def _break(self, code: int, now: Instant) -> None:
-        self._unsent.clear()
         self.machine.handle_reset(code, now)
         self._give_up(StreamResetCode.NONE)
 
     def _give_up(self, code: int) -> None:
         self._is_over = True
+        self._unsent.clear()
+        self._account()
         self.stream.reset(code)
         self.stream.release()

@@ -150,7 +150,9 @@ class SwarmStream:
             case None:
                 return False
             case Agreed(protocol, rest):
-                self.protocol, self._rest = protocol, rest
+                self.protocol = protocol
+                if rest:
+                    self._set_rest(rest)
                 self._negotiation = self._deadline = None
                 if self._is_released:
                     self._stop()
@@ -171,7 +173,8 @@ class SwarmStream:
         """
         if self._rest:
             self._is_answered = True
-            data, self._rest = self._rest[:max_bytes], self._rest[max_bytes:]
+            data = self._rest[:max_bytes]
+            self._set_rest(self._rest[max_bytes:])
             return data
         if self._negotiation is not None or self._failure is not None:
             self._raise_failure()
@@ -261,6 +264,7 @@ class SwarmStream:
         if self._failure is None:
             self._failure = reason
             self._deadline = None
+            self._set_rest(b"")
             self.reset(code)
 
     def poll_timeout(self) -> Deadline | None:
@@ -288,7 +292,17 @@ class SwarmStream:
                 self.fail(error, StreamResetCode.NONE)
             self._wake(self.connection)
 
+    def keep(self, count: int) -> None:
+        """Who uses the stream keeps so many bytes more for its peer, or less: accounted for."""
+        self._connection.streams.held.keep_above(count)
+
+    def _set_rest(self, rest: bytes) -> None:
+        """Keeps what came behind the negotiation and was not read."""
+        self.keep(len(rest) - len(self._rest))
+        self._rest = rest
+
     def _stop(self) -> None:
+        self._set_rest(b"")
         streams = self._connection.streams
         if not self._connection.is_closed and streams.is_known(self.stream_id):
             streams.stop(self.stream_id, StreamResetCode.NONE)

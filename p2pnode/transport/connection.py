@@ -243,7 +243,8 @@ class Connection:
 
     def count_held(self) -> int:
         """Counts anew what `held_bytes` has to be, as long as the connection is open."""
-        return sum(part.count_held() for part in (self.streams, self._control, self._sender))
+        counted = sum(part.count_held() for part in (self.streams, self._control, self._sender))
+        return counted + self.streams.held.above
 
     # commands; those of streams are `streams`' own
 

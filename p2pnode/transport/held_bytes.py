@@ -25,15 +25,22 @@ FRAME_SIZE: Final = 128
 class HeldBytes:
     """Shared by the parts of one connection."""
 
-    __slots__ = ("beside", "runs", "window")
+    __slots__ = ("above", "beside", "runs", "window")
 
     def __init__(self, window: ReceiveWindow) -> None:
         """`window` is the connection's."""
         self.window = window
         self.beside = 0
         """Bytes held beside what `window` counts, less the holes that it counts."""
+        self.above = 0
+        """Bytes of `beside` that those keep who use the streams."""
         self.runs = 0
         """Runs of out-of-order data of all streams: each has a hole in front of it."""
+
+    def keep_above(self, count: int) -> None:
+        """Who uses the streams keeps so many bytes more for the same peer, or less."""
+        self.above += count
+        self.beside += count
 
     @property
     def total(self) -> int:

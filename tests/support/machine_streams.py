@@ -30,7 +30,12 @@ class MemoryStream:
         """Whether anything has gone in or out since somebody set this to False."""
         self.most_offered = 0
         """Bytes that waited to be written, at most."""
+        self.kept = 0
+        """Bytes that its pump keeps, by its own account."""
         self._is_eof_read = False
+
+    def keep(self, count: int) -> None:
+        self.kept += count
 
     def read(self, max_bytes: int) -> bytes:
         if not self.inbox and self.reset_arrived is not None:

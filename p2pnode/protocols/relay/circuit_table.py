@@ -136,7 +136,7 @@ class CircuitTable:
         ):
             self._flows.pop(circuit_id, None)
             del self._ids[circuit_id]
-            flow.clear()
+            self._queue.clear(flow)
         self._bill(circuit)
         for peer, usage in circuit.shares():
             self._ledger.add(peer, usage)
@@ -244,6 +244,11 @@ class CircuitTable:
         return events
 
     # Accounts
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits in the queues of all circuits."""
+        return self._queue.held
 
     def traffic(self) -> dict[CircuitKey, tuple[Traffic, Traffic]]:
         """Returns what each circuit carried from its source to its target, and back."""

@@ -13,7 +13,9 @@ as a number of bytes, and packets of equal size leave together, as the kernel li
 """
 
 from collections import deque
+from collections.abc import Iterator
 from heapq import heappop, heappush
+from itertools import chain
 from math import inf
 from typing import Final, TypeAlias
 
@@ -34,6 +36,8 @@ MAX_QUANTUM: Final = 65_000
 """bytes; one batch"""
 RESUME: Final = 0.001
 """seconds that a bucket fills before it is tried again: a timer for each packet costs more"""
+MAX_HELD: Final = 32 * 1024 * 1024
+"""bytes in all queues; the memory_limit of Linux's fq_codel"""
 MAX_SEGMENTS: Final = 64
 """packets in one transmit; the kernel's UDP_MAX_SEGMENTS where it is smallest"""
 MAX_BATCH_SIZE: Final = 65_000
@@ -113,10 +117,10 @@ class Flow:
         self.received_packets = self.received_bytes = 0
         self.forwarded_packets = self.forwarded_bytes = 0
 
-    def clear(self) -> None:
-        """Drops what waits; the next visit forgets the flow."""
-        self.queue.clear()
-        self.queued = 0
+    def drop_head(self, down_to: int) -> None:
+        """Drops the oldest packets until at most `down_to` bytes wait."""
+        while self.queued > down_to:
+            self.queued -= self.queue.popleft()[3]
 
 
 class FairQueue:
@@ -124,6 +128,8 @@ class FairQueue:
 
     def __init__(self, total_rate: int) -> None:
         self.total = Bucket(total_rate)
+        self.held = 0
+        """Bytes that wait, of all flows."""
         self._quantum = float(min(max(total_rate * QUANTUM_TIME, MIN_QUANTUM), MAX_QUANTUM))
         if not total_rate:
             self._quantum = float(MAX_QUANTUM)
@@ -134,16 +140,27 @@ class FairQueue:
         self._blocked_until: Instant | None = None
 
     def put(self, flow: Flow, packets: Packets) -> None:
-        """Queues packets of a flow; drops them where its queue is full."""
+        """Queues packets of a flow; drops them where its queue is full.
+
+        Where all queues together are, the longest one loses the older half (RFC 8290 section 4.1).
+        """
         size = packets[3]
         if flow.queued + size > flow.max_queued:
             return
         flow.queue.append(packets)
         flow.queued += size
+        self.held += size
         if flow.place == IDLE:
             flow.place = NEW
             flow.deficit = self._quantum
             self._new.append(flow)
+        if self.held > MAX_HELD:
+            longest = max(self._busy(), key=lambda busy: busy.queued)
+            self._drop_head(longest, longest.queued // 2)
+
+    def clear(self, flow: Flow) -> None:
+        """Drops what waits of a flow; its next visit forgets it."""
+        self._drop_head(flow, 0)
 
     def take(self, now: Instant) -> list[Transmit]:
         """Returns what may leave now, and counts it."""
@@ -170,6 +187,19 @@ class FairQueue:
             return Deadline(self._waiting[0][0], "a circuit's rate")
         return None
 
+    def count_held(self) -> int:
+        """Counts anew what `held` has to be."""
+        return sum(packets[3] for flow in self._busy() for packets in flow.queue)
+
+    def _busy(self) -> Iterator[Flow]:
+        """Yields all flows that may have something queued."""
+        return chain(self._new, self._old, (flow for _, _, flow in self._waiting))
+
+    def _drop_head(self, flow: Flow, down_to: int) -> None:
+        self.held -= flow.queued
+        flow.drop_head(down_to)
+        self.held += flow.queued
+
     def _visit(self, ring: deque[Flow], room: float, now: Instant, out: list[Transmit]) -> None:
         """The turn of the first flow of a ring."""
         flow = ring.popleft()
@@ -195,7 +225,9 @@ class FairQueue:
                     self._wait(flow, bucket.resumes_at(), now)
                     return
                 room = min(room, bucket_room)
+        self.held -= flow.queued
         size = _send(flow, room, now, out)
+        self.held += flow.queued
         if size:
             # Alone there is nobody to share with: nothing is owed later.
             flow.deficit = flow.deficit - size if is_shared else 0.0

@@ -98,6 +98,26 @@ def test_of_an_echo_no_more_is_held_than_one_read_above_the_bound() -> None:
     assert MAX_UNSENT <= held < MAX_UNSENT + READ_SIZE
 
 
+@pytest.mark.parametrize("end", ["read", "reset", "give up"])
+def test_what_waits_for_the_stream_is_accounted_for(end: str) -> None:
+    pumped = Pumped()
+    held = pumped.pair.server.connection.streams.held
+    pumped.flood()
+    assert MAX_UNSENT < held.above < MAX_UNSENT + 100
+
+    match end:
+        case "read":
+            while pumped.near.read(WINDOW):
+                pumped.run(0.1)
+            assert held.above == 0
+        case "reset":
+            pumped.near.reset(77)
+        case _:
+            pumped.machine.reset(1)
+    pumped.run()
+    assert held.above == 0
+
+
 def test_a_paced_machine_is_read_while_it_says_so_and_knows_what_waits() -> None:
     machine = PacedScript()
     pumped = Pumped(machine)

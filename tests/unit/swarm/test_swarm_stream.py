@@ -63,6 +63,28 @@ def test_with_one_protocol_data_and_the_end_follow_the_proposal_at_once() -> Non
     assert theirs.at_eof
 
 
+@pytest.mark.parametrize("end", ["read", "release", "fail"])
+def test_what_came_behind_the_proposal_is_accounted_for_until_it_is_read(end: str) -> None:
+    pair = connected(X)
+    stream = pair.near.open(pair.now, X)
+    stream.write(bytes(1000))
+    pair.drive(seconds=1.5 * pair.latency)
+    theirs = accepted(pair)
+    held = pair.server.connection.streams.held
+    assert held.above == 1000
+
+    match end:
+        case "read":
+            assert len(theirs.read(400)) == 400
+            assert held.above == 600
+            theirs.read(1000)
+        case "release":
+            theirs.release()
+        case _:
+            theirs.fail(LocalProtocolError("test"), 1)
+    assert held.above == 0
+
+
 @pytest.mark.spec("SWARM-6")
 def test_with_several_protocols_nothing_is_taken_before_one_is_agreed_on() -> None:
     pair = connected(Y)

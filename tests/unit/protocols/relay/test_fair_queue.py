@@ -3,7 +3,7 @@
 import pytest
 
 from p2pnode.machine import SocketId, UdpAddr
-from p2pnode.protocols.relay.fair_queue import RESUME, Bucket, FairQueue, Flow
+from p2pnode.protocols.relay.fair_queue import MAX_HELD, RESUME, Bucket, FairQueue, Flow
 
 RATE = 10_000_000
 """bytes a second"""
@@ -74,3 +74,23 @@ def test_a_flow_with_an_empty_bucket_waits_and_costs_the_others_nothing() -> Non
     fill(queue, slow, PLENTY // 2, deadline.at)
     queue.take(deadline.at)
     assert slow.forwarded_bytes > before
+
+
+@pytest.mark.spec("RELAY-17")
+def test_where_all_queues_are_full_the_longest_one_loses_its_oldest_packets() -> None:
+    queue = FairQueue(RATE)
+    flows = [flow_to(port) for port in range(2 * MAX_HELD // PLENTY)]
+    fill(queue, flows[0], 10 * SIZE, 0.0)
+    for flow in flows[1:]:
+        fill(queue, flow, PLENTY - SIZE, 0.0)
+        assert queue.held <= MAX_HELD
+    assert queue.held == queue.count_held() == sum(flow.queued for flow in flows)
+    assert queue.held > MAX_HELD - PLENTY
+    assert flows[0].queued == 10 * SIZE
+    assert flows[-1].queued >= PLENTY - 2 * SIZE
+
+    queue.clear(flows[-1])
+    queue.take(0.001)
+    assert queue.held == queue.count_held()
+    queue.take(1.0)
+    assert queue.held == queue.count_held() < MAX_HELD
