@@ -15,7 +15,7 @@ from p2pnode.protocols.identify import (
     ObservedAddressBook,
     SocketReport,
 )
-from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
+from p2pnode.protocols.identify.socket_evidence import OBSERVATION_LIFETIME
 from p2pnode.swarm.peer import Peer
 from p2pnode.transport.route import Route
 

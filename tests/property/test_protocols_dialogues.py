@@ -14,7 +14,7 @@ from p2pnode.protocols.identify import (
     PushReceiver,
 )
 from p2pnode.protocols.identify.messages import encode_identify_frames
-from p2pnode.protocols.identify.observed_addresses import (
+from p2pnode.protocols.identify.socket_evidence import (
     MAX_ADDRESSES_PER_SOCKET,
     MAX_OBSERVATIONS_PER_GROUP,
     MAX_OBSERVATIONS_PER_SOCKET,

@@ -26,7 +26,7 @@ from p2pnode.protocols.autonat.messages_v2 import (
 )
 from p2pnode.protocols.autonat.tracker import REPROBE_SETTLED
 from p2pnode.protocols.autonat.v2_server import STREAM_TIMEOUT_V2
-from p2pnode.protocols.identify.observed_addresses import (
+from p2pnode.protocols.identify.socket_evidence import (
     CONFIRMATIONS_NEEDED,
     MAX_ADDRESSES_PER_SOCKET,
 )

@@ -22,7 +22,7 @@ from p2pnode.netsim.nat_presets import corporate, full_cone, home
 from p2pnode.netsim.topology import PairParams, SiteParams, internet, nat_pair, pair, wire
 from p2pnode.netsim.world import World
 from p2pnode.protocols.identify import MappingKind
-from p2pnode.protocols.identify.observed_addresses import OBSERVATION_LIFETIME
+from p2pnode.protocols.identify.socket_evidence import OBSERVATION_LIFETIME
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import (
     AddressObserved,

@@ -13,10 +13,12 @@ from p2pnode.protocols.identify.info import IdentifyInfo, apply_push
 from p2pnode.protocols.identify.messages import IdentifyMessage
 from p2pnode.protocols.identify.observed_addresses import (
     Disposition,
-    MappingKind,
     Observation,
-    ObservedAddress,
     ObservedAddressBook,
+)
+from p2pnode.protocols.identify.socket_evidence import (
+    MappingKind,
+    ObservedAddress,
     SocketReport,
 )
 

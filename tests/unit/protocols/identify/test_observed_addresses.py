@@ -9,13 +9,14 @@ from p2pnode.protocols.identify import (
     Observation,
     ObservedAddressBook,
 )
-from p2pnode.protocols.identify.observed_addresses import (
+from p2pnode.protocols.identify.observed_addresses import MAX_SOCKETS
+from p2pnode.protocols.identify.socket_evidence import (
     MAX_OBSERVATIONS_PER_GROUP,
     MAX_OBSERVATIONS_PER_SOCKET,
-    MAX_SOCKETS,
     OBSERVATION_LIFETIME,
 )
 from tests.support.identities import peer_id
+from tests.support.python_calls import python_calls
 
 SOCKET = SocketId(1)
 OURS = UdpAddr("5.6.7.8", 4001)
@@ -239,3 +240,18 @@ def test_a_scope_is_no_part_of_an_observed_address() -> None:
     book = book_of(observation("a", "2a01::1", UdpAddr("2a00::1", 1, 5)))
 
     assert book.report(SOCKET, 0.0).addresses[0].address == UdpAddr("2a00::1", 1)
+
+
+def cost_of_one_more(observers: int) -> int:
+    """Returns the calls that a statement and a report cost, where so many have spoken."""
+    book = book_of(*[observation(i, f"1.{i // 250}.{i % 250}.1") for i in range(observers)])
+
+    def work() -> None:
+        book.update(observation("one more", "9.9.9.9"), 0.0)
+        book.report(SOCKET, 0.0)
+
+    return python_calls(work)
+
+
+def test_a_statement_costs_no_more_where_many_have_spoken() -> None:
+    assert cost_of_one_more(MAX_OBSERVATIONS_PER_SOCKET) <= 1.5 * cost_of_one_more(4)
