@@ -13,6 +13,7 @@
     |   +-- ClosedByPeer           .code, .reason
     |   +-- ResetByPeer            the peer has forgotten the connection (stateless reset)
     |   +-- ClosedLocally
+    |   |   +-- ClosedByFault     .fault: a bug of this program, met while it was served
     +-- StreamReset                .code: the peer gave up sending
     +-- StreamStopped              .code: the peer gave up receiving
     +-- DialError                  .attempts: one (address, reason) for each address tried
@@ -118,6 +119,14 @@ class ClosedLocally(ConnectionLost):
 
     def __init__(self, reason: str = "the connection was closed on this side") -> None:
         super().__init__(reason)
+
+
+class ClosedByFault(ClosedLocally):
+    """A bug of this program was met while the connection was served, and has cost it."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(f"this program failed ({type(fault).__name__}): a bug, please report it")
+        self.fault = fault
 
 
 class StreamReset(P2PNodeError):

@@ -7,6 +7,7 @@ handshakes are the endpoint's.
 Commands may be given at any time; what they cause leaves with the next `poll_transmits`.
 """
 
+import contextlib
 import math
 from random import Random
 from typing import Final, NamedTuple
@@ -276,6 +277,22 @@ class Connection:
         frame = ConnectionClose(code, 0, reason, is_application)
         self._end(CloseEvent.LOCAL_CLOSE, ClosedLocally(), now, frame)
 
+    def fail(self, error: TransportError, now: Instant) -> None:
+        """Ends the connection for what the peer has done, and tells it."""
+        frame = ConnectionClose(error.code, error.frame_type, error.reason, False)
+        self._end(CloseEvent.LOCAL_CLOSE, error, now, frame)
+
+    def break_off(self, reason: P2PNodeError, now: Instant) -> list[Transmit]:
+        """Ends what its own parts may not be able to end any more, and for good.
+
+        Returns what tells the peer, where they still can: else a stateless reset will.
+        """
+        frame = ConnectionClose(ErrorCode.INTERNAL_ERROR, 0, "", False)
+        self._closing.close(CloseEvent.LOCAL_CLOSE, reason, now, frame)
+        with contextlib.suppress(Exception):
+            return self.poll_transmits(now)
+        return []
+
     # the machine
 
     def handle_received(self, received: Received, start: int, now: Instant) -> int:
@@ -288,7 +305,7 @@ class Connection:
         try:
             position = self._receiver.receive(received, start, now)
         except TransportError as error:
-            self._fail(error, now)
+            self.fail(error, now)
             return len(received.buffer)
         if self._control.is_overrun:
             self._on_overrun(now)
@@ -323,7 +340,7 @@ class Connection:
             if now >= self._silence_at():
                 self._on_silence(now)
         except TransportError as error:
-            self._fail(error, now)
+            self.fail(error, now)
         self._keys.handle_timeout(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
@@ -511,11 +528,7 @@ class Connection:
 
     def _on_overrun(self, now: Instant) -> None:
         error = TransportError(ErrorCode.PROTOCOL_VIOLATION, "too many frames provoked")
-        self._fail(error, now)
-
-    def _fail(self, error: TransportError, now: Instant) -> None:
-        frame = ConnectionClose(error.code, error.frame_type, error.reason, False)
-        self._end(CloseEvent.LOCAL_CLOSE, error, now, frame)
+        self.fail(error, now)
 
     def _end(
         self, event: CloseEvent, reason: P2PNodeError, now: Instant, frame: ConnectionClose | None

@@ -6,31 +6,41 @@ One endpoint serves all sockets of a node.  It owns its connections, and is a Da
     command        to change one: what it then has to say is taken by the next drain
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
-from p2pnode.errors import DecodeError, DialError
+from p2pnode.errors import (
+    ClosedByFault,
+    DecodeError,
+    DialError,
+    LocalProtocolError,
+    TransportError,
+)
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.resources.networks import Network
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection, Opening
+from p2pnode.transport.connection_logs import ConnectionLogs
 from p2pnode.transport.deadlines import Deadlines
 from p2pnode.transport.dialing import Dialing
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import (
     Connected,
+    ConnectionClosed,
     ConnectionEvent,
     DialFailed,
     EndpointEvent,
 )
+from p2pnode.transport.faults import Faults
 from p2pnode.transport.handshake import Credentials
+from p2pnode.transport.id_table import IdTable
 from p2pnode.transport.incoming import Incoming
-from p2pnode.transport.key_log import connection_name, key_log_lines
 from p2pnode.transport.packet import (
     DATA,
     DATA_OVERHEAD,
@@ -46,10 +56,8 @@ from p2pnode.transport.packet import (
     decode_version_negotiation_untrusted,
     stateless_reset,
 )
-from p2pnode.transport.parameters import TransportParameters
+from p2pnode.transport.parameters import TransportParameters, own_parameters
 from p2pnode.transport.places import NoRoom, Places, origin
-from p2pnode.transport.qlog import Qlog
-from p2pnode.transport.retired_ids import RetiredIds
 from p2pnode.transport.route import Route, route_of
 from p2pnode.transport.token import TokenIssuer
 
@@ -76,17 +84,21 @@ class Endpoint:
         unix_now: UnixTime,
         max_connections: int = MAX_CONNECTIONS,
         first_handle: ConnectionHandle = FIRST_HANDLE,
+        faults: Faults | None = None,
     ) -> None:
         """`secret` (32 bytes) makes tokens and stateless resets; kept on disk it outlives us.
 
         Handles count from `first_handle` on, so that several endpoints' need not collide.
+        `faults` takes what goes wrong here; without it, that is raised.
         """
         self._credentials = credentials
         self._config = config
         self._tokens = TokenIssuer(secret)
         self._entropy = entropy
         self._rng = rng
-        self._unix_offset = self._token_offset = unix_now - now
+        self._token_offset = unix_now - now
+        self._logs = ConnectionLogs(config, unix_now - now)
+        self._faults = faults or Faults()
         self._places = Places(max_connections)
         self._incoming = Incoming(
             credentials=credentials, config=config, tokens=self._tokens, entropy=entropy
@@ -94,18 +106,12 @@ class Endpoint:
         self._dials: dict[ConnectionHandle, Dialing] = {}
         self._dial_by_source: dict[int, ConnectionHandle] = {}
         self._connections: dict[ConnectionHandle, Connection] = {}
-        self._handle_of: dict[int, ConnectionHandle] = {}
-        """our connection id -> handle"""
-        self._handle_of_token: dict[bytes, ConnectionHandle] = {}
-        self._tokens_of: dict[ConnectionHandle, list[bytes]] = {}
+        self._ids = IdTable()
         self._next_handle = first_handle
         self._dirty: dict[ConnectionHandle, None] = {}
         self._deadlines = Deadlines[ConnectionHandle]()
         self._reset_rate = KeyedRateLimit[Network](MAX_RESETS, 1.0)
-        self._retired_ids = RetiredIds()
         self._transmits: list[Transmit] = []
-        self._key_log: list[str] = []
-        self._qlogs: dict[ConnectionHandle, Qlog] = {}
         self._events: list[EndpointEvent] = []
 
     # commands
@@ -156,6 +162,39 @@ class Endpoint:
         self.wake(handle)
         return self._connections.get(handle)
 
+    @contextmanager
+    def commanding(
+        self, handle: ConnectionHandle, now: Instant
+    ) -> Generator[Connection | None, None, None]:
+        """Gives out a connection as `command` does; what goes wrong inside ends that one only."""
+        try:
+            yield self.command(handle)
+        except LocalProtocolError:
+            raise  # the caller's, who knows what for
+        except Exception as error:
+            self.break_off(handle, error, now)
+
+    def break_off(self, handle: ConnectionHandle, error: Exception, now: Instant) -> None:
+        """Ends a connection or a dial, and nothing else, for what went wrong as it was served.
+
+        A violation of the peer's is told to it.  All else is a fault: see `Faults`.
+        """
+        connection = self._connections.get(handle)
+        if connection is not None and isinstance(error, TransportError):
+            connection.fail(error, now)
+            return
+        self._faults.take(error, handle)
+        reason = ClosedByFault(error)
+        dialing = self._dials.get(handle)
+        if dialing is not None:
+            self.cancel_dial(handle)
+            self._events.append(EndpointEvent(handle, DialFailed(dialing.route, reason)))
+        elif connection is not None:
+            self._transmits += connection.break_off(reason, now)
+            self._dirty.pop(handle, None)
+            self._forget(handle, connection)
+            self._events.append(EndpointEvent(handle, ConnectionClosed(reason)))
+
     def wake(self, handle: ConnectionHandle) -> None:
         """A connection was commanded by who holds it; nothing where it is gone."""
         if handle in self._connections:
@@ -180,7 +219,7 @@ class Endpoint:
 
     def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
         """The wall clock was set: traces are dated by it, tokens are not."""
-        self._unix_offset = unix_now - now
+        self._logs.unix_offset = unix_now - now
 
     def close_all(self, reason: str, now: Instant) -> None:
         """Closes every connection; what tells the peers leaves with the next transmits."""
@@ -188,28 +227,36 @@ class Endpoint:
             self.cancel_dial(handle)
         # Those through relays first: with its own connection a relay loses their circuits.
         for handle in sorted(self._connections, key=self._is_direct):
-            connection = self._connections[handle]
-            connection.close(ErrorCode.SHUTDOWN, reason, now, is_application=False)
             self._dirty.pop(handle, None)
-            self._dirty[handle] = None
+            with self.commanding(handle, now) as connection:
+                assert connection is not None
+                connection.close(ErrorCode.SHUTDOWN, reason, now, is_application=False)
 
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes what sockets brought.  Untrusted; never raises."""
+        handle_of = self._ids.handle_of
         for received in batch:
             buffer = received.buffer
             position, total, step = 0, len(buffer), received.segment_size
             while position < total:
                 if buffer[position] & ~KEY_PHASE == DATA and total - position >= DATA_OVERHEAD:
-                    handle = self._handle_of.get(data_destination(buffer, position))
+                    handle = handle_of.get(data_destination(buffer, position))
                     if handle is not None:
                         self._dirty[handle] = None
                         connection = self._connections[handle]
-                        position = connection.handle_received(received, position, now)
+                        try:
+                            position = connection.handle_received(received, position, now)
+                        except Exception as error:
+                            self.break_off(handle, error, now)
+                            position += step - position % step
                         continue
                 end = min(position - position % step + step, total)
-                self._handle_datagram(received, bytes(buffer[position:end]), now)
+                try:
+                    self._handle_datagram(received, bytes(buffer[position:end]), now)
+                except Exception as error:
+                    self._faults.take(error)
                 position = end
         self._drain(now)
 
@@ -227,7 +274,10 @@ class Endpoint:
             self._dirty[handle] = None
             connection = self._connections.get(handle)
             if connection is not None:
-                connection.handle_timeout(now)
+                try:
+                    connection.handle_timeout(now)
+                except Exception as error:
+                    self.break_off(handle, error, now)
         self._incoming.handle_timeout(now)
         self._drain(now)
 
@@ -236,15 +286,19 @@ class Endpoint:
         transmits, self._transmits = self._transmits, []
         for handle in list(self._dirty):
             connection = self._connections.get(handle)
-            if connection is not None:
-                transmits += connection.poll_transmits(now)
-                if connection.has_more:
-                    continue
-                # What a command since the last drain has caused, or it waits for the next packet.
-                self._collect(handle, connection)
-                self._sync(handle, connection, now)
-            elif handle in self._dials:
-                self._poll_dial(handle, transmits, now)
+            try:
+                if connection is not None:
+                    transmits += connection.poll_transmits(now)
+                    if connection.has_more:
+                        continue
+                    # What a command since the last drain has caused, or it waits for a packet.
+                    self._collect(handle, connection)
+                    self._sync(handle, connection, now)
+                elif handle in self._dials:
+                    self._poll_dial(handle, transmits, now)
+            except Exception as error:
+                self.break_off(handle, error, now)
+                continue
             del self._dirty[handle]
         return transmits
 
@@ -253,7 +307,11 @@ class Endpoint:
         for handle in self._dirty:
             connection = self._connections.get(handle)
             if connection is not None:
-                self._collect(handle, connection)
+                try:
+                    self._collect(handle, connection)
+                except Exception as error:
+                    self.break_off(handle, error, connection.last_received)
+                    break  # what has changed under the loop; the others are asked next time
         events, self._events = self._events, []
         return events
 
@@ -278,24 +336,11 @@ class Endpoint:
 
     def poll_key_log(self) -> list[str]:
         """Returns the secrets of new connections, where the configuration asks for them."""
-        lines, self._key_log = self._key_log, []
-        return lines
+        return self._logs.poll_key_log()
 
     def poll_qlog(self) -> list[tuple[str, list[str]]]:
         """Returns (trace name, JSON texts) since the last call, where qlog is on."""
-        found = [(qlog.name, qlog.poll_lines()) for qlog in self._qlogs.values()]
-        self._qlogs = {h: qlog for h, qlog in self._qlogs.items() if h in self._connections}
-        return [(name, lines) for name, lines in found if lines]
-
-    def _start_qlog(self, opening: Opening, now: Instant) -> Qlog | None:
-        if not self._config.qlog:
-            return None
-        return Qlog(
-            is_initiator=opening.is_initiator,
-            title=connection_name(opening),
-            now=now,
-            unix_now=UnixTime(now + self._unix_offset),
-        )
+        return self._logs.poll_qlog(self._connections)
 
     # datagrams
 
@@ -352,7 +397,7 @@ class Endpoint:
     def _on_final(self, received: Received, datagram: bytes, route: Route, now: Instant) -> None:
         destination, message, size = decode_message_untrusted(datagram)
         half_open = self._incoming.by_id.get(destination)
-        handle = self._handle_of.get(destination)
+        handle = self._ids.handle_of.get(destination)
         if half_open is not None and self._make_room(route, now):
             opening = self._incoming.on_final_untrusted(
                 half_open, message, route, now, self._token_time(now)
@@ -363,12 +408,18 @@ class Endpoint:
             self._places.add_inbound(handle, route)
             self._open(handle, opening, now)
             for packet in self._incoming.finish(half_open):
-                early = received._replace(segment_size=len(packet), buffer=packet)
-                self._connections[handle].handle_received(early, 0, now)
+                self._take_packet(handle, received, packet, now)
         if handle is not None and len(datagram) - size >= DATA_OVERHEAD:
-            self._dirty[handle] = None
-            rest = received._replace(segment_size=len(datagram) - size, buffer=datagram[size:])
-            self._connections[handle].handle_received(rest, 0, now)
+            self._take_packet(handle, received, datagram[size:], now)
+
+    def _take_packet(
+        self, handle: ConnectionHandle, received: Received, packet: bytes, now: Instant
+    ) -> None:
+        """Gives a connection, where it is there still, a packet that did not come by itself."""
+        with self.commanding(handle, now) as connection:
+            if connection is not None:
+                whole = received._replace(segment_size=len(packet), buffer=packet)
+                connection.handle_received(whole, 0, now)
 
     def _on_stray_data(self, datagram: bytes, route: Route, now: Instant) -> None:
         """Data for a handshake that is not over, or for a connection that we have forgotten."""
@@ -379,7 +430,7 @@ class Endpoint:
         if half_open is not None:
             self._incoming.keep_early(half_open, datagram, route)
             return
-        if self._retired_ids.knows(destination, now):
+        if self._ids.is_retired(destination, now):
             return
         # Any data packet is longer than a reset, and who forges its source uses up the source's.
         if self._reset_rate.take(origin(route)[-1], now):
@@ -388,28 +439,33 @@ class Endpoint:
 
     def _on_reset(self, datagram: bytes, now: Instant) -> None:
         token = decode_stateless_reset_untrusted(datagram)
-        handle = self._handle_of_token.get(token)
+        handle = self._ids.of_token(token)
         if handle is not None:
-            self._dirty[handle] = None
-            self._connections[handle].handle_reset(now)
+            with self.commanding(handle, now) as connection:
+                assert connection is not None
+                connection.handle_reset(now)
 
     # connections
 
     def _open(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
-        connection = Connection(
-            opening,
-            config=self._config,
-            reset_tokens=self._tokens.reset_token,
-            entropy=self._entropy,
-            rng=self._rng,
-            now=now,
-            qlog=self._start_qlog(opening, now),
-        )
-        if self._config.key_log:
-            self._key_log += key_log_lines(opening)
+        try:
+            connection = Connection(
+                opening,
+                config=self._config,
+                reset_tokens=self._tokens.reset_token,
+                entropy=self._entropy,
+                rng=self._rng,
+                now=now,
+                qlog=self._logs.begin(handle, opening, now),
+            )
+        except Exception as error:
+            self._faults.take(error)
+            self._places.remove(handle)
+            if opening.is_initiator:
+                failed = DialFailed(opening.route, ClosedByFault(error))
+                self._events.append(EndpointEvent(handle, failed))
+            return
         self._connections[handle] = connection
-        if connection.qlog is not None:
-            self._qlogs[handle] = connection.qlog
         self._dirty[handle] = None
         self._sync(handle, connection, now)
         allows_streams = opening.remote.initial_max_streams > 0
@@ -426,14 +482,20 @@ class Endpoint:
         """Takes over what the touched connections report."""
         for handle in list(self._dirty):
             connection = self._connections.get(handle)
-            if connection is not None:
-                self._collect(handle, connection)
-            elif handle in self._dials:
-                failure = self._dials[handle].failure(now)
-                if failure is not None:
-                    route = self._dials[handle].route
-                    self.cancel_dial(handle)
-                    self._events.append(EndpointEvent(handle, DialFailed(route, failure)))
+            try:
+                if connection is not None:
+                    self._collect(handle, connection)
+                elif handle in self._dials:
+                    self._end_dial_that_failed(handle, now)
+            except Exception as error:
+                self.break_off(handle, error, now)
+
+    def _end_dial_that_failed(self, handle: ConnectionHandle, now: Instant) -> None:
+        failure = self._dials[handle].failure(now)
+        if failure is not None:
+            route = self._dials[handle].route
+            self.cancel_dial(handle)
+            self._events.append(EndpointEvent(handle, DialFailed(route, failure)))
 
     def _collect(self, handle: ConnectionHandle, connection: Connection) -> None:
         events: list[ConnectionEvent] = connection.poll_events()
@@ -442,39 +504,20 @@ class Endpoint:
 
     def _sync(self, handle: ConnectionHandle, connection: Connection, now: Instant) -> None:
         """Brings the routing tables and the timer of a connection up to date."""
-        local, remote = connection.local_ids, connection.remote_ids
-        if local.added or local.removed:
-            for connection_id in local.added:
-                self._handle_of[connection_id] = handle
-            for connection_id in local.removed:
-                self._handle_of.pop(connection_id, None)
-                self._retired_ids.add(connection_id, now)
-            local.added.clear()
-            local.removed.clear()
-        if remote.tokens_changed:
-            self._forget_tokens(handle)
-            self._tokens_of[handle] = remote.reset_tokens()
-            for token in self._tokens_of[handle]:
-                self._handle_of_token[token] = handle
-            remote.tokens_changed = False
+        local = connection.local_ids
+        if local.added or local.removed or connection.remote_ids.tokens_changed:
+            self._ids.update(handle, connection, now)
         if connection.is_forgotten:
             self._forget(handle, connection)
         else:
             self._deadlines.set(handle, connection.poll_timeout())
 
     def _forget(self, handle: ConnectionHandle, connection: Connection) -> None:
-        for connection_id in connection.local_ids.path_of:
-            self._handle_of.pop(connection_id, None)
-        self._forget_tokens(handle)
-        self._collect(handle, connection)
+        """Nothing is known of it any more; what it had to tell was collected."""
+        self._ids.forget(handle, connection)
         self._deadlines.set(handle, None)
         self._places.remove(handle)
         del self._connections[handle]
-
-    def _forget_tokens(self, handle: ConnectionHandle) -> None:
-        for token in self._tokens_of.pop(handle, []):
-            if self._handle_of_token.get(token) == handle:
-                del self._handle_of_token[token]
 
     # details
 
@@ -502,14 +545,15 @@ class Endpoint:
 
     def _turn_out(self, handle: ConnectionHandle, now: Instant) -> None:
         """Ends a connection for another one's sake: it is told once, and forgotten at once."""
-        connection = self._connections[handle]
-        reason = "this node needs the place for others"
-        connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
-        self._transmits += connection.poll_transmits(now)
-        for connection_id in connection.local_ids.path_of:
-            self._retired_ids.add(connection_id, now)
-        self._dirty.pop(handle, None)
-        self._forget(handle, connection)
+        with self.commanding(handle, now) as connection:
+            assert connection is not None
+            reason = "this node needs the place for others"
+            connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
+            self._transmits += connection.poll_transmits(now)
+            self._collect(handle, connection)
+            self._ids.retire(connection, now)
+            self._dirty.pop(handle, None)
+            self._forget(handle, connection)
 
     def _poll_dial(self, handle: ConnectionHandle, transmits: list[Transmit], now: Instant) -> None:
         dialing = self._dials[handle]
@@ -529,21 +573,8 @@ class Endpoint:
         return self._dials[handle]
 
     def _parameters(self) -> TransportParameters:
-        config = self._config
         connection_id = int.from_bytes(self._entropy(8), "big")
-        return TransportParameters(
-            connection_id=connection_id,
-            reset_token=self._tokens.reset_token(connection_id),
-            aeads=config.aeads,
-            max_idle_timeout_ms=round(config.idle_timeout * 1000),
-            max_udp_payload=config.max_udp_payload,
-            initial_max_data=config.max_data,
-            initial_max_stream_data=config.max_stream_data,
-            initial_max_streams=config.max_streams,
-            max_ack_delay_us=round(config.max_ack_delay * 1e6),
-            max_datagram_frame=config.max_datagram_frame,
-            initial_max_path_id=config.max_path_id,
-        )
+        return own_parameters(self._config, connection_id, self._tokens.reset_token(connection_id))
 
     def _take_handle(self) -> ConnectionHandle:
         handle = self._next_handle

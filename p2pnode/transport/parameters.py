@@ -9,6 +9,7 @@ from typing import Final
 
 from p2pnode.errors import DecodeError
 from p2pnode.transport.aead import Aead
+from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.frame import CONNECTION_ID_SIZE, RESET_TOKEN_SIZE
 from p2pnode.transport.varint import decode_varint_untrusted, encode_varint
 
@@ -76,6 +77,25 @@ class TransportParameters:
             encode_varint(key) + encode_varint(len(value)) + value
             for key, value in sorted(values.items())
         )
+
+
+def own_parameters(
+    config: TransportConfig, connection_id: int, reset_token: bytes
+) -> TransportParameters:
+    """Returns what this side declares of a connection."""
+    return TransportParameters(
+        connection_id=connection_id,
+        reset_token=reset_token,
+        aeads=config.aeads,
+        max_idle_timeout_ms=round(config.idle_timeout * 1000),
+        max_udp_payload=config.max_udp_payload,
+        initial_max_data=config.max_data,
+        initial_max_stream_data=config.max_stream_data,
+        initial_max_streams=config.max_streams,
+        max_ack_delay_us=round(config.max_ack_delay * 1e6),
+        max_datagram_frame=config.max_datagram_frame,
+        initial_max_path_id=config.max_path_id,
+    )
 
 
 def decode_parameters_untrusted(encoded: bytes) -> TransportParameters:

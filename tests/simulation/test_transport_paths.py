@@ -235,7 +235,7 @@ def test_paths_can_be_opened_and_abandoned_for_ever() -> None:
         pair.drive(seconds=1)
     assert used == list(range(1, 31))
     assert list(pair.server.connection.paths.paths) == [0]
-    assert len(pair.server.endpoint._handle_of) < 10
+    assert len(pair.server.endpoint._ids.handle_of) < 10
     Transfer(pair, 1000).run()
 
 
