@@ -22,6 +22,7 @@ PAGES = {
     "p2pnode.rate_limit": ("relay.md",),
     "p2pnode.netcheck": ("nat_behaviour.md",),
     "p2pnode.noise": ("noise.md",),
+    "p2pnode.resources": ("resources.md",),
     "p2pnode.swarm": ("swarm.md", "autonat.md", "kad.md", "nat_behaviour.md", "relay.md"),
     "p2pnode.transport": ("transport.md", "recovery.md", "streams.md"),
 }
@@ -109,6 +110,7 @@ COMPARED = [
     ("multistream.md", "Limits", "p2pnode.protocols.multistream"),
     ("ping.md", "Limits and timers", "p2pnode.protocols.ping"),
     ("recovery.md", "Limits and timers", "p2pnode.transport"),
+    ("resources.md", "Limits", "p2pnode.resources"),
 ]
 
 
