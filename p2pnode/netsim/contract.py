@@ -4,6 +4,7 @@
 
 What it asserts, of the machine unless it says otherwise:
 
+- nothing raises but commands, and they only what `errors.py` has for callers;
 - `now` never decreases (the driver's duty);
 - after a complete drain nothing is left to say, and asking changes nothing;
 - from there on nothing is said, and the deadline stays, until there is a cause: `handle_*` or a
@@ -15,9 +16,10 @@ What it asserts, of the machine unless it says otherwise:
 
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from p2pnode.clock import Deadline, Instant
+from p2pnode.errors import P2PNodeError, RemoteProtocolError
 from p2pnode.machine import (
     DatagramMachine,
     HearsUnreachable,
@@ -28,6 +30,8 @@ from p2pnode.machine import (
 )
 
 EventT = TypeVar("EventT")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Contract(Generic[EventT]):
@@ -51,7 +55,10 @@ class Contract(Generic[EventT]):
         self._advance(now)
         self._assert_at_rest("something was received")
         self._is_drained = False
-        self._machine.handle_received(batch, now)
+        try:
+            self._machine.handle_received(batch, now)
+        except Exception as error:
+            raise self._raised("handle_received", error) from error
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Does nothing where the machine does not hear of it."""
@@ -59,13 +66,19 @@ class Contract(Generic[EventT]):
         self._assert_at_rest("something was not delivered")
         if isinstance(self._machine, HearsUnreachable):
             self._is_drained = False
-            self._machine.handle_unreachable(reports, now)
+            try:
+                self._machine.handle_unreachable(reports, now)
+            except Exception as error:
+                raise self._raised("handle_unreachable", error) from error
 
     def handle_timeout(self, now: Instant) -> None:
         self._advance(now)
         self._assert_at_rest("a timeout was handled")
         due = self._machine.poll_timeout()
-        self._machine.handle_timeout(now)
+        try:
+            self._machine.handle_timeout(now)
+        except Exception as error:
+            raise self._raised("handle_timeout", error) from error
         if due is not None and now >= due.at:
             self._is_drained = False
             self._handled = due
@@ -74,18 +87,38 @@ class Contract(Generic[EventT]):
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         self._advance(now)
-        transmits = self._machine.poll_transmits(now)
+        try:
+            transmits = self._machine.poll_transmits(now)
+        except Exception as error:
+            raise self._raised("poll_transmits", error) from error
         self._has_sent = bool(transmits)
         return transmits
 
     def poll_events(self) -> Sequence[EventT]:
-        events = self._machine.poll_events()
+        try:
+            events = self._machine.poll_events()
+        except Exception as error:
+            raise self._raised("poll_events", error) from error
         if not events and not self._has_sent:
             self._on_drained()
         return events
 
     def poll_timeout(self) -> Deadline | None:
         return self._machine.poll_timeout()
+
+    def call(self, command: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Gives a command, which may raise what `errors.py` has for callers and nothing else."""
+        try:
+            return command(*args, **kwargs)
+        except RemoteProtocolError as error:
+            raise self._raised("a command", error) from error
+        except P2PNodeError:
+            raise
+        except Exception as error:
+            raise self._raised("a command", error) from error
+
+    def _raised(self, call: str, error: Exception) -> Exception:
+        return self._error(f"{call} raised {error!r}")
 
     def _advance(self, now: Instant) -> None:
         if now < self._now:

@@ -162,7 +162,7 @@ class Host:
 
     def call(self, command: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls the machine's method, drains, and returns what it returned."""
-        result = command(*args, **kwargs)
+        result = self._driven.call(command, *args, **kwargs)
         self._driven.drain()
         return result
 
@@ -234,6 +234,12 @@ class _Driven:
         self._arrived_bytes = 0
         self._unreachable.clear()
         self.drain()
+
+    def call(self, command: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        machine = self._machine
+        return (
+            command(*args, **kwargs) if machine is None else machine.call(command, *args, **kwargs)
+        )
 
     def _broken(self, what: str) -> Exception:
         return self._world.error(f"{self._host.name} breaks the contract of machines: {what}")

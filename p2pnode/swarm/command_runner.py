@@ -79,7 +79,16 @@ class CommandRunner:
         self._service_of_dial: dict[int, tuple[Service, PeerId]] = {}
 
     def run(self, service: Service, command: Command, now: Instant) -> None:
-        """Does what a service asks for."""
+        """Does what a service asks for.  A bug that this meets costs the connection it names."""
+        try:
+            self._run(service, command, now)
+        except Exception as error:
+            connection: ConnectionHandle | None = getattr(command, "connection", None)
+            if connection is None:
+                raise
+            self._endpoint.break_off(connection, error, now)
+
+    def _run(self, service: Service, command: Command, now: Instant) -> None:
         match command:
             case OpenStream(connection) if connection >= FIRST_HANDLE:
                 self._prober.run(service, command, now)
@@ -107,9 +116,9 @@ class CommandRunner:
             case ReplaceCircuit(route, peer_id, relay):
                 self._relayed_paths.replace_circuit(route, peer_id, relay, now)
             case ProbePath(connection):
-                found = self._endpoint.command(connection)
-                if found is not None:
-                    found.ping()
+                with self._endpoint.commanding(connection, now) as found:
+                    if found is not None:
+                        found.ping()
             case FindPeers():
                 self._services.routing.sample(now)
                 self._services.peer_discovery.want_more(now)
@@ -163,6 +172,6 @@ class CommandRunner:
         if connection >= FIRST_HANDLE:
             self._prober.disconnect(connection, reason, now)
             return
-        found = self._endpoint.command(connection)
-        if found is not None:
-            found.close(0, reason, now)
+        with self._endpoint.commanding(connection, now) as found:
+            if found is not None:
+                found.close(0, reason, now)

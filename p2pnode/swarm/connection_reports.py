@@ -171,9 +171,9 @@ class ConnectionReports:
         self, handle: ConnectionHandle, now: Instant, code: int = 0, reason: str = ""
     ) -> None:
         """Closes a connection and tells the peer why."""
-        connection = self._endpoint.command(handle)
-        if connection is not None:
-            connection.close(code, reason, now)
+        with self._endpoint.commanding(handle, now) as connection:
+            if connection is not None:
+                connection.close(code, reason, now)
 
     def close_if_drained(self, handle: ConnectionHandle, now: Instant) -> None:
         """Ends a connection that another one replaces, if nobody uses it any more."""
@@ -182,9 +182,7 @@ class ConnectionReports:
 
     def supplant(self, handle: ConnectionHandle, now: Instant) -> None:
         """Ends a connection because another one replaces it."""
-        connection = self._endpoint.command(handle)
-        if connection is not None:
-            connection.close(
-                ErrorCode.SUPPLANTED, "another connection replaces this one", now,
-                is_application=False,
-            )  # fmt: skip
+        with self._endpoint.commanding(handle, now) as connection:
+            if connection is not None:
+                reason = "another connection replaces this one"
+                connection.close(ErrorCode.SUPPLANTED, reason, now, is_application=False)

@@ -21,6 +21,7 @@ from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.transport import events as transport
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.faults import Faults
 from p2pnode.transport.handshake import Credentials
 from p2pnode.transport.packet import HandshakeType
 from p2pnode.transport.route import Route
@@ -58,7 +59,9 @@ class DialBackEndpoint:
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
+        faults: Faults | None = None,
     ) -> None:
+        self._faults = faults or Faults()
         credentials = Credentials.create(PrivateKey.generate(entropy), entropy)
         self._endpoint = Endpoint(
             credentials,
@@ -71,8 +74,9 @@ class DialBackEndpoint:
             unix_now=unix_now,
             max_connections=MAX_CONNECTIONS,
             first_handle=FIRST_HANDLE,
+            faults=self._faults,
         )
-        self._streams = StreamTable(self._endpoint, calls, ())
+        self._streams = StreamTable(self._endpoint, calls, (), self._faults)
         self.was_used = False
         """Whether it was asked for anything yet: nodes look after every packet, most never do."""
         self._sockets: dict[SocketId, UdpAddr] = {}
@@ -137,9 +141,13 @@ class DialBackEndpoint:
         self._streams.run(service, command, now)
 
     def disconnect(self, connection: ConnectionHandle, reason: str, now: Instant) -> None:
-        found = self._endpoint.command(connection)
-        if found is not None:
-            found.close(0, reason, now)
+        with self._endpoint.commanding(connection, now) as found:
+            if found is not None:
+                found.close(0, reason, now)
+
+    def give_up(self, connection: ConnectionHandle, error: Exception, now: Instant) -> None:
+        """Ends a connection for a fault that is told already; nothing where it is gone."""
+        self._endpoint.give_up(connection, error, now)
 
     def close(self, now: Instant) -> None:
         """Ends the dial-backs that are under way."""
@@ -180,21 +188,32 @@ class DialBackEndpoint:
 
     def _drain(self, now: Instant) -> None:
         for handle, event in self._endpoint.poll_events():
-            match event:
-                case StreamReadable(stream_id) | StreamResetByPeer(stream_id):
-                    self._streams.on_readable(handle, stream_id, now)
-                case StreamWritable(stream_id) | StreamStoppedByPeer(stream_id):
-                    self._streams.on_writable(handle, stream_id, now)
-                case transport.Connected() if handle in self._tickets:
-                    self._results.append(DialledBack(self._tickets.pop(handle), handle, ""))
-                case transport.DialFailed(_, reason) if handle in self._tickets:
-                    ticket = self._tickets.pop(handle)
-                    self._results.append(DialledBack(ticket, None, str(reason)))
-                case transport.ConnectionClosed():
-                    self._streams.on_connection_closed(handle, now)
-                case _:
-                    pass
+            try:
+                self._on_event(handle, event, now)
+            except Exception as error:
+                self._faults.take(error, handle)
         self._streams.poll_events()
+
+    def _on_event(
+        self,
+        handle: ConnectionHandle,
+        event: transport.Connected | transport.DialFailed | transport.ConnectionEvent,
+        now: Instant,
+    ) -> None:
+        match event:
+            case StreamReadable(stream_id) | StreamResetByPeer(stream_id):
+                self._streams.on_readable(handle, stream_id, now)
+            case StreamWritable(stream_id) | StreamStoppedByPeer(stream_id):
+                self._streams.on_writable(handle, stream_id, now)
+            case transport.Connected() if handle in self._tickets:
+                self._results.append(DialledBack(self._tickets.pop(handle), handle, ""))
+            case transport.DialFailed(_, reason) if handle in self._tickets:
+                ticket = self._tickets.pop(handle)
+                self._results.append(DialledBack(ticket, None, str(reason)))
+            case transport.ConnectionClosed():
+                self._streams.on_connection_closed(handle, now)
+            case _:
+                pass
 
     def _socket_for(self, remote: UdpAddr) -> SocketId | None:
         sockets = self._sockets.items()

@@ -32,6 +32,13 @@ class ConnectionClosed(NamedTuple):
     """The peer is not connected any more."""
 
 
+class Fault(NamedTuple):
+    """A bug of this program has cost a connection, a stream or a datagram, and nothing else."""
+
+    error: Exception
+    """With its traceback."""
+
+
 class DialSucceeded(NamedTuple):
     dial_id: int
     connection: ConnectionHandle
@@ -209,6 +216,7 @@ class NatAnswered(NamedTuple):
 SwarmEvent: TypeAlias = (
     ConnectionEstablished
     | ConnectionClosed
+    | Fault
     | DialSucceeded
     | DialFailed
     | DialEnded

@@ -70,9 +70,9 @@ class RelayedPaths:
         if best is not None and connection is not None:
             if not is_asker or _runs_over(connection, route):
                 return
-            self._endpoint.wake(best)
             try:
-                connection.paths.open([route], now)
+                with self._endpoint.commanding(best, now):
+                    connection.paths.open([route], now)
             except LocalProtocolError:  # only the initiator may, and not without end
                 self._requests.append(ReleaseCircuit(route))
             return
@@ -85,8 +85,8 @@ class RelayedPaths:
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
             if connection is not None and _runs_over(connection, route):
-                self._endpoint.wake(pooled.handle)
-                connection.paths.lose(route, reason, now)
+                with self._endpoint.commanding(pooled.handle, now):
+                    connection.paths.lose(route, reason, now)
                 if connection.route.is_relayed:
                     self.ask_other_relays(peer_id, None, now)
 
@@ -95,8 +95,8 @@ class RelayedPaths:
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
             if connection is not None:
-                self._endpoint.wake(pooled.handle)
-                connection.paths.retire(route, now)
+                with self._endpoint.commanding(pooled.handle, now):
+                    connection.paths.retire(route, now)
         self.ask_other_relays(peer_id, relay, now)
 
     def release_idle(self, peer_id: PeerId, now: Instant) -> None:
@@ -159,9 +159,8 @@ class RelayedPaths:
         sockets = ((self._addresses.socket_for(remote), remote) for remote in remotes)
         routes = [Route(socket, None, remote) for socket, remote in sockets if socket is not None]
         if routes:
-            self._endpoint.wake(handle)
             # Where the peer allows no further path, the round's time passes without an answer.
-            with contextlib.suppress(LocalProtocolError):
+            with contextlib.suppress(LocalProtocolError), self._endpoint.commanding(handle, now):
                 connection.paths.punch(routes, punch, now)
 
     def _near(self, peer_id: PeerId) -> list[PeerId]:

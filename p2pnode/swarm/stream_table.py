@@ -21,6 +21,7 @@ from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
 from p2pnode.transport.deadlines import Deadlines
 from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.faults import Faults
 from p2pnode.wire.reset_code import StreamResetCode
 
 
@@ -28,9 +29,17 @@ class StreamTable:
     """Streams by connection and id."""
 
     def __init__(
-        self, endpoint: Endpoint, calls: ServiceCalls, services: tuple[Service, ...]
+        self,
+        endpoint: Endpoint,
+        calls: ServiceCalls,
+        services: tuple[Service, ...],
+        faults: Faults | None = None,
     ) -> None:
-        """`services` are those that take inbound streams; they are told by `calls`."""
+        """`services` are those that take inbound streams; they are told by `calls`.
+
+        `faults` takes what goes wrong with a stream, and ends it; without it, that is raised.
+        """
+        self._faults = faults or Faults()
         self._endpoint = endpoint
         self._calls = calls
         self._registered = {
@@ -82,11 +91,12 @@ class StreamTable:
             raise ClosedLocally("the connection is gone")
         if found.close_reason is not None:
             raise found.close_reason
+        proposal = propose(protocols)  # first, because it raises what the caller did wrong
         stream_id = found.streams.open()
         if stream_id is None:
             return None
         wake = self._endpoint.wake
-        stream = SwarmStream(connection, found, stream_id, propose(protocols), wake, now)
+        stream = SwarmStream(connection, found, stream_id, proposal, wake, now)
         self._add((connection, stream_id), stream)
         return stream
 
@@ -151,8 +161,11 @@ class StreamTable:
         if stream is None:
             return
         if key in self._negotiating:
-            if stream.negotiate():
-                self._end_negotiation(key, stream, now)
+            try:
+                if stream.negotiate():
+                    self._end_negotiation(key, stream, now)
+            except Exception as error:
+                self._give_up(key, error, now)
         elif key in self._pumps:
             self._pump(key, now)
         else:
@@ -174,20 +187,26 @@ class StreamTable:
             if key in self._pumps:
                 self._pump(key, now)
             if key in self._pumps:  # it waits for neither bytes nor room
-                self._pumps[key][0].break_off(now)
-                self._after_pump(key, now)
+                try:
+                    self._pumps[key][0].break_off(now)
+                    self._after_pump(key, now)
+                except Exception as error:
+                    self._give_up(key, error, now)
             self._forget(key)
 
     # time
 
     def handle_timeout(self, now: Instant) -> None:
         for key in self._deadlines.take_due(now):
-            if key in self._negotiating and self._streams[key].handle_timeout(now):
-                self._end_negotiation(key, self._streams[key], now)
-            if key in self._pumps:
-                self._pumps[key][0].handle_timeout(now)
-                self._after_pump(key, now)
-            self._renew_deadline(key)
+            try:
+                if key in self._negotiating and self._streams[key].handle_timeout(now):
+                    self._end_negotiation(key, self._streams[key], now)
+                if key in self._pumps:
+                    self._pumps[key][0].handle_timeout(now)
+                    self._after_pump(key, now)
+                self._renew_deadline(key)
+            except Exception as error:
+                self._give_up(key, error, now)
 
     def poll_timeout(self) -> Deadline | None:
         return self._deadlines.first()
@@ -272,8 +291,11 @@ class StreamTable:
         self._forget(key)
 
     def _pump(self, key: StreamKey, now: Instant) -> None:
-        self._pumps[key][0].pump(now)
-        self._after_pump(key, now)
+        try:
+            self._pumps[key][0].pump(now)
+            self._after_pump(key, now)
+        except Exception as error:
+            self._give_up(key, error, now)
 
     def _after_pump(self, key: StreamKey, now: Instant) -> None:
         pump, service = self._pumps[key]
@@ -290,6 +312,26 @@ class StreamTable:
                 self._forget(key)
             self._calls.stream_over(service, key[0], pump.machine, now)
         self._renew_deadline(key)
+
+    def _give_up(self, key: StreamKey, error: Exception, now: Instant) -> None:
+        """Ends a stream for a fault, and its connection only where that cannot be done either."""
+        self._faults.take(error)
+        pump, service = self._pumps.pop(key, (None, None))
+        stream = self._streams.get(key)
+        self._forget(key)
+        self._deadlines.set(key, None)
+        reason = f"this program failed ({type(error).__name__}): a bug, please report it"
+        try:
+            if stream is not None:
+                stream.fail(LocalProtocolError(reason), StreamResetCode.NONE)
+                if pump is None:
+                    self._wake(stream)
+            if pump is not None and service is not None:
+                self._key_of.pop(pump.machine, None)
+                self._calls.stream_failed(service, key[0], pump.machine, reason, now)
+                self._calls.stream_over(service, key[0], pump.machine, now)
+        except Exception as second:
+            self._faults.take(second, key[0])
 
     def _add(self, key: StreamKey, stream: SwarmStream) -> None:
         self._streams[key] = stream

@@ -51,6 +51,7 @@ from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport import events as transport
 from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.faults import Faults
 from p2pnode.transport.handshake import Credentials
 from p2pnode.transport.stream_events import (
     StreamFinished,
@@ -77,8 +78,14 @@ class Swarm:
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
+        isolates_faults: bool = False,
     ) -> None:
-        """`secret` (32 bytes, kept on disk) makes stateless resets work after a restart."""
+        """`secret` (32 bytes, kept on disk) makes stateless resets work after a restart.
+
+        With `isolates_faults` a bug that is met while one connection, stream or datagram is served
+        costs that alone, and is an event (`Fault`); else it is raised where it happens.
+        """
+        self._faults = faults = Faults(is_raising=not isolates_faults)
         credentials = Credentials.create(identity, entropy)
         self.peer_id = credentials.peer_id
         self._endpoint = Endpoint(
@@ -89,8 +96,9 @@ class Swarm:
             rng=rng,
             now=now,
             unix_now=unix_now,
+            faults=faults,
         )
-        self._calls = calls = ServiceCalls()
+        self._calls = calls = ServiceCalls(faults)
         self._prober = DialBackEndpoint(
             config.transport,
             calls,
@@ -99,6 +107,7 @@ class Swarm:
             rng=rng,
             now=now,
             unix_now=unix_now,
+            faults=faults,
         )
         self._state = SwarmState(identity, self.peer_id, config, now=now, unix_now=unix_now)
         self._services = Services(
@@ -112,7 +121,7 @@ class Swarm:
             now=now,
             unix_now=unix_now,
         )
-        self._streams = StreamTable(self._endpoint, calls, self._services.all)
+        self._streams = StreamTable(self._endpoint, calls, self._services.all, faults)
         self.facts = SwarmFacts(
             self._endpoint, self._prober, self._state, self._services, self._streams
         )
@@ -185,8 +194,10 @@ class Swarm:
     def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
         """Tells the machine's addresses.  After a change every path is validated anew."""
         if self._state.addresses.set_interfaces(addresses):
-            for connection in self._endpoint.connections.values():
-                connection.paths.forget_local_ips(addresses)
+            for handle in list(self._endpoint.connections):
+                with self._endpoint.commanding(handle, now) as connection:
+                    if connection is not None:
+                        connection.paths.forget_local_ips(addresses)
             self._observations.on_network_changed(self._state.addresses.sockets())
             self._state.udp_silence.on_network_changed()
             self._services.autonat_client.on_network_changed(now)
@@ -202,10 +213,10 @@ class Swarm:
     def revalidate(self, now: Instant) -> None:
         """Validates every path at once: after a suspend, or when the network changed."""
         for handle in list(self._endpoint.connections):
-            connection = self._endpoint.command(handle)
-            if connection is not None and not connection.is_closed:
-                connection.paths.validate_all(now)
-                connection.ping()
+            with self._endpoint.commanding(handle, now) as connection:
+                if connection is not None and not connection.is_closed:
+                    connection.paths.validate_all(now)
+                    connection.ping()
         self._settle(now)
 
     def handle_protocol(
@@ -346,18 +357,30 @@ class Swarm:
             counts.received_relayed += sum(len(received.buffer) for received in ours)
             own = [*own, *ours]
             if others:
-                self._calls.command(self._services.relay_server).handle_circuit_packets(others, now)
-                # Before the rest of the batch, which may be the end of a circuit's connection.
-                self._forwarded += self._services.relay_server.poll_transmits(now)
+                self._relay(others, now)
         for probe in probes:
-            payload = bytes(probe.buffer[: probe.segment_size])
+            self._take_probe(probe, now)
+        self._endpoint.handle_received(own, now)
+        self._settle_streams(now)
+
+    def _relay(self, packets: list[Received], now: Instant) -> None:
+        try:
+            self._calls.command(self._services.relay_server).handle_circuit_packets(packets, now)
+        except Exception as error:
+            self._faults.take(error)
+        # Before the rest of the batch, which may be the end of a circuit's connection.
+        self._forwarded += self._services.relay_server.poll_transmits(now)
+
+    def _take_probe(self, probe: Received, now: Instant) -> None:
+        payload = bytes(probe.buffer[: probe.segment_size])
+        try:
             if probe.socket in self._prober.sockets:
                 self._calls.command(self._services.nat).on_knock(payload, probe.remote, now)
             else:
                 client = self._calls.command(self._services.autonat_client)
                 client.on_probe(payload, probe.remote, probe.socket, now)
-        self._endpoint.handle_received(own, now)
-        self._settle_streams(now)
+        except Exception as error:
+            self._faults.take(error)
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         self._endpoint.handle_unreachable(reports, now)
@@ -468,13 +491,27 @@ class Swarm:
         while not is_settled:
             found = self._endpoint.poll_events()
             for handle, event in found:
-                self._on_endpoint_event(handle, event, now)
+                try:
+                    self._on_endpoint_event(handle, event, now)
+                except Exception as error:
+                    self._faults.take(error, handle)
             if self._prober.was_used and self._prober.is_active:
                 self._commands.take_dial_backs(now)
             is_settled = not (self._service_reports.run(now) or found)
+            if self._faults.found:
+                self._end_faulty(now)
+                is_settled = False
         self._events += self._streams.poll_events()
         if self._state.description.signed:
             self._events += self._state.description.poll_events()
+
+    def _end_faulty(self, now: Instant) -> None:
+        """What was served when a bug was met comes to an end, where it has not yet."""
+        for handle, error in self._faults.poll():
+            if handle is not None:
+                self._endpoint.give_up(handle, error, now)
+                self._prober.give_up(handle, error, now)
+            self._events.append(events.Fault(error))
 
     # endpoint events
 

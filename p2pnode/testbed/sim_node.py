@@ -67,9 +67,12 @@ class SimNode:
         speaks_ipv6: bool = True,
         dials_back: bool = True,
         starts: bool = True,
+        isolates_faults: bool = False,
     ) -> None:
         """`speaks_ipv6`: whether it listens on IPv6 where its host has it, and tells of it.
         `dials_back`: whether it has sockets to dial back from, as AutoNAT's servers need.
+
+        `isolates_faults`: whether a bug is an event, as for a real node, and does not raise.
 
         Without `starts` it waits for `start`.  Raises SimulationError where the port is taken.
         """
@@ -89,6 +92,7 @@ class SimNode:
         self._secret = host.entropy(32)
         self._speaks_ipv6 = speaks_ipv6
         self._dials_back = dials_back
+        self._isolates_faults = isolates_faults
         self._handlers: dict[str, StreamHandler] = {}
         if starts:
             self.start()
@@ -114,6 +118,7 @@ class SimNode:
             rng=host.rng,
             now=host.now,
             unix_now=host.unix_now,
+            isolates_faults=self._isolates_faults,
         )
 
     def _bind(self, ip: str) -> None:

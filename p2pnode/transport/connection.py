@@ -287,7 +287,7 @@ class Connection:
 
         Returns what tells the peer, where they still can: else a stateless reset will.
         """
-        frame = ConnectionClose(ErrorCode.INTERNAL_ERROR, 0, "", False)
+        frame = ConnectionClose(ErrorCode.INTERNAL_ERROR, 0, "internal error", False)
         self._closing.close(CloseEvent.LOCAL_CLOSE, reason, now, frame)
         with contextlib.suppress(Exception):
             return self.poll_transmits(now)

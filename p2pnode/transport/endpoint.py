@@ -184,8 +184,12 @@ class Endpoint:
             connection.fail(error, now)
             return
         self._faults.take(error, handle)
+        self.give_up(handle, error, now)
+
+    def give_up(self, handle: ConnectionHandle, error: Exception, now: Instant) -> None:
+        """Ends a connection or a dial for a fault that was told.  Nothing where it is gone."""
         reason = ClosedByFault(error)
-        dialing = self._dials.get(handle)
+        connection, dialing = self._connections.get(handle), self._dials.get(handle)
         if dialing is not None:
             self.cancel_dial(handle)
             self._events.append(EndpointEvent(handle, DialFailed(dialing.route, reason)))

@@ -523,6 +523,7 @@ def everything() -> NodeFacts:
         sent_bytes={"direct": 1},
         received_bytes={"relayed": 1},
         path_changes={("direct", "better"): 1},
+        faults=1,
         identifies={"inbound": 1},
         identify_pushes={"outbound": 1},
         observations={"COUNTED": 1},

@@ -198,6 +198,8 @@ class NodeFacts:
         default_factory=dict[tuple[PathKind, str], int]
     )
     """By the new path and the class of the reason."""
+    faults: int = 0
+    """Bugs that were isolated."""
     identifies: Mapping[Direction, int] = field(default_factory=dict[Direction, int])
     """outbound: this node asked and was answered."""
     identify_pushes: Mapping[Direction, int] = field(default_factory=dict[Direction, int])

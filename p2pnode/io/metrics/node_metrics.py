@@ -68,6 +68,7 @@ class NodeFactsSource:
         self._dials: dict[tuple[Outcome, int], Histogram] = {}
         self._dial_errors: Counter[tuple[PathKind, str, IpVersion]] = Counter()
         self._path_changes: Counter[tuple[PathKind, str]] = Counter()
+        self._faults = 0
         self._observations: Counter[str] = Counter()
         self._identified = 0
         self._strategies: Counter[tuple[str, Outcome]] = Counter()
@@ -101,6 +102,7 @@ class NodeFactsSource:
                 "relayed": counted.received_relayed,
             },
             path_changes=self._path_changes,
+            faults=self._faults,
             identifies={"outbound": self._identified, "inbound": identify.answered},
             identify_pushes={
                 "outbound": identify.pushes_sent,
@@ -145,6 +147,8 @@ class NodeFactsSource:
                     self._closed[labels] += 1
                     histogram = self._durations.setdefault(labels, Histogram(DURATION_BOUNDS))
                     histogram.observe(now - since)
+            case events.Fault():
+                self._faults += 1
             case events.PathChanged(_, _, route):
                 kind = path_kind(route)
                 why = "a direct path works" if kind == "direct" else "no direct path works"

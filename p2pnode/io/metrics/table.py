@@ -217,6 +217,13 @@ _SWARM: Final = (
         "Connections whose data went another way from then on",
         lambda f: f.path_changes.items(),
     ),
+    Metric(
+        "p2pnode_faults_total",
+        "counter",
+        (),
+        "Bugs that cost a connection, a stream or a datagram",
+        lambda f: [((), f.faults)],
+    ),
     Metric("p2pnode_info", "gauge", ("version",), "Always 1", lambda f: [((f.version,), 1)]),
 )
 

@@ -191,6 +191,7 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
         rng=parts.rng,
         now=now,
         unix_now=unix_now,
+        isolates_faults=True,
     )
     node = Node(swarm, nursery, memory)
     nursery.start_soon(_watch_wall_clock, node, parts.read_wall_clock, now, unix_now)

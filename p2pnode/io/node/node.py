@@ -29,6 +29,7 @@ from p2pnode.io.node.arguments import (
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info, path_kind, via
 from p2pnode.io.node.engine import Engine
 from p2pnode.io.node.events import MAX_EVENTS, EventFeed, EventSubscription, NodeEvent
+from p2pnode.io.node.fault_log import FaultLog
 from p2pnode.io.node.handlers import Handler, Handlers
 from p2pnode.io.node.open_streams import OpenStreams
 from p2pnode.io.node.pings import Pings
@@ -72,6 +73,7 @@ class Node:
         self._pings: Answers[float] = Answers(self._send_ping)
         self._identifies: Answers[IdentifyInfo] = Answers(self._send_identify)
         self._feed = EventFeed()
+        self._fault_log = FaultLog()
         self._connected: dict[PeerId, trio.Event] = {}
         """Peers, and what is set when the last connection with one is gone."""
         self._watchers: list[Callable[[SwarmEvent], None]] = []
@@ -319,6 +321,8 @@ class Node:
                 self._on_established(event)
             case swarm_events.ConnectionClosed(connection, peer_id, reason, is_last):
                 self._on_closed(connection, peer_id, reason, is_last=is_last)
+            case swarm_events.Fault(error):
+                self._fault_log.write(error, self._engine.now)
             case swarm_events.AddressObserved(peer_id, address, disposition, report):
                 told = udp_noise_multiaddr(address)
                 observed = node_events.AddressObserved(peer_id, told, disposition, report)

@@ -5,7 +5,8 @@
     deadline    whoever was called may have another one than before
 
 Rule: what is rare may concern every service's deadline; what comes with each packet, the bytes of
-streams and of relayed circuits, concerns the one service that is called.
+streams and of relayed circuits, concerns the one service that is called.  What one service makes of
+a peer keeps none of the others from being told.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.service import Service
+from p2pnode.transport.faults import Faults
 from p2pnode.transport.route import Route
 
 ServiceT = TypeVar("ServiceT", bound=Service)
@@ -25,7 +27,9 @@ ServiceT = TypeVar("ServiceT", bound=Service)
 class ServiceCalls:
     """All services of a swarm, in the order in which they are told what happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults | None = None) -> None:
+        """`faults` takes what goes wrong as services are told of a peer; else that is raised."""
+        self._faults = faults or Faults()
         self._services: dict[Service, None] = {}
         self.speaking: dict[Service, None] = {}
         """Those with output, in the order in which they spoke."""
@@ -96,32 +100,50 @@ class ServiceCalls:
     def connected(self, peer: Peer, now: Instant) -> None:
         self.stir()
         for service in self._services:
-            service.on_connected(peer, now)
+            try:
+                service.on_connected(peer, now)
+            except Exception as error:
+                self._faults.take(error, peer.connection)
 
     def disconnected(self, peer: Peer, now: Instant) -> None:
         self.stir()
         for service in self._services:
-            service.on_disconnected(peer, now)
+            try:
+                service.on_disconnected(peer, now)
+            except Exception as error:
+                self._faults.take(error, peer.connection)
 
     def path_changed(self, peer: Peer, now: Instant) -> None:
         self.stir()
         for service in self._services:
-            service.on_path_changed(peer, now)
+            try:
+                service.on_path_changed(peer, now)
+            except Exception as error:
+                self._faults.take(error, peer.connection)
 
     def path_validated(self, connection: ConnectionHandle, route: Route, now: Instant) -> None:
         self.stir()
         for service in self._services:
-            service.on_path_validated(connection, route, now)
+            try:
+                service.on_path_validated(connection, route, now)
+            except Exception as error:
+                self._faults.take(error, connection)
 
     def identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
         self.stir()
         for service in self._services:
-            service.on_identified(peer, info, now)
+            try:
+                service.on_identified(peer, info, now)
+            except Exception as error:
+                self._faults.take(error, peer.connection)
 
     def observed(self, peer: Peer, now: Instant) -> None:
         self.stir()
         for service in self._services:
-            service.on_observed(peer, now)
+            try:
+                service.on_observed(peer, now)
+            except Exception as error:
+                self._faults.take(error, peer.connection)
 
     def addresses_changed(self, now: Instant) -> None:
         self.stir()

@@ -1,11 +1,12 @@
 """p2pnode/netsim/contract.py"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import Transmit, drain_once
+from p2pnode.errors import DialError, TransportError
+from p2pnode.machine import Received, Transmit, Unreachable, drain_once
 from p2pnode.netsim.contract import Contract
 from p2pnode.netsim.topology import wire
 from p2pnode.netsim.world import SimulationError
@@ -52,6 +53,35 @@ class Mistaken(ScriptedMachine):
 
     def check(self) -> None:
         raise BrokenError("a part has moved")
+
+
+class Raising(ScriptedMachine):
+    """Whatever it is asked, once it is to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = ""
+
+    def _at(self, place: str) -> None:
+        if self.place == place:
+            raise ZeroDivisionError(place)
+
+    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        self._at("handle_received")
+
+    def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
+        self._at("handle_unreachable")
+
+    def handle_timeout(self, now: Instant) -> None:
+        self._at("handle_timeout")
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        self._at("poll_transmits")
+        return super().poll_transmits(now)
+
+    def poll_events(self) -> list[str]:
+        self._at("poll_events")
+        return super().poll_events()
 
 
 def drain(contract: Contract[str], now: Instant) -> list[str]:
@@ -183,3 +213,44 @@ def test_every_host_watches_its_machine() -> None:
     net = wire(7)
     with pytest.raises(SimulationError, match=r"a breaks the contract of machines: .*seed 7"):
         net.a.attach(lambda host: Talkative())
+
+
+@pytest.mark.spec("NETSIM-14")
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [
+        ("handle_received", lambda c: c.handle_received([], 1.0)),
+        ("handle_unreachable", lambda c: c.handle_unreachable([], 1.0)),
+        ("handle_timeout", lambda c: c.handle_timeout(1.0)),
+        ("poll_transmits", lambda c: c.poll_transmits(1.0)),
+        ("poll_events", lambda c: c.poll_events()),
+    ],
+)
+def test_a_machine_that_raises_is_found_out(
+    place: str, call: Callable[[Contract[str]], object]
+) -> None:
+    machine = Raising()
+    contract = watched(machine)
+    machine.place = place
+
+    with pytest.raises(BrokenError, match=place):
+        call(contract)
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.spec("NETSIM-14")
+@pytest.mark.parametrize("error", [TransportError(1, "the peer's"), ZeroDivisionError("a bug")])
+def test_a_command_that_raises_what_is_not_for_its_caller_is_found_out(error: Exception) -> None:
+    with pytest.raises(BrokenError, match="a command raised"):
+        watched(ScriptedMachine()).call(failing(error))
+
+
+def test_a_command_may_tell_its_caller_what_cannot_be() -> None:
+    with pytest.raises(DialError):
+        watched(ScriptedMachine()).call(failing(DialError("nobody is there")))
