@@ -259,6 +259,27 @@ async def test_a_handler_that_fails_loses_its_stream_and_nothing_else(
         assert ["/fails/1.0.0" in r.getMessage() for r in errors] == [True]
 
 
+async def test_a_peer_that_goes_is_no_fault_of_a_handler_with_tasks_of_its_own(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def read_in_two_tasks(stream: Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await stream.receive_some()
+
+    async with node_pair() as pair:
+        pair.server.handle("/tasks/1.0.0", read_in_two_tasks)
+        stream = await pair.client.open_stream(pair.address, "/tasks/1.0.0")
+        await stream.send_all(b"")
+        await trio.sleep(1)
+
+        await pair.client.disconnect(pair.server.peer_id)
+        await pair.server.wait_disconnected(pair.client.peer_id)
+        await wait_all_tasks_blocked()
+
+        assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
 async def test_a_stream_is_closed_when_its_handler_returns(autojump_clock: MockClock) -> None:
     async with node_pair() as pair:
 

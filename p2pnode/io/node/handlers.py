@@ -62,10 +62,12 @@ async def _serve(handler: Handler, stream: Stream) -> None:
     try:
         await handler(stream)
         await stream.aclose()
-    except (trio.BrokenResourceError, trio.ClosedResourceError, P2PNodeError) as exc:
-        logger.debug("%s with %s: %s", stream.protocol, stream.peer_id, exc)
+    # Alone or in a group: a handler may have tasks of its own.
+    except* (trio.BrokenResourceError, trio.ClosedResourceError, P2PNodeError) as group:
+        logger.debug("%s with %s: %s", stream.protocol, stream.peer_id, group.exceptions)
         stream.reset()
-    except Exception:
+    # Whatever else an application raises is its bug, and ends nothing but this stream.
+    except* Exception:
         logger.exception("the handler of %s failed", stream.protocol)
         stream.reset()
     finally:
