@@ -124,6 +124,7 @@ class CommandRunner:
                 self._services.peer_discovery.want_more(now)
             case LearnAddresses(peer_id, addresses):
                 self._book.add(peer_id, addresses, AddressSource.HEARSAY, now)
+                self._calls.addresses_learned(peer_id, now)
             case Readvertise():
                 self._readvertise(now)
 

@@ -43,6 +43,7 @@ class FakeFacts:
         self.local = local
         self.peers: dict[int, Peer] = {}
         self.infos: dict = {}
+        self.known: dict = {}
         self.seen: list[tuple[SocketId, UdpAddr, bool]] = []
         self.rtts: dict[int, float] = {}
 
@@ -68,7 +69,7 @@ class FakeFacts:
         return self.infos.get(peer_id)
 
     def known_addresses(self, peer_id, now):
-        return ()
+        return self.known.get(peer_id, ())
 
     def socket_addresses(self):
         return {SOCKET: self.local}

@@ -22,6 +22,7 @@ from p2pnode.protocols.dcutr.plan import (
     Strategy,
     make_plan,
     make_reversal,
+    on_this_machine,
     punchable,
 )
 from p2pnode.protocols.dcutr.policy import (
@@ -48,6 +49,7 @@ __all__ = [
     "TryReversal",
     "make_plan",
     "make_reversal",
+    "on_this_machine",
     "punchable",
 ]
 

@@ -32,7 +32,7 @@ ROUND_TIME: Final = 2.5
 OPENER_TTL: Final = 4
 """hops of an opener: past a router at home and its provider's NAT, not as far as the peer's"""
 LAN_SHARE: Final = 2
-"""private addresses at most among the eight: one for each IP version, so public ones have room"""
+"""private addresses at most among the eight, and loopback ones: one for each IP version"""
 SAME_IP_SHARE: Final = 2
 """ports at most of one public IP: with three rounds they use up what one target may get"""
 
@@ -148,15 +148,9 @@ def punchable(theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]) -> tuple[M
     unless the peer is seen at one of our public IPs or nobody sees us from outside: otherwise a
     peer could have us probe our own network.
     """
-    own = [parts for addr in ours if (parts := udp_noise_addr(addr)) is not None]
-    own_hosts = {(parts.host, parts.port): None for parts in own}
+    own = (parts for addr in ours if (parts := udp_noise_addr(addr)) is not None)
     own_public = {parts.host: None for parts in own if _scope(parts) is IpScope.PUBLIC}
-    known = [(addr, parts) for addr in theirs if (parts := udp_noise_addr(addr)) is not None]
-    usable = [
-        (addr, parts)
-        for addr, parts in known
-        if parts.port and not parts.zone and (parts.host, parts.port) not in own_hosts
-    ]
+    usable = _usable(theirs, ours)
     public = [(addr, p) for addr, p in usable if _scope(p) is IpScope.PUBLIC]
     is_neighbour = not own_public or any(p.host in own_public for _, p in public)
     private = [
@@ -179,6 +173,31 @@ def punchable(theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]) -> tuple[M
     for index in range(max(len(v6), len(v4))):
         by_turns += v6[index : index + 1] + v4[index : index + 1]
     return tuple(dict.fromkeys(private[:LAN_SHARE] + by_turns))[:MAX_PUNCH_ADDRS]
+
+
+def on_this_machine(
+    theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]
+) -> tuple[Multiaddr, ...]:
+    """Returns the peer's loopback addresses that may be probed, LAN_SHARE at most.
+
+    `theirs` are those of the address book, which believes them from this machine only.
+    """
+    usable = _usable(theirs, ours)
+    return tuple(addr for addr, p in usable if _scope(p) is IpScope.LOOPBACK)[:LAN_SHARE]
+
+
+def _usable(
+    theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]
+) -> list[tuple[Multiaddr, UdpNoiseAddr]]:
+    """Returns those of noise-udp that are not our own, taken apart."""
+    own = (parts for addr in ours if (parts := udp_noise_addr(addr)) is not None)
+    own_hosts = {(parts.host, parts.port): None for parts in own}
+    known = ((addr, parts) for addr in theirs if (parts := udp_noise_addr(addr)) is not None)
+    return [
+        (addr, parts)
+        for addr, parts in known
+        if parts.port and not parts.zone and (parts.host, parts.port) not in own_hosts
+    ]
 
 
 def _scope(parts: UdpNoiseAddr) -> IpScope | None:

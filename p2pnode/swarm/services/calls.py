@@ -137,6 +137,11 @@ class ServiceCalls:
             except Exception as error:
                 self._faults.take(error, peer.connection)
 
+    def addresses_learned(self, peer_id: PeerId, now: Instant) -> None:
+        self.stir()
+        for service in self._services:
+            service.on_addresses_learned(peer_id, now)
+
     def observed(self, peer: Peer, now: Instant) -> None:
         self.stir()
         for service in self._services:

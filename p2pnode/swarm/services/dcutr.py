@@ -31,6 +31,7 @@ from p2pnode.protocols.dcutr import (
     TryReversal,
     make_plan,
     make_reversal,
+    on_this_machine,
     punchable,
 )
 from p2pnode.protocols.identify import IdentifyInfo
@@ -158,6 +159,12 @@ class DcutrService(Service):
             self._on_public(peer.peer_id, info)
         self._carry_out(now)
 
+    def on_addresses_learned(self, peer_id: PeerId, now: Instant) -> None:
+        connection = self._facts.best(peer_id)
+        peer = None if connection is None else self._facts.peer(connection)
+        if peer is not None and peer.route.is_relayed:
+            self._try_this_machine(peer, now)
+
     def on_observed(self, peer: Peer, now: Instant) -> None:
         self._on_own_evidence(now)
 
@@ -186,6 +193,7 @@ class DcutrService(Service):
     # details
 
     def _on_relayed(self, peer: Peer, now: Instant) -> None:
+        self._try_this_machine(peer, now)
         if peer.is_initiator:
             return  # the other side begins
         self._policy.handle_relayed(peer.peer_id, self._evidence(peer.peer_id, now))
@@ -193,6 +201,29 @@ class DcutrService(Service):
         if info is not None:
             self._on_public(peer.peer_id, info)
         self._carry_out(now)
+
+    def _try_this_machine(self, peer: Peer, now: Instant) -> None:
+        """Where the peer is known to run on this machine too, no NAT is in between.
+
+        Either side tries: over a circuit nobody is told loopback addresses, so that one of the two
+        may not know any.
+        """
+        if peer.connection in self._reversals:
+            return
+        ours = [udp_noise_multiaddr(address) for address in self._facts.interface_addresses()]
+        known = self._facts.known_addresses(peer.peer_id, now)
+        self._reverse(peer.connection, peer.peer_id, on_this_machine(known, ours), now)
+
+    def _reverse(
+        self,
+        connection: ConnectionHandle,
+        peer_id: PeerId,
+        addrs: tuple[Multiaddr, ...],
+        now: Instant,
+    ) -> None:
+        plan = make_reversal(addrs, now)
+        if self._punch(connection, peer_id, plan, now):
+            self._reversals[connection] = plan.gives_up_at
 
     def _on_public(self, peer_id: PeerId, info: IdentifyInfo) -> None:
         self._policy.handle_public(peer_id, tuple(a for a in info.listen_addrs if _is_public(a)))
@@ -246,9 +277,7 @@ class DcutrService(Service):
                     )
                     self._command(OpenStream(connection, dcutr.PROTOCOL_ID, machine))
                 case TryReversal(peer_id, addrs):
-                    plan = make_reversal(punchable(addrs, self._own_addrs(now)), now)
-                    if self._punch(connection, peer_id, plan, now):
-                        self._reversals[connection] = plan.gives_up_at
+                    self._reverse(connection, peer_id, punchable(addrs, self._own_addrs(now)), now)
 
     def _on_agreed(self, peer: Peer, agreed: PunchAgreed, now: Instant) -> None:
         under_way = self._rounds.get(peer.connection)

@@ -239,6 +239,9 @@ class Service:
     def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
         """A peer said who it is, or said it anew."""
 
+    def on_addresses_learned(self, peer_id: PeerId, now: Instant) -> None:
+        """Somebody told addresses of a peer; they are in the address book."""
+
     def on_observed(self, peer: Peer, now: Instant) -> None:
         """A peer told where it sees us."""
 

@@ -25,6 +25,7 @@ from p2pnode.protocols.dcutr.plan import (
     Strategy,
     make_plan,
     make_reversal,
+    on_this_machine,
     punchable,
     strategy_of,
 )
@@ -134,6 +135,16 @@ def test_private_addresses_are_for_neighbours_only() -> None:
     assert punchable(stranger, OURS) == (addr("1.1.1.1"),)
     assert punchable(neighbour, OURS) == (*private[:LAN_SHARE], addr("9.9.9.9", 4002))
     assert punchable(private, [addr("192.168.1.5")]) == tuple(private[:LAN_SHARE])
+
+
+@pytest.mark.spec("DCUTR-16")
+def test_on_this_machine_are_loopback_addresses_that_are_not_our_own() -> None:
+    ours = [addr("127.0.0.1", 4001)]
+    theirs = [addr("127.0.0.1", port) for port in range(4001, 4010)]
+    elsewhere = [addr("192.168.0.2"), addr("9.9.9.9"), parse_multiaddr("/ip4/127.0.0.1/tcp/4001")]
+
+    assert on_this_machine([*elsewhere, *theirs], ours) == tuple(theirs[1 : 1 + LAN_SHARE])
+    assert on_this_machine([addr("::1"), *elsewhere], ours) == (addr("::1"),)
 
 
 @pytest.mark.spec("DCUTR-12")

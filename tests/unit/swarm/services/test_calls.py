@@ -26,6 +26,7 @@ ALL: list[Callable[[ServiceCalls, Instant], None]] = [
     lambda calls, now: calls.path_changed(PEER, now),
     lambda calls, now: calls.path_validated(PEER.connection, ROUTE, now),
     lambda calls, now: calls.identified(PEER, INFO, now),
+    lambda calls, now: calls.addresses_learned(PEER_ID, now),
     lambda calls, now: calls.observed(PEER, now),
     lambda calls, now: calls.addresses_changed(now),
 ]
@@ -53,7 +54,9 @@ class Answering(Service):
         self._command(FindPeers())
 
     on_connected = on_disconnected = on_path_changed = on_path_validated = _called
-    on_identified = on_observed = on_addresses_changed = on_progress = _called
+    on_identified = on_addresses_learned = on_observed = on_addresses_changed = on_progress = (
+        _called
+    )
     on_stream_failed = on_connect_failed = on_dial_back = handle_timeout = accept = _called
 
     def poll_timeout(self) -> Deadline | None:

@@ -26,6 +26,7 @@ from tests.support.machine_streams import StreamEnd
 US, THEM = peer_id("us"), peer_id("them")
 CIRCUIT = Route(SocketId(-1), None, UdpAddr("9.0.0.1", 4001))
 DIRECT = Route(SocketId(1), None, UdpAddr("8.0.0.1", 4001))
+LOOPBACK = parse_multiaddr("/ip4/127.0.0.1/udp/5000/noise")
 C = 3
 """the connection, at both ends"""
 
@@ -307,6 +308,51 @@ def test_public_addresses_of_the_peer_are_probed_at_once() -> None:
     (first,) = [c for c in world.us.service.poll_commands() if isinstance(c, PunchRoutes)]
     assert first.remotes == (UdpAddr("8.0.0.9", 4001),)
     assert first.punch.start_at == 0.0
+
+
+@pytest.mark.spec("DCUTR-16")
+@pytest.mark.parametrize("is_initiator", [True, False])
+def test_a_peer_on_this_machine_is_probed_there_at_once(is_initiator: bool) -> None:
+    node = Node("127.0.0.1", "127.0.0.1", THEM, is_initiator=is_initiator)
+    node.facts.known[THEM] = (LOOPBACK, parse_multiaddr("/ip4/192.168.0.9/udp/4001/noise"))
+    node.connect()
+
+    (first,) = [c for c in node.service.poll_commands() if isinstance(c, PunchRoutes)]
+    assert first.remotes == (UdpAddr("127.0.0.1", 5000),)
+    assert first.punch.start_at == 0.0
+
+
+@pytest.mark.spec("DCUTR-16")
+def test_a_peer_that_is_heard_to_be_on_this_machine_is_probed_as_soon_as_that_is_known() -> None:
+    node = Node("127.0.0.1", "127.0.0.1", THEM, is_initiator=True)
+    node.connect()
+    nothing = node.service.poll_commands()
+    node.facts.known[THEM] = (LOOPBACK,)
+
+    node.service.on_addresses_learned(US, 1.0)
+    of_another = node.service.poll_commands()
+    node.service.on_addresses_learned(THEM, 1.0)
+    node.service.on_addresses_learned(THEM, 1.1)  # while the first probes are under way
+    (probes,) = node.service.poll_commands()
+    node.become_direct(1.2)
+    node.service.on_addresses_learned(THEM, 10.0)
+
+    assert isinstance(probes, PunchRoutes)
+    assert probes.remotes == (UdpAddr("127.0.0.1", 5000),)
+    assert (nothing, of_another, node.service.poll_commands()) == ([], [], [])
+
+
+@pytest.mark.spec("DCUTR-9", "DCUTR-16")
+def test_a_relayed_peer_has_no_loopback_address_probed_by_its_own_word() -> None:
+    world = World()
+    world.us.facts.infos[THEM] = IdentifyInfo(THEM, listen_addrs=(LOOPBACK,))
+    world.them.see("127.0.0.1", is_confirmed=False)
+    world.connect()
+    world.us.service.on_identified(world.us.peer, world.us.facts.infos[THEM], world.now)
+    world.run()
+
+    assert [e.reason for e in world.us.ended][:1] == ["the peer told no address that may be tried"]
+    assert world.us.punches == []
 
 
 @pytest.mark.spec("SWARM-17")
