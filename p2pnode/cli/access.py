@@ -58,7 +58,7 @@ class Access(Protocol):
 
 
 class Errand(NamedTuple):
-    """Whom a command wants to reach, and how it may."""
+    """The peer that a command wants to reach, and how it may."""
 
     target: str
     data: Path | None

@@ -111,7 +111,7 @@ def _place(plan: FleetPlan, seed: int) -> Generator[_Place, None, None]:
 
 
 def _join_command(place: _Place) -> list[str]:
-    """Returns how one more node is started from a shell, but for whom it begins with."""
+    """Returns how one more node is started from a shell, but for the peer that it begins with."""
     program = ["p2pnode"] if shutil.which("p2pnode") else [sys.executable, "-m", "p2pnode"]
     command = [*program, "run", "--data", str(place.folder / GUEST)]
     if place.namespaces is None:

@@ -44,7 +44,7 @@ def ways_to(node: CommandNode, request: NodeRequest) -> list[str]:
 
 
 async def _note_failed_dials(reports: AsyncIterator[NodeReport], output: Output) -> None:
-    """Who waits would wait for ever where the peer by which others find it is not there."""
+    """Where the peer by which others find it is not there, the command would wait for ever."""
     async for report in reports:
         if report.event == "dial_failed":
             output.note(*report.lines)

@@ -45,7 +45,7 @@ LEGACY = RecordKind("libp2p-routing-state", b"/libp2p/routing-state-record")
 
 @dataclass(frozen=True, slots=True)
 class PeerRecord:
-    """Who can be reached where."""
+    """Where a peer can be reached."""
 
     peer_id: PeerId
     seq: int

@@ -19,7 +19,7 @@ MAX_ENVELOPE_SIZE = 12 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SignedEnvelope:
-    """A payload and who signed it.  Proves nothing until `is_signed_for` has said so."""
+    """A payload and its signer.  Proves nothing until `is_signed_for` has said so."""
 
     public_key: PublicKey
     payload_type: bytes

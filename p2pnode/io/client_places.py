@@ -1,4 +1,4 @@
-"""A few places for the clients of a local server, and who gives his up when they are full.
+"""A few places for the clients of a local server, and which client gives its up when they are full.
 
 Rule: who asks is served.  A client that has asked for nothing costs nothing but its place, so the
 newest takes that of the oldest such; one that is being answered keeps it.

@@ -27,7 +27,7 @@ class Token(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class HandshakePattern:
-    """Who knows what beforehand, and the tokens of each message; the initiator sends the first."""
+    """Which keys are known beforehand, and the tokens of each message, the initiator's first."""
 
     name: str
     messages: tuple[tuple[Token, ...], ...]

@@ -147,7 +147,7 @@ class CommandRunner:
                 self._calls.dialled_back(service, *result, now)
 
     def is_for_service(self, event: events.DialSucceeded | events.DialFailed, now: Instant) -> bool:
-        """Whether a dial that has ended was a service's, who is told of a failure."""
+        """Whether a dial that has ended was a service's, which is told of a failure."""
         service, peer_id = self._service_of_dial.pop(event.dial_id, (None, None))
         if service is None or peer_id is None:
             return False

@@ -203,7 +203,7 @@ class PeerDial:
         )
 
     def stop(self) -> None:
-        """Nothing more is tried: whoever follows need not wait."""
+        """Nothing more is tried: a dial that follows need not wait."""
         self._waiting.clear()
         self._under_way.clear()
         self._relays.clear()

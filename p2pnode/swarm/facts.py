@@ -127,7 +127,7 @@ class SwarmFacts(ServiceFacts):
         return tuple(sorted((*self._services.offered_ids, *self._streams.handled)))
 
     def listen_addresses(self) -> tuple[Multiaddr, ...]:
-        """Returns where this node listens, without /p2p/; who is elsewhere may not get there."""
+        """Returns where this node listens, without /p2p/; peers elsewhere may not get there."""
         return tuple(map(udp_noise_multiaddr, self._state.addresses.listen_addresses()))
 
     def advertised_addresses(self) -> tuple[Multiaddr, ...]:
@@ -187,7 +187,7 @@ class SwarmFacts(ServiceFacts):
     # this node as a relay
 
     def relaying(self) -> tuple[Relaying, ...]:
-        """Returns what was relayed for whom, who had most first."""
+        """Returns how much was relayed for each peer, the most first."""
         return self._services.relay_server.relaying()
 
     def relayed_volume(self) -> int:

@@ -61,7 +61,7 @@ class OwnNews:
         self._state.description.protocols = self._facts.protocols()
 
     def _settle_relays(self, now: Instant) -> None:
-        """Relays are for those who listen, and whom strangers do not reach directly."""
+        """Relays are for nodes that listen, and that strangers do not reach directly."""
         services = self._services
         needs = (
             bool(self._state.addresses.listening())

@@ -1,4 +1,4 @@
-"""A connection and who is at its other end, as a fact."""
+"""A connection and the peer at its other end, as a fact."""
 
 from typing import NamedTuple
 

@@ -81,7 +81,7 @@ class RelayedPaths:
             self._requests.append(ReleaseCircuit(route))
 
     def drop_circuit(self, route: Route, peer_id: PeerId, reason: str, now: Instant) -> None:
-        """A circuit is gone: who has no direct path needs another one."""
+        """A circuit is gone: a connection without a direct path needs another one."""
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
             if connection is not None and _runs_over(connection, route):

@@ -256,7 +256,7 @@ class StreamTable:
             self._begin_inbound(key, stream, now)
 
     def _wake(self, stream: SwarmStream) -> None:
-        """Who holds the stream finds out at the next read or write."""
+        """The holder of the stream finds out at the next read or write."""
         self._events.append(events.StreamReadable(stream))
         self._events.append(events.StreamWritable(stream))
 

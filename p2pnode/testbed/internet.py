@@ -1,4 +1,4 @@
-"""The Internet between the sites, as whoever makes them holds it; `forwarder` does the work."""
+"""The Internet between the sites, as the maker of the sites holds it; `forwarder` does the work."""
 
 import json
 import os

@@ -200,7 +200,7 @@ class Endpoint:
             self._events.append(EndpointEvent(handle, ConnectionClosed(reason)))
 
     def wake(self, handle: ConnectionHandle) -> None:
-        """A connection was commanded by who holds it; nothing where it is gone."""
+        """A connection was commanded by its holder; nothing where it is gone."""
         if handle in self._connections:
             self._dirty[handle] = None
 
@@ -539,7 +539,7 @@ class Endpoint:
         return len(self._connections[handle].streams) > 0
 
     def _make_room(self, route: Route, now: Instant) -> bool:
-        """Returns whether there is a place for who has come over a route, now."""
+        """Returns whether there is a place now for a peer that has come over a route."""
         verdict = self._places.verdict(route, self._has_streams)
         if isinstance(verdict, NoRoom):
             return False

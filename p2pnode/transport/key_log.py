@@ -1,4 +1,4 @@
-"""Traffic secrets for whoever debugs their own connections, in the manner of NSS key logs.
+"""Traffic secrets for users who debug their own connections, in the manner of NSS key logs.
 
 One line a secret: label, both connection ids of path 0 (initiator's first), the secret, in hex.
 """

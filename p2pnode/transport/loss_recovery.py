@@ -180,7 +180,7 @@ class LossRecovery:
         return self._unprompted >= MAX_UNPROMPTED
 
     def should_skip(self, packet_number: int) -> bool:
-        """True for a number to leave out: who acknowledges it lies (RFC 9000 section 21.4)."""
+        """True for a number to leave out: acknowledging it is a lie (RFC 9000 section 21.4)."""
         return packet_number >= self.skip_at
 
     def mark_skipped(self, packet_number: int) -> None:

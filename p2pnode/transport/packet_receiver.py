@@ -41,7 +41,7 @@ PREVIOUS_KEY_PTOS: Final = 3
 
 
 class FrameHandler(Protocol):
-    """Who takes the frames that are not STREAM."""
+    """What takes the frames that are not STREAM."""
 
     def handle_frame(self, frame: Frame, path: Path, route: Route, now: Instant) -> None: ...
 

@@ -120,7 +120,7 @@ class Path:
 
     @property
     def is_suspect(self) -> bool:
-        """True after two probe timeouts in a row: whoever has another path should use it."""
+        """True after two probe timeouts in a row: a connection with another path should use it."""
         return self.is_lost or self.recovery.pto_count >= 2
 
     def probe(

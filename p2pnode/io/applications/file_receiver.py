@@ -61,7 +61,7 @@ class IncomingTransfer:
 
 
 class TransferObserver(Protocol):
-    """Who wants to know how transfers go."""
+    """A listener that wants to know how transfers go."""
 
     def handle_started(self, transfer: IncomingTransfer) -> None: ...
 

@@ -100,7 +100,7 @@ async def join_pipe(
 
 
 async def _exchange_verdicts(verdict: PeerStream) -> None:
-    """Waits as long as the peer takes to write: whoever reads there may be slow."""
+    """Waits as long as the peer takes to write: its reader may be slow."""
     try:
         await verdict.send_eof()
         while await verdict.receive_some():

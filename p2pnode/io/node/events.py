@@ -177,7 +177,7 @@ class EventSubscription:
 
 
 class EventFeed:
-    """Everybody who listens; who lets go of a subscription has ended it."""
+    """All subscribers; a subscription that nobody refers to any more has ended."""
 
     def __init__(self) -> None:
         self._subscriptions: weakref.WeakValueDictionary[int, EventSubscription] = (

@@ -158,7 +158,7 @@ class OpenStreams:
             self._streams[stream].on_path_changed(info)
 
     def on_connection_closed(self, connection: ConnectionHandle) -> None:
-        """Whoever waits on one of its streams finds out why there is nothing more to come."""
+        """A task that waits on one of its streams finds out why there is nothing more to come."""
         self._info.pop(connection, None)
         for stream in self._of(connection):
             lost = self._streams.pop(stream)

@@ -1,4 +1,4 @@
-"""Which IP addresses this node has exchanged packets with lately, so: who is no stranger.
+"""Which IP addresses this node has exchanged packets with lately, so: which peers are no strangers.
 
 A NAT or firewall lets in who was written to, for as long as its filter remembers.  Rule: when in
 doubt an address counts as contacted, because a probe by an acquaintance that is taken for a
@@ -19,7 +19,7 @@ class ContactLog:
     """Remembers IP addresses in canonical text, each for CONTACT_MEMORY after its last packet."""
 
     def __init__(self, began_at: Instant = float("-inf")) -> None:
-        """`began_at`: whom an earlier run had written to before, nobody knows."""
+        """`began_at`: to which addresses an earlier run had written before, nobody knows."""
         self._complete_at = began_at + CONTACT_MEMORY
         self._last = Bounded[str, Instant](MAX_CONTACTS)
         self._arrivals = Bounded[str, Instant](MAX_ARRIVALS)
@@ -27,7 +27,7 @@ class ContactLog:
         self._forgot_at: Instant = float("-inf")
 
     def has_no_past(self) -> None:
-        """There was no earlier run: whoever is not in the log was never written to."""
+        """There was no earlier run: an address that is not in the log was never written to."""
         self._complete_at = float("-inf")
 
     def note(self, ip: str, now: Instant) -> None:
@@ -63,7 +63,7 @@ class ContactLog:
         return at is not None and now < at + ARRIVAL_MEMORY
 
     def has_contacted(self, ip: str, now: Instant) -> bool:
-        """True for who is no stranger, and for all while the log has forgotten too early."""
+        """True for contacted addresses, and for all while the log has forgotten too early."""
         if now < self._forgot_at + CONTACT_MEMORY:
             return True
         at = self._last.get(ip)

@@ -122,7 +122,7 @@ class DelegatedServer(ServedDialogue):
         """Set once, when the asker has chosen; the owner answers each by `on_report`."""
 
     def on_helpers(self, helpers: Sequence[Helper], now: Instant) -> None:
-        """The owner names the peers that could help; who of them is eligible is seen to here."""
+        """The owner names the peers that could help; which of them are eligible is seen to here."""
         if self._state is not DelegatedServerState.NAMING or self._is_done:
             return
         self.wants_helpers = False

@@ -34,7 +34,7 @@ UDP_NOISE: TransportCodes = (Code.UDP, Code.NOISE)
 
 
 class Asker(NamedTuple):
-    """Who asks for a dial-back."""
+    """The peer that asks for a dial-back."""
 
     peer_id: PeerId
     observed: UdpAddr | None

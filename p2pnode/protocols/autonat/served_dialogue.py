@@ -14,7 +14,7 @@ class ServedDialogue(FramedDialogue):
         self._permit: Permit | None = None
 
     def _admit(self, budget: Budget, asker: Asker, now: Instant) -> None:
-        """Takes a permit where there is one; who has none is refused when it asks."""
+        """Takes a permit where there is one; a dialogue without one is refused when it asks."""
         admitted = budget.admit(asker, now)
         self._permit = None if isinstance(admitted, str) else admitted
 

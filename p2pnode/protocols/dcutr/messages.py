@@ -37,7 +37,7 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Now: sent by whoever began."""
+    """Now: sent by the initiator."""
 
 
 HolePunch = Connect | Sync

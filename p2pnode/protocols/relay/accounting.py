@@ -1,4 +1,4 @@
-"""What was relayed for whom, and how much of the month's volume is left (specs/relay.md).
+"""How much was relayed for each peer, and how much of the month's volume is left (specs/relay.md).
 
 Rules: what came in is counted apart from what was forwarded, because whoever can forge packets
 can make the first grow, and nobody is billed for it; sizes are UDP payloads, circuit header

@@ -28,7 +28,7 @@ KeyT = TypeVar("KeyT")
 
 
 class Client(NamedTuple):
-    """Who asks, as the connection has authenticated it."""
+    """The peer that asks, as the connection has authenticated it."""
 
     peer: PeerId
     connection: ConnectionHandle
@@ -69,7 +69,7 @@ class _Reservation(NamedTuple):
 
 
 class ReservationTable:
-    """Who may be reached through us, until when."""
+    """The peers that may be reached through us, and until when."""
 
     def __init__(
         self, limits: RelayLimits, access: AccessList, *, now: Instant, unix_now: UnixTime

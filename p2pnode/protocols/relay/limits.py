@@ -88,7 +88,7 @@ GENEROUS = RelayLimits(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessList:
-    """Who may use the relay.  A denied peer or network is refused, whatever is allowed.
+    """Which peers may use the relay.  A denied peer or network is refused, whatever is allowed.
 
     Networks are in CIDR notation; what is not one raises ValueError at construction.
     """

@@ -85,7 +85,7 @@ class StopResponder(FramedDialogue):
 
     @property
     def offer(self) -> StopConnect | None:
-        """Who wants a circuit to us, once the relay has said so."""
+        """The peer that wants a circuit to us, once the relay has said so."""
         return self._offer
 
     @property

@@ -207,7 +207,7 @@ class RoutingService(Service):
         return [peer for peer in dict.fromkeys(self._peers.values()) if self._may_speak(peer)]
 
     def _may_speak(self, peer_id: PeerId) -> bool:
-        """Who has not been identified yet is asked on the off chance: that saves a round trip."""
+        """A peer that is not identified yet is asked on the off chance: that saves a round trip."""
         info = self._facts.info(peer_id)
         return info is None or kad.PROTOCOL_ID in info.protocols
 

@@ -146,7 +146,7 @@ class AutonatServer(Service):
             self._peers.pop(peer.peer_id, None)
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
-        """Who is gone helps no more."""
+        """A peer that is gone helps no more."""
         if self._facts.best(peer.peer_id) is None:
             self._peers.pop(peer.peer_id, None)
 

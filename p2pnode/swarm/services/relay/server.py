@@ -211,7 +211,7 @@ class RelayServer(Service):
     # facts
 
     def relaying(self) -> tuple[Relaying, ...]:
-        """Returns what was relayed for whom, who had most first."""
+        """Returns how much was relayed for each peer, the most first."""
         open_circuits = Counter(self._datagrams.peers() + self._streams.peers())
         carried = {
             peer: usage.sent.forwarded_bytes + usage.received.forwarded_bytes
@@ -250,7 +250,7 @@ class RelayServer(Service):
 
     @property
     def renewals(self) -> int:
-        """Reservations that were granted to who had one."""
+        """Reservations that were granted to peers that had one."""
         return self._gate.renewals
 
     @property
