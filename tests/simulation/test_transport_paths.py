@@ -416,3 +416,20 @@ def test_a_standby_path_is_kept_alive_by_both_sides_like_the_one_in_use() -> Non
         pair.drive(seconds=50)
         for side in pair.sides:
             assert pair.now - side.connection.paths.paths[path_id].last_sent <= 25.5
+
+
+@pytest.mark.spec("TRANSPORT-42")
+def test_a_receiver_asks_for_a_sign_of_life_on_every_path() -> None:
+    """The path in use may be the one that has died."""
+    pair, route = with_second_socket()
+    open_second_path(pair, route)
+    stream_id = pair.client.connection.streams.open()
+    assert stream_id is not None
+    pair.client.connection.streams.write(stream_id, b"and then?")
+    pair.drive(seconds=0.5)
+    pair.blocked.update({pair.server.address: None})
+    pair.log.clear()
+    pair.drive(seconds=1)
+
+    asked = [packet[1:9] for _, source, packet in pair.log if source == "server"]
+    assert len(set(asked)) == 2

@@ -138,9 +138,15 @@ def test_an_id_that_comes_to_mean_another_value_is_a_violation():
     ids = RemoteIds(FIRST)
     ids.on_new(frame(1, 0), 8)
     ids.on_new(frame(1, 0), 8)
-    with pytest.raises(TransportError) as caught:
-        ids.on_new(frame(1, 0, number=5), 8)
-    assert caught.value.code == ErrorCode.PROTOCOL_VIOLATION
+    other = frame(1, 0, number=5)
+    same = frame(1, 0)
+    for changed in (
+        same._replace(connection_id=other.connection_id),
+        same._replace(reset_token=other.reset_token),
+    ):
+        with pytest.raises(TransportError) as caught:
+            ids.on_new(changed, 8)
+        assert caught.value.code == ErrorCode.PROTOCOL_VIOLATION
 
 
 @pytest.mark.spec("TRANSPORT-25")
