@@ -209,7 +209,7 @@ def folder() -> Iterator[Path]:
 @pytest.mark.spec("BED-17")
 @pytest.mark.spec("BED-22")
 def test_a_swarm_on_loopback_connects_and_another_node_can_join(folder: Path) -> None:
-    with Swarm(folder, "--nodes", "3", "--duration", "6") as swarm:
+    with Swarm(folder, "--nodes", "3") as swarm:
         join = swarm.event("join")
         swarm.event("pair", path="direct")
         running = swarm.nodes()
@@ -217,6 +217,7 @@ def test_a_swarm_on_loopback_connects_and_another_node_can_join(folder: Path) ->
         pinged = subprocess.run(
             [*joiner, "--data", str(folder / "joiner"), "--json"], capture_output=True, check=False
         )
+        swarm.process.send_signal(signal.SIGTERM)
         code, last = swarm.rest()
 
         assert pinged.returncode == 0, pinged.stdout
