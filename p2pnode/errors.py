@@ -11,6 +11,7 @@
     +-- ConnectionLost             what the users of a lost connection get
     |   +-- IdleTimeout
     |   +-- ClosedByPeer           .code, .reason
+    |   +-- ClosedForViolation   .code, .reason: the peer broke a spec, and we closed it
     |   +-- ResetByPeer            the peer has forgotten the connection (stateless reset)
     |   +-- ClosedLocally
     |   |   +-- ClosedByFault     .fault: a bug of this program, met while it was served
@@ -112,6 +113,15 @@ class ResetByPeer(ConnectionLost):
 
     def __init__(self) -> None:
         super().__init__("the peer has forgotten this connection (it may have restarted)")
+
+
+class ClosedForViolation(ConnectionLost):
+    """We closed the connection for what the peer did."""
+
+    def __init__(self, violation: TransportError) -> None:
+        super().__init__(f"the peer broke the protocol: {violation.reason}")
+        self.code = violation.code
+        self.reason = violation.reason
 
 
 class ClosedLocally(ConnectionLost):

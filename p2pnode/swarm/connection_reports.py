@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from p2pnode.clock import Instant
-from p2pnode.errors import DialError, P2PNodeError
+from p2pnode.errors import ConnectionLost, DialError
 from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.swarm import events
 from p2pnode.swarm.dials import Dials
@@ -120,7 +120,7 @@ class ConnectionReports:
         if len(self._one_way) > MAX_ONE_WAY_CONNECTIONS:
             self.disconnect(next(iter(self._one_way)), now, reason="too many visitors")
 
-    def _on_closed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
+    def _on_closed(self, handle: ConnectionHandle, reason: ConnectionLost, now: Instant) -> None:
         peer = self._peers.pop(handle, None)
         if peer is None:
             if self._one_way.pop(handle, None) is not None:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, TypeAlias
 
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import ConnectionLost, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.protocols.autonat import Reachability, Verdict
@@ -27,7 +27,7 @@ class ConnectionEstablished(NamedTuple):
 class ConnectionClosed(NamedTuple):
     connection: ConnectionHandle
     peer_id: PeerId
-    reason: P2PNodeError
+    reason: ConnectionLost
     is_last: bool
     """The peer is not connected any more."""
 

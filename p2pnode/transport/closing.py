@@ -12,7 +12,7 @@ import enum
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import ConnectionLost
 from p2pnode.transport.frame import ConnectionClose
 
 CLOSE_PTOS: Final = 3
@@ -49,7 +49,7 @@ class Closing:
 
     def __init__(self) -> None:
         self.state = CloseState.OPEN
-        self.reason: P2PNodeError | None = None
+        self.reason: ConnectionLost | None = None
         self.frame: ConnectionClose | None = None
         self.is_send_due = False
         self._until: Instant = 0.0
@@ -60,7 +60,11 @@ class Closing:
         return self.state is CloseState.OPEN
 
     def close(
-        self, event: CloseEvent, reason: P2PNodeError, until: Instant, frame: ConnectionClose | None
+        self,
+        event: CloseEvent,
+        reason: ConnectionLost,
+        until: Instant,
+        frame: ConnectionClose | None,
     ) -> bool:
         """Ends an open connection; returns whether this call did."""
         state = TRANSITIONS.get((self.state, event))

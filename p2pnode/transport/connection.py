@@ -16,10 +16,11 @@ from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
 from p2pnode.errors import (
     ClosedByPeer,
+    ClosedForViolation,
     ClosedLocally,
+    ConnectionLost,
     IdleTimeout,
     LocalProtocolError,
-    P2PNodeError,
     ResetByPeer,
     TransportError,
 )
@@ -204,7 +205,7 @@ class Connection:
         return self._closing.state is CloseState.CLOSED
 
     @property
-    def close_reason(self) -> P2PNodeError | None:
+    def close_reason(self) -> ConnectionLost | None:
         return self._closing.reason
 
     @property
@@ -280,9 +281,9 @@ class Connection:
     def fail(self, error: TransportError, now: Instant) -> None:
         """Ends the connection for what the peer has done, and tells it."""
         frame = ConnectionClose(error.code, error.frame_type, error.reason, False)
-        self._end(CloseEvent.LOCAL_CLOSE, error, now, frame)
+        self._end(CloseEvent.LOCAL_CLOSE, ClosedForViolation(error), now, frame)
 
-    def break_off(self, reason: P2PNodeError, now: Instant) -> list[Transmit]:
+    def break_off(self, reason: ConnectionLost, now: Instant) -> list[Transmit]:
         """Ends what its own parts may not be able to end any more, and for good.
 
         Returns what tells the peer, where they still can: else a stateless reset will.
@@ -531,7 +532,7 @@ class Connection:
         self.fail(error, now)
 
     def _end(
-        self, event: CloseEvent, reason: P2PNodeError, now: Instant, frame: ConnectionClose | None
+        self, event: CloseEvent, reason: ConnectionLost, now: Instant, frame: ConnectionClose | None
     ) -> None:
         until = now + CLOSE_PTOS * self.paths.active.pto(self._max_ack_delay)
         if self._closing.close(event, reason, until, frame):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, TypeAlias
 
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import ConnectionLost, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.transport.route import Route
@@ -75,7 +75,7 @@ class TokenReceived(NamedTuple):
 class ConnectionClosed(NamedTuple):
     """The end of a connection, reported once."""
 
-    reason: P2PNodeError
+    reason: ConnectionLost
 
 
 ConnectionEvent: TypeAlias = (

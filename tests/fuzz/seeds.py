@@ -79,6 +79,17 @@ FRAMES: Final = [
 # An action, its size and the frames: see `act_as_peer`.
 TALK: Final = b"\0" + b"".join(b"\x07" + bytes([len(each)]) + each for each in FRAMES)
 
+# Peer, action and its choices: see `swarms._Scene.act`.
+ANSWERS: Final = b"".join(bytes([peer, 4, peer, 2]) + b"\1\0\1\1" * 4 for peer in range(3))
+DIALOGUES: Final = b"".join(bytes([0, 1, protocol, 0, 1]) for protocol in range(16)) + ANSWERS
+RELAYED: Final = (
+    b"\0\1\x0b\0\1\2\1\x0b\0\1"  # two reserve
+    + b"\0\1\x0d\2\1\2\2\0\x0d\3\1"  # one asks for a circuit to the other, which answers
+    + b"\0\5\0\0\0\0" + bytes(60)
+    + b"\0\7\1\0\6" + ANSWERS + b"\0\0\x20" + ANSWERS  # the user dials through a peer
+)  # fmt: skip
+COMMANDS: Final = b"".join(bytes([n % 3, 7, 1, n, n]) for n in range(23)) + ANSWERS
+
 SEEDS: Final[dict[str, list[bytes]]] = {
     "authenticated_peer": [TALK, b"\1" + TALK[1:]],
     "autonat": [
@@ -162,12 +173,15 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         + b"\x00\x06\x01",
         b"\x02\x00\x00" + b"\x00\x02\x00\x00\x00" + b"\x00\x04\x00\x01" + b"\x02\x07\x00",
     ],
+    "swarm": [DIALOGUES, RELAYED, COMMANDS],
     "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
     "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 - ADDRESS_LIFETIME - 1)],
     "wire_varint": [b"\x80\x01", b"\x40\x25"],
 }
 
 FOUND: Final[dict[str, list[bytes]]] = {
+    # A stream of a connection that was closed for a violation raised what is no ConnectionLost.
+    "swarm": [bytes.fromhex("b077afaccb20210d8efc50ee16b3938aaf8a3e66a1f451ddd7a0a64e")],
     # An IPv6 zone with control characters was taken, and its text was not an address.
     "multiaddr": [bytes.fromhex("2a0440000f29")],
 }

@@ -92,6 +92,7 @@ from p2pnode.wire.varint import decode_uvarint_untrusted, encode_uvarint
 from tests.fuzz.choices import Choices
 from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_handshake
 from tests.fuzz.relays import fuzz_circuits, fuzz_relay_server
+from tests.fuzz.swarms import fuzz_swarm
 from tests.support.identities import peer_id
 from tests.support.noise import make_pair
 from tests.support.noise_udp import CLIENT
@@ -397,6 +398,7 @@ TARGETS: Final[dict[str, Target]] = {
     "ping": fuzz_ping,
     "relay": fuzz_relay,
     "relay_server": fuzz_relay_server,
+    "swarm": fuzz_swarm,
     "text": fuzz_text,
     "token": fuzz_token,
     "wire_varint": fuzz_wire_varint,

@@ -7,11 +7,11 @@ import pytest
 
 from p2pnode.errors import (
     ClosedByPeer,
+    ClosedForViolation,
     ClosedLocally,
     IdleTimeout,
     LocalProtocolError,
     ResetByPeer,
-    TransportError,
 )
 from p2pnode.machine import UdpAddr
 from p2pnode.transport.aead import LIMITS, Aead, AeadLimits
@@ -364,7 +364,7 @@ def test_frames_of_the_responder_are_refused_from_an_initiator(frame: bytes) -> 
     pair.client.connection._control.push(frame)
     pair.drive(seconds=1)
     (reason,) = close_reasons(pair.server)
-    assert isinstance(reason, TransportError)
+    assert isinstance(reason, ClosedForViolation)
     assert reason.code == ErrorCode.PROTOCOL_VIOLATION
 
 
@@ -375,7 +375,7 @@ def test_malformed_frames_end_the_connection(frame: bytes) -> None:
     pair.client.connection._control.push(frame)
     pair.drive(seconds=1)
     (reason,) = close_reasons(pair.server)
-    assert isinstance(reason, TransportError)
+    assert isinstance(reason, ClosedForViolation)
     assert reason.code == ErrorCode.FRAME_ENCODING_ERROR
     (reason,) = close_reasons(pair.client)
     assert isinstance(reason, ClosedByPeer)

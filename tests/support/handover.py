@@ -18,7 +18,13 @@ from random import Random
 from typing import Final
 
 from p2pnode.clock import Instant
-from p2pnode.errors import ClosedByPeer, ClosedLocally, ConnectionLost, P2PNodeError, TransportError
+from p2pnode.errors import (
+    ClosedByPeer,
+    ClosedForViolation,
+    ClosedLocally,
+    ConnectionLost,
+    P2PNodeError,
+)
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr
 from p2pnode.netsim import topology
@@ -402,7 +408,7 @@ class Handover:
 
     def _on_closed(self, name: str, handle: int, peer_id: PeerId, reason: P2PNodeError) -> None:
         self.tell(f"  {name} has lost {self._who(peer_id)}: {reason} ({type(reason).__name__})")
-        assert not isinstance(reason, TransportError), f"{name}: {reason}"
+        assert not isinstance(reason, ClosedForViolation), f"{name}: {reason}"
         if isinstance(reason, ClosedByPeer):
             assert reason.code in (0, ErrorCode.SUPPLANTED, ErrorCode.SHUTDOWN), f"{name}: {reason}"
         if name in self.nodes and handle == self._handles[name]:

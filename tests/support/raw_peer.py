@@ -72,6 +72,7 @@ class RawPeer:
         aead: Aead = Aead.CHACHA20_POLY1305,
         config: TransportConfig | None = None,
         our_parameters: TransportParameters | None = None,
+        name: str = "raw peer",
     ) -> None:
         self.now = 100.0
         self.aead = aead
@@ -93,7 +94,7 @@ class RawPeer:
         self.bytes_to: Counter[UdpAddr] = Counter()
         """How many bytes went to each address."""
         self.events: list[EndpointEvent] = []
-        self._credentials = credentials("raw peer")
+        self._credentials = credentials(name)
         self._entropy = entropy(f"raw/{seed}")
 
     def connect(self, payload: bytes = b"\x01") -> None:
@@ -152,13 +153,14 @@ class RawPeer:
                 self.bytes_to[transmit.remote] += len(transmit.buffer)
                 step, buffer = transmit.segment_size, bytes(transmit.buffer)
                 for start in range(0, len(buffer), step):
-                    self._take(buffer[start : start + step])
+                    self.take(buffer[start : start + step])
             if not transmits:
                 break
         self.events += self.endpoint.poll_events()
         return self.opened[before:]
 
-    def _take(self, datagram: bytes) -> None:
+    def take(self, datagram: bytes) -> None:
+        """Takes a datagram that was sent to us."""
         self.datagrams.append(datagram)
         if datagram[0] == HandshakeType.FINAL and not self.is_initiator:
             _, message, end = decode_message_untrusted(datagram)
@@ -200,7 +202,7 @@ class RawPeer:
         self.deliver(final + self.seal(payload))
 
     def _connect_as_responder(self, payload: bytes) -> None:
-        self.endpoint.dial(route(self.address), self._credentials.peer_id, self.now)
+        self.dial()
         self.drain()
         initial = decode_initial_untrusted(self.datagrams[-1])
         self._responder = ResponderHandshake(
@@ -208,6 +210,10 @@ class RawPeer:
         )
         self.deliver(self._responder.packet)
         self.deliver(self.seal(payload))
+
+    def dial(self) -> None:
+        """Has the endpoint begin a handshake with us."""
+        self.endpoint.dial(route(self.address), self._credentials.peer_id, self.now)
 
     def _set_keys(self, connection_id: int, secrets: Secrets) -> None:
         write, read = secrets if self.is_initiator else secrets[::-1]
