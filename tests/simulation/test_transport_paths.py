@@ -167,6 +167,27 @@ def test_a_slightly_faster_path_changes_nothing() -> None:
 
 
 @pytest.mark.spec("TRANSPORT-32")
+def test_a_gain_of_few_milliseconds_changes_nothing_however_large_a_part_they_are() -> None:
+    pair, route = with_second_socket(latency=0.005)
+    pair.latency_from[WIFI] = 0.003
+    open_second_path(pair, route)
+    assert not of_kind(pair.client, PathChanged)
+
+
+@pytest.mark.spec("TRANSPORT-32")
+def test_a_circuit_that_is_available_is_preferred_to_a_direct_path_that_stands_by() -> None:
+    pair = connected()
+    pair.client.more[-1] = WIFI
+    pair.server.more[-1] = UdpAddr("192.0.2.60", 6000)
+    open_second_path(pair, Route(SocketId(-1), None, pair.server.more[-1]))
+    was_direct = not pair.server.connection.route.is_relayed
+    pair.client.connection.paths._control.push(PathStatus(0, 1, is_available=False).encode())
+    pair.drive(seconds=1)
+    assert was_direct
+    assert pair.server.connection.route.is_relayed
+
+
+@pytest.mark.spec("TRANSPORT-32")
 def test_a_direct_path_is_preferred_to_a_circuit() -> None:
     pair = Pair()
     pair.client.more[-1] = WIFI
@@ -201,6 +222,25 @@ def test_a_transfer_goes_on_over_the_standby_when_its_path_dies() -> None:
     changed = of_kind(pair.client, PathChanged)[0]
     assert changed.reason == "the path in use stopped answering"
     assert pair.now - died < 4 * old_pto + 2.0
+
+
+@pytest.mark.spec("TRANSPORT-33")
+def test_all_that_a_silent_path_had_under_way_leaves_at_once_by_the_new_one() -> None:
+    pair, route = with_second_socket(latency=0.02)
+    transfer = Transfer(pair, 2_000_000)
+    pair.drive(transfer.step, 0.1)
+    client = pair.client.connection
+    pair.blocked[pair.client.address] = None
+    assert pair.drive(lambda: transfer.step() or client.paths.active.is_suspect)
+    old, before = client.paths.active, len(transfer.received)
+    assert old.recovery.bytes_in_flight
+    client.paths.open([route], pair.now)
+    assert pair.drive(lambda: client.paths.active is not old)
+    moved = pair.now
+
+    assert old.recovery.bytes_in_flight == 0
+    assert pair.drive(lambda: transfer.step() or len(transfer.received) > before)
+    assert pair.now - moved < 0.1
 
 
 def test_probes_of_the_responder_count_as_well() -> None:

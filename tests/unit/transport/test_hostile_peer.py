@@ -20,6 +20,8 @@ from p2pnode.transport.frame import (
     RetireConnectionId,
     stream_header,
 )
+from p2pnode.transport.packet import STATELESS_RESET
+from p2pnode.transport.retired_ids import RETIRED_TIME
 from p2pnode.transport.route import Route
 from tests.support.noise_udp import parameters
 from tests.support.raw_peer import OUR_ID, RawPeer
@@ -219,7 +221,36 @@ def test_data_for_an_unknown_id_is_answered_with_a_shorter_reset():
     peer.deliver(b"\x90" + bytes(60))
     for kind in range(0xA1, 0xA6):
         peer.deliver(bytes([kind]) + bytes(60))
-    assert len(peer.datagrams) <= 2
+    assert peer.datagrams == [reset]
+
+
+@pytest.mark.spec("TRANSPORT-38")
+def test_what_came_by_a_circuit_is_answered_through_it():
+    peer = RawPeer()
+    stray = b"\x80" + (9).to_bytes(8, "big") + bytes(50)
+    circuit = Received(SocketId(-7), None, UdpAddr("198.51.100.1", 4001), 0, len(stray), stray)
+    peer.endpoint.handle_received([circuit], peer.now)
+
+    (answer,) = peer.endpoint.poll_transmits(peer.now)
+    assert answer.buffer[0] == STATELESS_RESET
+    assert (answer.socket, answer.remote) == (circuit.socket, circuit.remote)
+
+
+@pytest.mark.spec("TRANSPORT-38")
+def test_a_packet_that_is_late_for_a_retired_id_gets_no_reset():
+    peer = connected()
+    late = peer.seal(Ping().encode())
+    peer.send(RetireConnectionId(0, 0).encode())
+
+    peer.deliver(late)
+    peer.now += RETIRED_TIME - 0.1
+    peer.deliver(late)
+    in_time = [d for d in peer.datagrams if d[0] == STATELESS_RESET]
+    peer.now += 0.2
+    peer.deliver(late)
+
+    assert in_time == []
+    assert sum(d[0] == STATELESS_RESET for d in peer.datagrams) == 1
 
 
 @pytest.mark.spec("TRANSPORT-38")
