@@ -3,10 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from cryptography.exceptions import InvalidTag
-
 from p2pnode.machine import Received, SocketId, UdpAddr
-from p2pnode.transport.aead import Aead, packet_key
+from p2pnode.transport.aead import Aead
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.events import Connected, EndpointEvent
 from p2pnode.transport.frame import (
@@ -19,8 +17,6 @@ from p2pnode.transport.frame import (
 from p2pnode.transport.handshake import InitiatorHandshake, ResponderHandshake, Secrets
 from p2pnode.transport.packet import (
     DATA,
-    DATA_HEADER,
-    DATA_HEADER_SIZE,
     HandshakeType,
     decode_initial_untrusted,
     decode_message_untrusted,
@@ -28,6 +24,7 @@ from p2pnode.transport.packet import (
 from p2pnode.transport.parameters import TransportParameters
 from tests.support.noise_udp import credentials, entropy, parameters, route
 from tests.support.pair import make_endpoint
+from tests.support.raw_packets import RawPackets
 
 OUR_ID = 0xABCD
 OUR_ADDRESS = UdpAddr("198.51.100.7", 7777)
@@ -85,9 +82,7 @@ class RawPeer:
         self.parameters = our_parameters or parameters(OUR_ID)
         if is_initiator:
             self.parameters = replace(self.parameters, aeads=(int(aead),))
-        self.ids: dict[int, int] = {}
-        """path id -> the endpoint's id there"""
-        self.next_number: dict[int, int] = {}
+        self._packets: RawPackets | None = None
         self.opened: list[Opened] = []
         self.datagrams: list[bytes] = []
         """All that the endpoint sent, handshake packets too."""
@@ -112,14 +107,24 @@ class RawPeer:
         closes = [f.code for packet in self.opened for f in packet.frames if is_close(f)]
         return closes[-1] if closes else None
 
+    @property
+    def packets(self) -> RawPackets:
+        assert self._packets is not None, "the handshake is not over"
+        return self._packets
+
+    @property
+    def ids(self) -> dict[int, int]:
+        """Returns the endpoint's id for each path id."""
+        return self.packets.ids
+
+    @property
+    def next_number(self) -> dict[int, int]:
+        """Returns the number of the next packet on each path id."""
+        return self.packets.next_number
+
     def seal(self, payload: bytes, *, path_id: int = 0, number: int | None = None) -> bytes:
         """Returns a data packet of any payload."""
-        if number is None:
-            number = self.next_number.get(path_id, 0)
-            self.next_number[path_id] = number + 1
-        header = DATA_HEADER.pack(DATA, self.ids[path_id], number & 0xFFFF_FFFF)
-        nonce = (self._write.iv ^ (path_id << 64 | number)).to_bytes(12, "big")
-        return header + self._write.seal(nonce, payload, header)
+        return self.packets.seal(payload, path_id=path_id, number=number)
 
     def send(self, payload: bytes, **where: int) -> None:
         """Delivers a packet of any payload and takes what comes back."""
@@ -167,18 +172,12 @@ class RawPeer:
             introduction, secrets = self._responder.read_final_untrusted(message)
             self._set_keys(introduction.parameters.connection_id, secrets)
             datagram = datagram[end:]
-        if not datagram or datagram[0] & 0xFE != DATA or 0 not in self.ids:
+        if not datagram or datagram[0] & 0xFE != DATA or self._packets is None:
             return
-        _, _, number = DATA_HEADER.unpack_from(datagram)
-        header, text = datagram[:DATA_HEADER_SIZE], datagram[DATA_HEADER_SIZE:]
-        for path_id in range(16):
-            nonce = (self._read.iv ^ (path_id << 64 | number)).to_bytes(12, "big")
-            try:
-                payload = self._read.open(nonce, text, header)
-            except InvalidTag:
-                continue
+        opened = self._packets.open(datagram)
+        if opened is not None:
+            path_id, number, payload = opened
             self._remember(Opened(path_id, number, len(datagram), payload))
-            return
 
     def _remember(self, packet: Opened) -> None:
         self.opened.append(packet)
@@ -216,9 +215,9 @@ class RawPeer:
         self.endpoint.dial(route(self.address), self._credentials.peer_id, self.now)
 
     def _set_keys(self, connection_id: int, secrets: Secrets) -> None:
-        write, read = secrets if self.is_initiator else secrets[::-1]
-        self._write, self._read = packet_key(write, self.aead), packet_key(read, self.aead)
-        self.ids[0] = connection_id
+        self._packets = RawPackets(
+            secrets, self.aead, connection_id, is_initiator=self.is_initiator
+        )
 
 
 def is_close(frame: object) -> bool:
