@@ -280,6 +280,9 @@ class Connection:
 
     def fail(self, error: TransportError, now: Instant) -> None:
         """Ends the connection for what the peer has done, and tells it."""
+        # It outlives the connection, in events; the frames that it was raised through would keep
+        # the connection with it, and all that this holds.
+        error.__traceback__ = error.__context__ = None
         frame = ConnectionClose(error.code, error.frame_type, error.reason, False)
         self._end(CloseEvent.LOCAL_CLOSE, ClosedForViolation(error), now, frame)
 
@@ -293,6 +296,10 @@ class Connection:
         with contextlib.suppress(Exception):
             return self.poll_transmits(now)
         return []
+
+    def let_go(self) -> None:
+        """It is forgotten: what it holds is freed at once, and not when cycles are collected."""
+        self._receiver.let_go()
 
     # the machine
 

@@ -522,6 +522,7 @@ class Endpoint:
         self._deadlines.set(handle, None)
         self._places.remove(handle)
         del self._connections[handle]
+        connection.let_go()
 
     # details
 

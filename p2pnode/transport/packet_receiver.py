@@ -71,6 +71,10 @@ class PacketReceiver:
         self._data_path: Path | None = None
         """The path that the peer's data came by last."""
 
+    def let_go(self) -> None:
+        """Nothing is received any more: it and the handler of its frames hold each other no longer."""
+        del self._handler
+
     def receive(self, received: Received, start: int, now: Instant) -> int:
         """Takes the datagrams of a read from `start` on, as long as they are this connection's.
 

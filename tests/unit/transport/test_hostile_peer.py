@@ -1,5 +1,8 @@
 """What an authenticated peer can do wrong, and what strangers can: nothing of it may raise."""
 
+import gc
+import weakref
+
 import pytest
 
 from p2pnode.machine import Received, SocketId, UdpAddr
@@ -335,3 +338,17 @@ def test_data_that_changes_its_path_with_every_packet_owes_each_path_one_ack():
     paths = peer.endpoint.connections[peer.handle].paths.paths
     assert len(paths) == 2
     assert all(len(path.owed_acks) <= len(paths) for path in paths.values())
+
+
+def test_a_connection_that_broke_the_protocol_is_freed_though_its_end_is_remembered():
+    peer = connected()
+    connection = weakref.ref(peer.endpoint.connections[peer.handle])
+    gc.disable()  # whoever makes many connections must not have to wait for it
+    try:
+        peer.send(b"\x3f\x00")
+        peer.wait(20)
+        assert not peer.endpoint.connections
+        assert closed(peer)
+        assert connection() is None
+    finally:
+        gc.enable()
