@@ -72,7 +72,7 @@ class PacketReceiver:
         """The path that the peer's data came by last."""
 
     def let_go(self) -> None:
-        """Nothing is received any more: it and the handler of its frames hold each other no longer."""
+        """Nothing is received any more: it lets go of the handler, which holds it as well."""
         del self._handler
 
     def receive(self, received: Received, start: int, now: Instant) -> int:

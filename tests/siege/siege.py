@@ -1,8 +1,8 @@
 """A siege: several attacks at once from several addresses, each within its rate.
 
-siege = Siege(attacks_of("2", "3", ...), sources=64, entropy=..., now=...)
-siege.poll(now, send)             sends what the rates allow
-siege.handle(datagram, now)       gives what came to the attack that waits for it
+siege = Siege(SIEGE, sources=64, entropy=os.urandom)
+siege.poll(now, send)         sends what the rates allow
+siege.handle(datagram, now)   gives what came to the attack that waits for it
 """
 
 from collections.abc import Callable, Sequence
