@@ -22,6 +22,7 @@ from p2pnode.swarm.swarm_stream import SwarmStream, propose
 from p2pnode.transport.deadlines import Deadlines
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.faults import Faults
+from p2pnode.transport.work import REQUEST_WORK
 from p2pnode.wire.reset_code import StreamResetCode
 
 
@@ -273,6 +274,7 @@ class StreamTable:
             return
         found = self._endpoint.connections.get(key[0])
         assert found is not None
+        found.work.spent += REQUEST_WORK
         peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator)
         machine = self._calls.accept(service, peer, protocol, now)
         if machine is None:

@@ -168,6 +168,7 @@ class Connection:
             handler=self,
             qlog=qlog,
         )
+        self.work = self._receiver.work
         self._closing = Closing()
         self._events: list[ConnectionEvent] = []
         self._datagram_events = 0
@@ -235,6 +236,11 @@ class Connection:
         return self._idle_from
 
     @property
+    def bytes_carried(self) -> int:
+        """Data of streams and DATAGRAMs so far, in both directions."""
+        return self.streams.bytes_received + self.streams.bytes_sent + self.work.datagram_bytes
+
+    @property
     def aead(self) -> str:
         return self._keys.aead.name
 
@@ -259,7 +265,10 @@ class Connection:
         data = bytes(byte_view(data))
         if len(data) > self.max_datagram_size:
             raise LocalProtocolError("datagram longer than the path and the peer allow")
-        return not self.is_closed and self._sender.add_datagram(data)
+        if self.is_closed or not self._sender.add_datagram(data):
+            return False
+        self.work.datagram_bytes += len(data)
+        return True
 
     def ping(self) -> None:
         """Asks for an acknowledgement on every validated path."""
@@ -320,6 +329,9 @@ class Connection:
             return len(received.buffer)
         if self._receiver.packets_received != before:
             self._idle_from = now
+            if self.streams.opening_work:
+                self.work.spent += self.streams.opening_work
+                self.streams.opening_work = 0
             if self.streams.bytes_received != self._data_received:
                 self._data_received = self.streams.bytes_received
                 self._data_at = now
@@ -476,6 +488,7 @@ class Connection:
     def _on_datagram(self, frame: Datagram) -> None:
         if len(frame.data) > self._config.max_datagram_frame:
             raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "DATAGRAM longer than allowed")
+        self.work.datagram_bytes += len(frame.data)
         if self._datagram_events < MAX_DATAGRAM_EVENTS:
             self._datagram_events += 1
             self._events.append(DatagramReceived(frame.data))

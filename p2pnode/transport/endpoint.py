@@ -60,6 +60,8 @@ from p2pnode.transport.parameters import TransportParameters, own_parameters
 from p2pnode.transport.places import NoRoom, Places, origin
 from p2pnode.transport.route import Route, route_of
 from p2pnode.transport.token import TokenIssuer
+from p2pnode.transport.turns import Turns
+from p2pnode.transport.work import HANDSHAKE_WORK, PACKET_WORK
 
 MAX_CONNECTIONS: Final = 4096
 """connections and dials; strangers are refused beyond; chosen: some 200 MB of state"""
@@ -109,6 +111,9 @@ class Endpoint:
         self._ids = IdTable()
         self._next_handle = first_handle
         self._dirty: dict[ConnectionHandle, None] = {}
+        self._turns = Turns(
+            self._connections, self._ids, self._dirty, self._handle_datagram, self.break_off
+        )
         self._deadlines = Deadlines[ConnectionHandle]()
         self._reset_rate = KeyedRateLimit[Network](MAX_RESETS, 1.0)
         self._transmits: list[Transmit] = []
@@ -217,9 +222,15 @@ class Endpoint:
     @property
     def is_active(self) -> bool:
         """False while it has nothing to do and nothing to wait for."""
+        output = self._transmits or self._events
         return bool(
-            self._connections or self._dials or self._transmits or self._dirty or self._events
+            self._connections or self._dials or self._dirty or self._turns.deadline or output
         )
+
+    @property
+    def waiting_size(self) -> int:
+        """bytes of packets that wait for their turn, with what they cost besides"""
+        return self._turns.waiting_size
 
     def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
         """The wall clock was set: traces are dated by it, tokens are not."""
@@ -240,28 +251,7 @@ class Endpoint:
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes what sockets brought.  Untrusted; never raises."""
-        handle_of = self._ids.handle_of
-        for received in batch:
-            buffer = received.buffer
-            position, total, step = 0, len(buffer), received.segment_size
-            while position < total:
-                if buffer[position] & ~KEY_PHASE == DATA and total - position >= DATA_OVERHEAD:
-                    handle = handle_of.get(data_destination(buffer, position))
-                    if handle is not None:
-                        self._dirty[handle] = None
-                        connection = self._connections[handle]
-                        try:
-                            position = connection.handle_received(received, position, now)
-                        except Exception as error:
-                            self.break_off(handle, error, now)
-                            position += step - position % step
-                        continue
-                end = min(position - position % step + step, total)
-                try:
-                    self._handle_datagram(received, bytes(buffer[position:end]), now)
-                except Exception as error:
-                    self._faults.take(error)
-                position = end
+        self._turns.take(batch, now)
         self._drain(now)
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
@@ -283,6 +273,8 @@ class Endpoint:
                 except Exception as error:
                     self.break_off(handle, error, now)
         self._incoming.handle_timeout(now)
+        if self._turns.deadline is not None:
+            self._turns.handle_timeout(now)
         self._drain(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
@@ -320,7 +312,8 @@ class Endpoint:
         return events
 
     def poll_timeout(self) -> Deadline | None:
-        return earliest(self._deadlines.first(), self._incoming.poll_timeout())
+        first, turn = self._deadlines.first(), self._turns.deadline
+        return earliest(first, self._incoming.poll_timeout(), turn)
 
     def check(self) -> None:
         """Asserts, after a drain, that no connection wants to be asked or has another deadline.
@@ -348,19 +341,19 @@ class Endpoint:
 
     # datagrams
 
-    def _handle_datagram(self, received: Received, datagram: bytes, now: Instant) -> None:
-        """Takes a datagram that is not a known connection's data."""
+    def _handle_datagram(self, received: Received, datagram: bytes, now: Instant) -> int:
+        """Takes a datagram that is not a known connection's data; returns what work it was."""
         route = route_of(received)
         kind = datagram[0]
         try:
             if kind & ~KEY_PHASE == DATA:
                 self._on_stray_data(datagram, route, now)
             elif kind == HandshakeType.INITIAL:
-                self._on_initial(datagram, route, now)
+                return self._on_initial(datagram, route, now)
             elif kind == HandshakeType.RESPONSE:
-                self._on_response(datagram, now)
+                return self._on_response(datagram, now)
             elif kind == HandshakeType.FINAL:
-                self._on_final(received, datagram, route, now)
+                return self._on_final(received, datagram, route, now)
             elif kind == HandshakeType.RETRY:
                 retry = decode_retry_untrusted(datagram)
                 dialing = self._find_dial(retry.destination)
@@ -374,9 +367,12 @@ class Endpoint:
             elif kind == STATELESS_RESET:
                 self._on_reset(datagram, now)
         except DecodeError:
-            return  # not for us, damaged or hostile: silence is the only safe answer
+            pass  # not for us, damaged or hostile: silence is the only safe answer
+        except Exception as error:
+            self._faults.take(error)
+        return PACKET_WORK
 
-    def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> None:
+    def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> int:
         initial = decode_initial_untrusted(datagram)
         self._incoming.refuses_strangers = isinstance(
             self._places.verdict(route, self._has_streams), NoRoom
@@ -386,19 +382,22 @@ class Endpoint:
         )
         if answer is not None and len(answer) <= MIN_INITIAL_SIZE:
             self._transmits.append(_datagram(route, answer))
+        is_message_2 = answer is not None and answer[0] == HandshakeType.RESPONSE
+        return HANDSHAKE_WORK if is_message_2 else PACKET_WORK
 
-    def _on_response(self, datagram: bytes, now: Instant) -> None:
+    def _on_response(self, datagram: bytes, now: Instant) -> int:
         destination, message, _ = decode_message_untrusted(datagram)
         handle = self._dial_by_source.get(destination)
         if handle is None:
-            return
+            return PACKET_WORK
         self._dirty[handle] = None
         opening = self._dials[handle].on_response_untrusted(message, now)
         if opening is not None:
             self._end_dial(handle)
             self._open(handle, opening, now)
+        return HANDSHAKE_WORK
 
-    def _on_final(self, received: Received, datagram: bytes, route: Route, now: Instant) -> None:
+    def _on_final(self, received: Received, datagram: bytes, route: Route, now: Instant) -> int:
         destination, message, size = decode_message_untrusted(datagram)
         half_open = self._incoming.by_id.get(destination)
         handle = self._ids.handle_of.get(destination)
@@ -407,7 +406,7 @@ class Endpoint:
                 half_open, message, route, now, self._token_time(now)
             )
             if opening is None:
-                return
+                return HANDSHAKE_WORK
             handle = self._take_handle()
             self._places.add_inbound(handle, route)
             self._open(handle, opening, now)
@@ -415,6 +414,7 @@ class Endpoint:
                 self._take_packet(handle, received, packet, now)
         if handle is not None and len(datagram) - size >= DATA_OVERHEAD:
             self._take_packet(handle, received, datagram[size:], now)
+        return PACKET_WORK if half_open is None else HANDSHAKE_WORK
 
     def _take_packet(
         self, handle: ConnectionHandle, received: Received, packet: bytes, now: Instant
@@ -484,11 +484,14 @@ class Endpoint:
 
     def _drain(self, now: Instant) -> None:
         """Takes over what the touched connections report."""
+        is_turn_over = self._turns.deadline is None
         for handle in list(self._dirty):
             connection = self._connections.get(handle)
             try:
                 if connection is not None:
                     self._collect(handle, connection)
+                    if is_turn_over:
+                        connection.work.renew()
                 elif handle in self._dials:
                     self._end_dial_that_failed(handle, now)
             except Exception as error:

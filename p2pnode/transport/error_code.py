@@ -24,3 +24,5 @@ class ErrorCode(enum.IntEnum):
     """The node is going away."""
     EXCESSIVE_LOAD = 0x22
     """The peer asks for more than its share, or its place is needed for others."""
+    ENHANCE_YOUR_CALM = 0x23
+    """The peer goes on making work beyond its budget; HTTP/2's name for it (RFC 9113)."""

@@ -35,6 +35,7 @@ from p2pnode.transport.path_set import PathSet
 from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.route import Route, route_of
 from p2pnode.transport.stream_set import StreamSet
+from p2pnode.transport.work import CONTROL_FRAME_WORK, FRAME_WORK, PACKET_WORK, Work
 
 PREVIOUS_KEY_PTOS: Final = 3
 """probe timeouts that packets of the last key phase may be late (RFC 9001 section 6.5)"""
@@ -67,6 +68,8 @@ class PacketReceiver:
         self._local_ids = local_ids
         self._max_ack_delay = max_ack_delay
         self._handler = handler
+        self.work = Work()
+        """What the peer's packets cost; others add what follows from them."""
         self.packets_received = 0
         self._data_path: Path | None = None
         """The path that the peer's data came by last."""
@@ -78,6 +81,7 @@ class PacketReceiver:
     def receive(self, received: Received, start: int, now: Instant) -> int:
         """Takes the datagrams of a read from `start` on, as long as they are this connection's.
 
+        Stops early where the connection's turn is over, see `Work.limit`.
         Returns the position behind the last one taken: at least one is.  Raises TransportError
         where an authenticated packet breaks the protocol.
         """
@@ -88,6 +92,7 @@ class PacketReceiver:
         unpack, keys, path_of = DATA_HEADER.unpack_from, self._keys, self._local_ids.path_of
         position, known, path_id = start, -1, 0
         path: Path | None = None
+        work = self.work
         while position < total:
             end = min(position - position % step + step, total)
             if end - position < DATA_OVERHEAD or buffer[position] & ~KEY_PHASE != DATA:
@@ -114,6 +119,9 @@ class PacketReceiver:
                 elif keys.is_exhausted:
                     raise TransportError(ErrorCode.AEAD_LIMIT_REACHED, "too many forged packets")
             position = end
+            work.spent += PACKET_WORK
+            if work.spent >= work.limit:
+                break
         return max(position, min(start - start % step + step, total))
 
     def _open(
@@ -203,12 +211,14 @@ class PacketReceiver:
         if not end:
             raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "packet without frames")
         is_eliciting, is_probing = False, True
+        work = 0
         while position < end:
             kind = payload[position]
             if kind in STREAM_TYPES:
                 stream_id, offset, data, fin, position = decode_stream_untrusted(payload, position)
                 self._streams.handle_stream(stream_id, offset, data, fin)
                 is_eliciting, is_probing = True, False
+                work += FRAME_WORK
             elif kind == FrameType.PADDING:
                 position = end - len(payload[position:].lstrip(b"\0"))
             else:
@@ -216,4 +226,6 @@ class PacketReceiver:
                 is_eliciting = is_eliciting or kind not in NOT_ACK_ELICITING_TYPES
                 is_probing = is_probing and kind in PROBING_TYPES
                 self._handler.handle_frame(frame, path, route, now)
+                work += CONTROL_FRAME_WORK
+        self.work.spent += work
         return is_eliciting, is_probing

@@ -48,6 +48,7 @@ from p2pnode.transport.stream_events import (
     StreamWritable,
 )
 from p2pnode.transport.stream_writer import StreamWriter
+from p2pnode.transport.work import STREAM_WORK
 
 
 class StreamParameters(Protocol):
@@ -94,6 +95,8 @@ class StreamSet:
         self._settled = self._writer.queues.settled
         self._events: list[StreamEvent] = []
         self._now = now
+        self.opening_work = 0
+        """What the streams cost that the peer opened, until the connection has it counted."""
         self.bulk_chunk = self._writer.bulk_chunk
         """See `StreamWriter.bulk_chunk`; here without a call in between."""
 
@@ -103,6 +106,11 @@ class StreamSet:
     def bytes_received(self) -> int:
         """New bytes of all streams so far, by flow control's count."""
         return self._window.received
+
+    @property
+    def bytes_sent(self) -> int:
+        """New bytes of all streams so far, by flow control's count."""
+        return self._credit.used
 
     @property
     def is_receiving(self) -> bool:
@@ -335,6 +343,7 @@ class StreamSet:
             opened = limits.peer_opened << 1 | (stream_id & 1)
             limits.peer_opened += 1
             self._add(opened)
+            self.opening_work += STREAM_WORK
             self._events.append(StreamOpened(opened))
         self._note_stream_credit()
         return True

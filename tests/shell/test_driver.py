@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.io.driver import MAX_TURN_BYTES, Driver
+from p2pnode.io.driver import MANY_READS, MAX_BATCHES, MAX_TURN_BYTES, Driver
 from p2pnode.machine import Obstacle, Received, Transmit, Unreachable
 from tests.support.datagram_machines import REMOTE, EchoMachine, ScriptedMachine, transmit
 from tests.support.sim_socket import SimSocket
@@ -269,6 +269,32 @@ async def test_a_turn_ends_after_so_many_bytes_though_there_is_more(
     driver.drain()
     sizes = [len(payload) for payload in sock.payloads]
     assert sum(sizes[:-1]) < MAX_TURN_BYTES <= sum(sizes)
+
+
+async def test_what_is_behind_many_small_reads_is_handed_over_with_them(
+    autojump_clock: MockClock,
+) -> None:
+    machine, sock = ScriptedMachine(), SimSocket()
+    sock.batch_size = MANY_READS
+    async with running(Driver(machine, nothing), sock):
+        for number in range(3 * MANY_READS):
+            sock.deliver(b"%d" % number, REMOTE)
+        await wait_all_tasks_blocked()
+        assert [data for _, data in machine.received] == [b"%d" % n for n in range(3 * MANY_READS)]
+        assert machine.batches == [3 * MANY_READS]
+
+
+async def test_a_socket_that_is_never_empty_is_handed_over_in_bounded_batches(
+    autojump_clock: MockClock,
+) -> None:
+    machine, sock = ScriptedMachine(), SimSocket()
+    sock.batch_size = MANY_READS
+    most = MAX_BATCHES * MANY_READS
+    async with running(Driver(machine, nothing), sock):
+        for _ in range(2 * most + 10):
+            sock.deliver(b"x", REMOTE)
+        await wait_all_tasks_blocked()
+        assert machine.batches == [most, most, 10]
 
 
 async def test_a_bug_in_a_machine_ends_run(autojump_clock: MockClock) -> None:

@@ -48,10 +48,13 @@ class ScriptedMachine:
         self.events: list[str] = []
         self.deadline: Deadline | None = None
         self.received: list[tuple[Instant, bytes]] = []
+        self.batches: list[int] = []
+        """How many reads each call brought."""
         self.timeouts: list[Instant] = []
         self.polls = 0
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
+        self.batches.append(len(batch))
         self.received += [(now, bytes(received.buffer)) for received in batch]
 
     def handle_timeout(self, now: Instant) -> None:

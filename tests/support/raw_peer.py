@@ -164,6 +164,14 @@ class RawPeer:
         self.events += self.endpoint.poll_events()
         return self.opened[before:]
 
+    def open(self, datagram: bytes) -> Opened | None:
+        """Opens a data packet for this peer; None for anybody else's."""
+        opened = None if self._packets is None else self._packets.open(datagram)
+        if opened is None:
+            return None
+        path_id, number, payload = opened
+        return Opened(path_id, number, len(datagram), payload)
+
     def take(self, datagram: bytes) -> None:
         """Takes a datagram that was sent to us."""
         self.datagrams.append(datagram)
@@ -174,10 +182,9 @@ class RawPeer:
             datagram = datagram[end:]
         if not datagram or datagram[0] & 0xFE != DATA or self._packets is None:
             return
-        opened = self._packets.open(datagram)
-        if opened is not None:
-            path_id, number, payload = opened
-            self._remember(Opened(path_id, number, len(datagram), payload))
+        packet = self.open(datagram)
+        if packet is not None:
+            self._remember(packet)
 
     def _remember(self, packet: Opened) -> None:
         self.opened.append(packet)

@@ -17,6 +17,8 @@ class SimSocket:
         """What the test says did not arrive."""
         self.room = room
         """Writes that the socket takes before it is full; None: never full."""
+        self.batch_size: int | None = None
+        """Reads that one batch has at most; None: all that is there."""
         self.sent: list[tuple[float, Transmit]] = []
         self._inbox: deque[Received] = deque()
         self._readable = trio.Event()
@@ -47,9 +49,10 @@ class SimSocket:
         await self._writable.wait()
 
     def receive_batch(self) -> list[Received]:
-        batch = list(self._inbox)
-        self._inbox.clear()
-        self._readable = trio.Event()
+        size = len(self._inbox) if self.batch_size is None else self.batch_size
+        batch = [self._inbox.popleft() for _ in range(min(size, len(self._inbox)))]
+        if not self._inbox:
+            self._readable = trio.Event()
         return batch
 
     def send(self, transmit: Transmit) -> Transmit | None:

@@ -21,6 +21,7 @@ from p2pnode.swarm.services.ping import PingService
 from p2pnode.swarm.swarm_stream import NEGOTIATION_TIMEOUT, SwarmStream
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.send_stream import SEND_BUFFER_SIZE
+from p2pnode.transport.work import REQUEST_WORK, STREAM_WORK
 from p2pnode.wire.reset_code import StreamResetCode
 from tests.support.scripted import PacedScript, ScriptedMachine, ScriptedService
 from tests.support.table_pair import TablePair
@@ -225,6 +226,14 @@ def test_one_stream_too_many_is_busy_and_not_asked_of_the_service() -> None:
 
 
 @pytest.mark.spec("SWARM-25")
+def test_a_request_of_a_built_in_protocol_is_paid_for() -> None:
+    pair = pinging()
+    work = pair.far.side.connection.work
+    before = work.spent
+    open_raw(pair, ping.PROTOCOL_ID)
+    assert work.spent - before >= STREAM_WORK + REQUEST_WORK
+
+
 def test_a_stream_that_is_not_expected_is_gated_and_not_busy() -> None:
     pair = scripted()
     pair.serving.refuses = True
