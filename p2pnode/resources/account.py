@@ -12,6 +12,7 @@ Each ledger's members are named by who draws from it; limits come from one value
 from collections.abc import Hashable
 from typing import Final
 
+from p2pnode.machine import ConnectionHandle
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.refusal import Refusals, Resource
@@ -27,9 +28,9 @@ class Account:
     def __init__(self, limits: ResourceLimits) -> None:
         self.limits = limits
         self.refusals = refusals = Refusals()
-        self.connections = Ledger[int](
+        self.connections = Ledger[ConnectionHandle](
             Resource.CONNECTIONS, limits.connections, refusals, has_reserve=True
         )
         self.half_open = Ledger[Hashable](Resource.HALF_OPEN, limits.half_open, refusals)
-        self.streams = Ledger[int](Resource.STREAMS, limits.streams, refusals)
-        self.memory = Ledger[int](Resource.MEMORY, limits.memory, refusals)
+        self.streams = Ledger[ConnectionHandle](Resource.STREAMS, limits.streams, refusals)
+        self.memory = Ledger[ConnectionHandle](Resource.MEMORY, limits.memory, refusals)

@@ -91,6 +91,15 @@ class ResourceLimits:
         if self.grace_period < 0:
             raise ValueError("grace_period: less than no time")
 
+    def with_connections(self, total: int) -> "ResourceLimits":
+        """Returns these limits with so many connections in all."""
+        return replace(
+            self,
+            connections=replace(self.connections, total=total),
+            low_water=total * LOW_WATER // 8,
+            high_water=total * HIGH_WATER // 8,
+        )
+
 
 SHARED: Final = ("connections", "half_open", "streams", "memory")
 """The fields of ResourceLimits that are shared out."""
@@ -106,6 +115,4 @@ def limits_for(memory: int) -> ResourceLimits:
         connections=replace(connections, peer=limits.connections.peer),
         streams=limits.streams.within(STREAMS_A_CONNECTION * connections.total),
         memory=limits.memory.within(max(MIN_MEMORY, memory // MEMORY_PART)),
-        low_water=connections.total * LOW_WATER // 8,
-        high_water=connections.total * HIGH_WATER // 8,
-    )
+    ).with_connections(connections.total)

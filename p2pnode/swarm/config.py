@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.transport.config import TransportConfig
 
 DEFAULT_MAX_STREAMS: Final = 256
@@ -30,6 +31,8 @@ class SwarmConfig:
     agent_version: str = DEFAULT_AGENT_VERSION
     protocol_version: str = "p2pnode/0.1.0"
     transport: TransportConfig = field(default_factory=TransportConfig)
+    resources: ResourceLimits = field(default_factory=ResourceLimits)
+    """What others may hold of this node."""
     identify_delay: float = 0.1
     """After a connection is made; chosen: out of the way of the request that it was made for."""
     relay_mode: RelayMode = RelayMode.WHEN_PUBLIC

@@ -15,6 +15,8 @@ from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Unreachable
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
 from p2pnode.swarm.stream_table import StreamTable
@@ -72,7 +74,7 @@ class DialBackEndpoint:
             rng=rng,
             now=now,
             unix_now=unix_now,
-            max_connections=MAX_CONNECTIONS,
+            account=Account(ResourceLimits().with_connections(MAX_CONNECTIONS)),
             first_handle=FIRST_HANDLE,
             faults=self._faults,
         )

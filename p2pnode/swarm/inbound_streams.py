@@ -3,7 +3,8 @@
     opened by the peer --enter--> negotiating --enter--> its protocol's --leave--> counted nowhere
 
 Rule: a stream counts in one place at a time, from the moment it is let in until it is over, and
-leaves exactly once, whoever it belongs to.  What is full refuses; nothing is put aside for later.
+leaves exactly once, whoever it belongs to.  All that time it is drawn from the node's ledger of
+streams as well.  What is full refuses; nothing is put aside for later.
 """
 
 import enum
@@ -12,6 +13,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
+from p2pnode.resources.ledger import Ledger
+from p2pnode.resources.refusal import Refusal, Resource, ScopeKind
+from p2pnode.swarm.peer import Peer
+from p2pnode.transport.places import holder
 
 MAX_NEGOTIATING: Final = 64
 """Inbound streams of one connection whose protocol is not known yet; chosen: a burst of requests"""
@@ -37,7 +42,6 @@ class InboundLimit(NamedTuple):
     scope: LimitScope = LimitScope.PEER
 
 
-_NEGOTIATING: Final = InboundLimit(MAX_NEGOTIATING, LimitScope.CONNECTION)
 _Account: TypeAlias = tuple[Hashable, str | None]
 """(who, the protocol; None while it is not known)"""
 
@@ -45,42 +49,69 @@ _Account: TypeAlias = tuple[Hashable, str | None]
 class InboundStreams:
     """The one place that lets inbound streams in."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger[ConnectionHandle]) -> None:
+        """`ledger` counts the streams of each connection."""
+        self._ledger = ledger
         self._open: dict[_Account, int] = {}
         self._account_of: dict[StreamKey, _Account] = {}
 
-    def enter_negotiation(self, stream: StreamKey, peer_id: PeerId) -> bool:
+    def enter_negotiation(self, stream: StreamKey, peer: Peer) -> Refusal | None:
         """Counts a stream whose protocol is not known yet, unless there are too many."""
-        return self._enter(stream, peer_id, None, _NEGOTIATING)
+        assert stream not in self._account_of
+        account = stream[0], None
+        count = self._open.get(account, 0)
+        if count >= MAX_NEGOTIATING:
+            return self._refused("not negotiated", MAX_NEGOTIATING)
+        try:
+            refusal = self._ledger.grow(stream[0])
+        except KeyError:  # the connection's first one
+            self._ledger.put(stream[0], holder(peer.route, peer.peer_id), 0)
+            refusal = self._ledger.grow(stream[0])
+        if refusal is None:
+            self._open[account] = count + 1
+            self._account_of[stream] = account
+        return refusal
 
-    def enter(self, stream: StreamKey, peer_id: PeerId, protocol: str, limit: InboundLimit) -> bool:
-        """Counts a stream as its protocol's; False, and it counts nowhere, where that is full."""
-        self.leave(stream)
-        return self._enter(stream, peer_id, protocol, limit)
+    def enter(
+        self, stream: StreamKey, peer_id: PeerId, protocol: str, limit: InboundLimit
+    ) -> Refusal | None:
+        """Counts a stream as its protocol's, not as one being negotiated any more.
+
+        Where that is full, it counts nowhere.
+        """
+        self._left(self._account_of.pop(stream))
+        account = _holder(limit.scope, stream[0], peer_id), protocol
+        count = self._open.get(account, 0)
+        if count >= limit.streams:
+            self._ledger.shrink(stream[0])
+            return self._refused(protocol, limit.streams)
+        self._open[account] = count + 1
+        self._account_of[stream] = account
+        return None
 
     def leave(self, stream: StreamKey) -> None:
         """The stream is over; nothing for one that does not count."""
         account = self._account_of.pop(stream, None)
-        if account is None:
-            return
-        left = self._open.pop(account) - 1
-        if left:
-            self._open[account] = left
+        if account is not None:
+            self._left(account)
+            self._ledger.shrink(stream[0])
+
+    def on_connection_closed(self, connection: ConnectionHandle) -> None:
+        """A connection is gone, and so are its streams."""
+        self._ledger.give_back(connection)
 
     def __len__(self) -> int:
         return len(self._account_of)
 
-    def _enter(
-        self, stream: StreamKey, peer_id: PeerId, protocol: str | None, limit: InboundLimit
-    ) -> bool:
-        assert stream not in self._account_of
-        account = _holder(limit.scope, stream[0], peer_id), protocol
-        count = self._open.get(account, 0)
-        if count >= limit.streams:
-            return False
-        self._open[account] = count + 1
-        self._account_of[stream] = account
-        return True
+    def _left(self, account: _Account) -> None:
+        left = self._open.pop(account) - 1
+        if left:
+            self._open[account] = left
+
+    def _refused(self, protocol: str, limit: int) -> Refusal:
+        refusal = Refusal(Resource.STREAMS, ScopeKind.PROTOCOL, protocol, limit)
+        self._ledger.refusals.note(refusal)
+        return refusal
 
 
 def _holder(scope: LimitScope, connection: ConnectionHandle, peer_id: PeerId) -> Hashable:

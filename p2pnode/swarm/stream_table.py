@@ -57,7 +57,7 @@ class StreamTable:
         """a service's machine -> its stream"""
         self._deadlines = Deadlines[StreamKey]()
         self._negotiating: dict[StreamKey, None] = {}
-        self._inbound = InboundStreams()
+        self._inbound = InboundStreams(endpoint.account.streams)
         self._events: list[SwarmEvent] = []
 
     def has_streams(self, connection: ConnectionHandle) -> bool:
@@ -151,8 +151,9 @@ class StreamTable:
         key = (peer.connection, stream_id)
         responder, wake = Responder(self._speaks), self._endpoint.wake
         stream = SwarmStream(peer.connection, found, stream_id, responder, wake, now)
-        if not self._inbound.enter_negotiation(key, peer.peer_id):
-            stream.fail(LocalProtocolError("too many streams"), StreamResetCode.RESOURCE_LIMIT)
+        refusal = self._inbound.enter_negotiation(key, peer)
+        if refusal is not None:
+            stream.fail(LocalProtocolError(str(refusal)), StreamResetCode.RESOURCE_LIMIT)
             return
         self._add(key, stream)
 
@@ -194,6 +195,7 @@ class StreamTable:
                 except Exception as error:
                     self._give_up(key, error, now)
             self._forget(key)
+        self._inbound.on_connection_closed(connection)
 
     # time
 
@@ -266,7 +268,7 @@ class StreamTable:
         assert protocol is not None
         service, limit = self._registered.get(protocol, (None, self.handled.get(protocol)))
         assert limit is not None
-        if not self._inbound.enter(key, stream.peer_id, protocol, limit):
+        if self._inbound.enter(key, stream.peer_id, protocol, limit) is not None:
             self._refuse(key, stream, StreamResetCode.RESOURCE_LIMIT)
             return
         if service is None:

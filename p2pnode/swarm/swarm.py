@@ -27,6 +27,7 @@ from p2pnode.machine import (
 )
 from p2pnode.protocols.autonat import Evidence
 from p2pnode.protocols.nat_behaviour import NatRequest
+from p2pnode.resources.account import Account
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.command_runner import CommandRunner
@@ -96,6 +97,7 @@ class Swarm:
             rng=rng,
             now=now,
             unix_now=unix_now,
+            account=Account(config.resources),
             faults=faults,
         )
         self._calls = calls = ServiceCalls(faults)

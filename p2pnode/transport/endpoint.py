@@ -23,6 +23,8 @@ from p2pnode.errors import (
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
 from p2pnode.rate_limit import KeyedRateLimit
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.networks import Network
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection, Opening
@@ -57,14 +59,12 @@ from p2pnode.transport.packet import (
     stateless_reset,
 )
 from p2pnode.transport.parameters import TransportParameters, own_parameters
-from p2pnode.transport.places import NoRoom, Places, origin
-from p2pnode.transport.route import Route, route_of
+from p2pnode.transport.places import NoRoom, Places, holder, origin
+from p2pnode.transport.route import Route, route_of, transmit_of
 from p2pnode.transport.token import TokenIssuer
 from p2pnode.transport.turns import Turns
 from p2pnode.transport.work import HANDSHAKE_WORK, PACKET_WORK
 
-MAX_CONNECTIONS: Final = 4096
-"""connections and dials; strangers are refused beyond; chosen: some 200 MB of state"""
 MAX_RESETS: Final = 100
 """stateless resets that one network has at once, and a second after that, because anyone can
 provoke them; chosen: a restart with a hundred peers behind one NAT is told within a second"""
@@ -84,14 +84,15 @@ class Endpoint:
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
-        max_connections: int = MAX_CONNECTIONS,
+        account: Account | None = None,
         first_handle: ConnectionHandle = FIRST_HANDLE,
         faults: Faults | None = None,
     ) -> None:
         """`secret` (32 bytes) makes tokens and stateless resets; kept on disk it outlives us.
 
         Handles count from `first_handle` on, so that several endpoints' need not collide.
-        `faults` takes what goes wrong here; without it, that is raised.
+        `faults` takes what goes wrong here; without it, that is raised.  Without an
+        `account` to draw from, it has its own.
         """
         self._credentials = credentials
         self._config = config
@@ -101,9 +102,14 @@ class Endpoint:
         self._token_offset = unix_now - now
         self._logs = ConnectionLogs(config, unix_now - now)
         self._faults = faults or Faults()
-        self._places = Places(max_connections)
+        self.account = account or Account(ResourceLimits())
+        self.places = Places(self.account.connections)
         self._incoming = Incoming(
-            credentials=credentials, config=config, tokens=self._tokens, entropy=entropy
+            credentials=credentials,
+            config=config,
+            tokens=self._tokens,
+            entropy=entropy,
+            ledger=self.account.half_open,
         )
         self._dials: dict[ConnectionHandle, Dialing] = {}
         self._dial_by_source: dict[int, ConnectionHandle] = {}
@@ -134,10 +140,10 @@ class Endpoint:
 
         Raises DialError where there are too many connections.
         """
-        if not self._places.can_dial:
-            raise DialError("this node has as many connections as it takes")
         handle = self._take_handle()
-        self._places.add_outbound(handle)
+        refusal = self.places.add_outbound(handle)
+        if refusal is not None:
+            raise DialError(str(refusal))
         self._dials[handle] = dialing = Dialing(
             credentials=self._credentials,
             parameters=self._parameters(),
@@ -156,11 +162,7 @@ class Endpoint:
     def cancel_dial(self, handle: ConnectionHandle) -> None:
         """Forgets a dial; does nothing where it is over."""
         if self._end_dial(handle):
-            self._places.remove(handle)
-
-    def protect(self, handle: ConnectionHandle, *, is_protected: bool) -> None:
-        """Says whether a connection that the peer began keeps its place whoever else comes."""
-        self._places.protect(handle, is_protected=is_protected)
+            self.places.remove(handle)
 
     def command(self, handle: ConnectionHandle) -> Connection | None:
         """Returns a connection for the caller to command, at once; None where it is gone."""
@@ -241,7 +243,9 @@ class Endpoint:
         for handle in list(self._dials):
             self.cancel_dial(handle)
         # Those through relays first: with its own connection a relay loses their circuits.
-        for handle in sorted(self._connections, key=self._is_direct):
+        for handle in sorted(
+            self._connections, key=lambda h: self._connections[h].route.socket >= 0
+        ):
             self._dirty.pop(handle, None)
             with self.commanding(handle, now) as connection:
                 assert connection is not None
@@ -375,13 +379,13 @@ class Endpoint:
     def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> int:
         initial = decode_initial_untrusted(datagram)
         self._incoming.refuses_strangers = isinstance(
-            self._places.verdict(route, self._has_streams), NoRoom
+            self.places.verdict(route, self._has_streams), NoRoom
         )
         answer = self._incoming.on_initial_untrusted(
             initial, len(datagram), route, self._parameters(), now, self._token_time(now)
         )
         if answer is not None and len(answer) <= MIN_INITIAL_SIZE:
-            self._transmits.append(_datagram(route, answer))
+            self._transmits.append(transmit_of(route, answer))
         is_message_2 = answer is not None and answer[0] == HandshakeType.RESPONSE
         return HANDSHAKE_WORK if is_message_2 else PACKET_WORK
 
@@ -408,8 +412,11 @@ class Endpoint:
             if opening is None:
                 return HANDSHAKE_WORK
             handle = self._take_handle()
-            self._places.add_inbound(handle, route)
+            refusal = self.places.peer_refusal(opening.peer_id)
+            self.places.add_inbound(handle, route, opening.peer_id)
             self._open(handle, opening, now)
+            if refusal is not None and handle in self._connections:
+                self._turn_out(handle, str(refusal), now)
             for packet in self._incoming.finish(half_open):
                 self._take_packet(handle, received, packet, now)
         if handle is not None and len(datagram) - size >= DATA_OVERHEAD:
@@ -439,7 +446,7 @@ class Endpoint:
         # Any data packet is longer than a reset, and who forges its source uses up the source's.
         if self._reset_rate.take(origin(route)[-1], now):
             packet = stateless_reset(destination, self._tokens.reset_token(destination))
-            self._transmits.append(_datagram(route, packet))
+            self._transmits.append(transmit_of(route, packet))
 
     def _on_reset(self, datagram: bytes, now: Instant) -> None:
         token = decode_stateless_reset_untrusted(datagram)
@@ -464,12 +471,13 @@ class Endpoint:
             )
         except Exception as error:
             self._faults.take(error)
-            self._places.remove(handle)
+            self.places.remove(handle)
             if opening.is_initiator:
                 failed = DialFailed(opening.route, ClosedByFault(error))
                 self._events.append(EndpointEvent(handle, failed))
             return
         self._connections[handle] = connection
+        self.account.memory.put(handle, holder(opening.route, opening.peer_id), 0)
         self._dirty[handle] = None
         self._sync(handle, connection, now)
         allows_streams = opening.remote.initial_max_streams > 0
@@ -523,7 +531,8 @@ class Endpoint:
         """Nothing is known of it any more; what it had to tell was collected."""
         self._ids.forget(handle, connection)
         self._deadlines.set(handle, None)
-        self._places.remove(handle)
+        self.places.remove(handle)
+        self.account.memory.give_back(handle)
         del self._connections[handle]
         connection.let_go()
 
@@ -544,18 +553,17 @@ class Endpoint:
 
     def _make_room(self, route: Route, now: Instant) -> bool:
         """Returns whether there is a place now for a peer that has come over a route."""
-        verdict = self._places.verdict(route, self._has_streams)
+        verdict = self.places.verdict(route, self._has_streams)
         if isinstance(verdict, NoRoom):
             return False
         if verdict.instead_of is not None:
-            self._turn_out(verdict.instead_of, now)
+            self._turn_out(verdict.instead_of, "this node needs the place for others", now)
         return True
 
-    def _turn_out(self, handle: ConnectionHandle, now: Instant) -> None:
+    def _turn_out(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
         """Ends a connection for another one's sake: it is told once, and forgotten at once."""
         with self.commanding(handle, now) as connection:
             assert connection is not None
-            reason = "this node needs the place for others"
             connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
             self._transmits += connection.poll_transmits(now)
             self._collect(handle, connection)
@@ -567,11 +575,8 @@ class Endpoint:
         dialing = self._dials[handle]
         packet = dialing.poll_packet(now)
         if packet is not None:
-            transmits.append(_datagram(dialing.route, packet))
+            transmits.append(transmit_of(dialing.route, packet))
         self._deadlines.set(handle, dialing.poll_timeout())
-
-    def _is_direct(self, handle: ConnectionHandle) -> bool:
-        return not self._connections[handle].route.is_relayed
 
     def _find_dial(self, source: int) -> Dialing | None:
         handle = self._dial_by_source.get(source)
@@ -592,7 +597,3 @@ class Endpoint:
     def _token_time(self, now: Instant) -> UnixTime:
         """The time by the wall clock as it was at the start: no jump makes a token older."""
         return UnixTime(now + self._token_offset)
-
-
-def _datagram(route: Route, packet: bytes) -> Transmit:
-    return Transmit(route.socket, route.local_ip, route.remote, 0, None, len(packet), packet)

@@ -12,6 +12,7 @@ three times what it sent.
 """
 
 import hashlib
+from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 from p2pnode.bounded import Bounded
@@ -19,8 +20,9 @@ from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, HandshakeError
 from p2pnode.machine import UdpAddr
-from p2pnode.resources.crowd import Crowd
-from p2pnode.resources.networks import Network, Networks, networks_of
+from p2pnode.resources.ledger import Ledger
+from p2pnode.resources.networks import Network
+from p2pnode.resources.refusal import Holder
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Opening
 from p2pnode.transport.handshake import Credentials, ResponderHandshake, chosen_aead
@@ -33,20 +35,13 @@ from p2pnode.transport.packet import (
 )
 from p2pnode.transport.parameters import TransportParameters
 from p2pnode.transport.path_validation import AMPLIFICATION_LIMIT
+from p2pnode.transport.places import holder
 from p2pnode.transport.route import Route
 from p2pnode.transport.token import TokenIssuer
 
 RETRY_THRESHOLD: Final = 64
 """half-open handshakes from unproven addresses above which strangers must show a token; chosen:
 about 10 ms of a core's work"""
-MAX_HALF_OPEN: Final = 1024
-"""half-open handshakes in all; chosen: 4 MB at the most"""
-MAX_HALF_OPEN_PER_PREFIX: Final = 128
-"""half-open handshakes of one IPv4 address, IPv6 /64 or circuit, proven or not"""
-MAX_HALF_OPEN_PER_56: Final = 256
-"""half-open handshakes of an IPv6 /56, a household"""
-MAX_HALF_OPEN_PER_48: Final = 512
-"""half-open handshakes of an IPv6 /48, a site; chosen: half of all"""
 MAX_FINISHED: Final = 1024
 """handshakes that are over and whose late duplicates are still known; chosen: 200 kB"""
 MAX_EARLY_PACKETS: Final = 10
@@ -72,7 +67,6 @@ class HalfOpen:
         "handshake",
         "is_proven",
         "key",
-        "networks",
         "parameters",
         "received",
         "route",
@@ -86,7 +80,6 @@ class HalfOpen:
         handshake: ResponderHandshake,
         parameters: TransportParameters,
         route: Route,
-        networks: Networks,
         is_proven: bool,
         began_at: Instant,
         expires_at: Instant,
@@ -96,7 +89,6 @@ class HalfOpen:
         self.parameters = parameters
         self.connection_id = parameters.connection_id
         self.route = route
-        self.networks = networks
         self.is_proven = is_proven
         self.began_at = began_at
         self.expires_at = expires_at
@@ -127,13 +119,15 @@ class Incoming:
         config: TransportConfig,
         tokens: TokenIssuer,
         entropy: Entropy,
+        ledger: Ledger[Hashable],
     ) -> None:
+        """`ledger` counts handshakes by their keys."""
         self._credentials = credentials
         self._config = config
         self._tokens = tokens
         self._entropy = entropy
         self._by_key: dict[HalfOpenKey, HalfOpen] = {}
-        self._crowd = Crowd[HalfOpenKey]()
+        self._ledger = ledger
         self._finished = Bounded[HalfOpenKey, Instant](MAX_FINISHED)
         self._unproven = 0
         self._early_size = 0
@@ -168,14 +162,14 @@ class Incoming:
         )
         if self.refuses_strangers:
             return None
-        networks = _networks(route)
-        is_full = len(self._by_key) >= MAX_HALF_OPEN
+        who = _holder(route)
+        is_full = self._ledger.room_refusal(who) is not None
         if proof is None and (is_full or self._unproven >= RETRY_THRESHOLD):
             token = self._tokens.retry_token(
                 route.remote, initial.destination, initial.source, unix_now
             )
             return Retry(initial.source, token).encode()
-        if not self._has_room(networks, is_full=is_full):
+        if not self._has_room(who, is_full=is_full):
             return None
         try:
             handshake = ResponderHandshake(self._credentials, self._entropy, initial, parameters)
@@ -186,15 +180,14 @@ class Incoming:
             handshake=handshake,
             parameters=parameters,
             route=route,
-            networks=networks,
             is_proven=proof is not None,
             began_at=now,
             expires_at=now + self._config.handshake_timeout,
         )
         half_open.received = size
         if is_full:
-            self._remove(self._by_key[next(self._crowd.of_fullest())])
-        self._add(half_open)
+            self._remove(self._newest_of_fullest())
+        self._add(half_open, who)
         return self._answer(half_open, now)
 
     def on_final_untrusted(
@@ -271,38 +264,37 @@ class Incoming:
         half_open.answered_at = now
         return packet
 
-    def _has_room(self, networks: Networks, *, is_full: bool) -> bool:
+    def _has_room(self, who: Holder, *, is_full: bool) -> bool:
         """Returns whether one more of these networks is within their shares."""
-        if any(self._crowd.count(network) >= _limit(network) for network in networks):
-            return False
-        return not is_full or self._crowd.count(networks[-1]) < self._crowd.most
+        ledger = self._ledger
+        refusal = ledger.share_refusal(who)
+        if refusal is None and is_full and ledger.of_network(who.networks[-1]) >= ledger.most:
+            refusal = ledger.room_refusal(who)
+        if refusal is not None:
+            ledger.refusals.note(refusal)
+        return refusal is None
 
-    def _add(self, half_open: HalfOpen) -> None:
+    def _newest_of_fullest(self) -> HalfOpen:
+        key = next(self._ledger.of_fullest())
+        assert isinstance(key, HalfOpenKey)
+        return self._by_key[key]
+
+    def _add(self, half_open: HalfOpen, who: Holder) -> None:
         self._by_key[half_open.key] = half_open
         self.by_id[half_open.connection_id] = half_open
-        self._crowd.add(half_open.key, half_open.networks)
+        self._ledger.put(half_open.key, who)
         self._unproven += not half_open.is_proven
 
     def _remove(self, half_open: HalfOpen) -> None:
         del self._by_key[half_open.key]
         self.by_id.pop(half_open.connection_id, None)
-        self._crowd.remove(half_open.key)
+        self._ledger.give_back(half_open.key)
         self._early_size -= sum(map(len, half_open.early))
         self._unproven -= not half_open.is_proven
 
 
-def _networks(route: Route) -> Networks:
+def _holder(route: Route) -> Holder:
     """Returns what handshakes are counted by: a circuit for itself, for it has no address."""
     if route.is_relayed:
-        return (Network(0, -route.socket, is_ipv6=False),)
-    return networks_of(route.remote.ip)
-
-
-def _limit(network: Network) -> int:
-    match network.bits:
-        case 56:
-            return MAX_HALF_OPEN_PER_56
-        case 48:
-            return MAX_HALF_OPEN_PER_48
-        case _:
-            return MAX_HALF_OPEN_PER_PREFIX
+        return Holder((Network(0, -route.socket, is_ipv6=False),))
+    return holder(route)

@@ -8,21 +8,14 @@ is good for nothing.
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
-from p2pnode.resources.crowd import Crowd
+from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.networks import Network, Networks, is_local, networks_of
+from p2pnode.resources.refusal import Holder, Refusal
 from p2pnode.transport.route import Route
 
-RESERVED_PART: Final = 8
-"""One place in so many is for dials of our own and for protected peers; chosen"""
-MAX_PER_PREFIX: Final = 256
-"""connections that one IPv4 address or IPv6 /64 begins; chosen: a large NAT's share"""
-MAX_PER_56: Final = 512
-"""connections that one IPv6 /56 begins; chosen: twice a link's"""
-MAX_PER_48: Final = 1024
-"""connections that one IPv6 /48 begins; chosen: a quarter of the default places"""
-LOCAL_FACTOR: Final = 8
-"""How many times a stranger's share a network has that is this machine's own; chosen"""
+_OWN: Final = Holder(is_own=True)
 
 
 class Room(NamedTuple):
@@ -34,8 +27,7 @@ class Room(NamedTuple):
 class NoRoom(NamedTuple):
     """There is none."""
 
-    scope: str
-    """What is full, for people: the node, or a network."""
+    refusal: Refusal
 
 
 Verdict: TypeAlias = Room | NoRoom
@@ -44,61 +36,67 @@ IsUseful: TypeAlias = Callable[[ConnectionHandle], bool]
 
 
 class Places:
-    """The connections of an endpoint, counted."""
+    """The connections of an endpoint, drawn from its ledger of connections."""
 
-    __slots__ = ("_crowd", "_limit", "_outbound", "_protected")
+    __slots__ = ("_ledger", "_protected")
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._crowd = Crowd[ConnectionHandle]()
-        self._outbound: dict[ConnectionHandle, None] = {}
+    def __init__(self, ledger: Ledger[ConnectionHandle]) -> None:
+        self._ledger = ledger
         self._protected: dict[ConnectionHandle, None] = {}
 
     @property
     def taken(self) -> int:
         """Connections and dials."""
-        return len(self._crowd) + len(self._outbound)
+        return self._ledger.used
 
-    @property
-    def can_dial(self) -> bool:
-        return self.taken < self._limit
+    def add_outbound(self, handle: ConnectionHandle) -> Refusal | None:
+        """A dial of our own, and what comes of it, unless there is no room for one."""
+        return self._ledger.take(handle, _OWN)
 
-    def add_outbound(self, handle: ConnectionHandle) -> None:
-        """A dial of our own, and what comes of it."""
-        self._outbound[handle] = None
-
-    def add_inbound(self, handle: ConnectionHandle, route: Route) -> None:
-        self._crowd.add(handle, origin(route))
+    def add_inbound(self, handle: ConnectionHandle, route: Route, peer_id: PeerId) -> None:
+        """Somebody has come; `verdict` has found a place."""
+        self._ledger.put(handle, holder(route, peer_id))
 
     def remove(self, handle: ConnectionHandle) -> None:
         """Does nothing for one that has no place."""
-        self._crowd.remove(handle)
-        self._outbound.pop(handle, None)
+        self._ledger.give_back(handle)
         self._protected.pop(handle, None)
 
     def protect(self, handle: ConnectionHandle, *, is_protected: bool) -> None:
         """Says whether a connection keeps its place whoever comes."""
         if not is_protected:
             self._protected.pop(handle, None)
-        elif handle in self._crowd:
+        elif handle in self._ledger:
             self._protected[handle] = None
+
+    def is_protected(self, handle: ConnectionHandle) -> bool:
+        return handle in self._protected
 
     def verdict(self, route: Route, is_useful: IsUseful) -> Verdict:
         """Returns whether a peer that has come over `route` gets a place, and whose."""
-        networks = origin(route)
-        for network in networks:
-            if self._crowd.count(network) >= share(network, route):
-                return NoRoom(f"the share of {network}")
-        if len(self._crowd) < self._limit - self._limit // RESERVED_PART and self.can_dial:
-            return Room()
-        if self._crowd.count(networks[-1]) >= self._crowd.most:
-            return NoRoom("this node")
-        victim = self._victim(is_useful)
-        return NoRoom("this node") if victim is None else Room(victim)
+        ledger, who = self._ledger, holder(route)
+        refusal = ledger.share_refusal(who)
+        if refusal is None:
+            refusal = ledger.room_refusal(who)
+            if refusal is None:
+                return Room()
+            if ledger.of_network(who.networks[-1]) < ledger.most:
+                victim = self._victim(is_useful)
+                if victim is not None:
+                    return Room(victim)
+        ledger.refusals.note(refusal)
+        return NoRoom(refusal)
+
+    def peer_refusal(self, peer_id: PeerId) -> Refusal | None:
+        """Returns whether a peer that has got a place has too many already."""
+        refusal = self._ledger.share_refusal(Holder(peers=(peer_id,)))
+        if refusal is not None:
+            self._ledger.refusals.note(refusal)
+        return refusal
 
     def _victim(self, is_useful: IsUseful) -> ConnectionHandle | None:
         second: ConnectionHandle | None = None
-        for handle in self._crowd.of_fullest():
+        for handle in self._ledger.of_fullest():
             if handle in self._protected:
                 continue
             if not is_useful(handle):
@@ -114,7 +112,6 @@ def origin(route: Route) -> Networks:
     return networks_of(route.remote.ip)
 
 
-def share(network: Network, route: Route) -> int:
-    """Returns how many connections a network may have begun."""
-    share = {56: MAX_PER_56, 48: MAX_PER_48}.get(network.bits, MAX_PER_PREFIX)
-    return share * LOCAL_FACTOR if is_local(route.remote.ip) else share
+def holder(route: Route, *peers: PeerId) -> Holder:
+    """Returns for whom is held what somebody needs who comes over a route."""
+    return Holder(origin(route), peers, is_local=is_local(route.remote.ip))

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, TypeAlias
 
-from p2pnode.machine import Received, SocketId, UdpAddr
+from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
 
 RouteKey: TypeAlias = tuple[SocketId, UdpAddr]
 
@@ -31,3 +31,8 @@ class Route(NamedTuple):
 def route_of(received: Received) -> Route:
     """Returns the route that an answer takes."""
     return Route(received.socket, received.local_ip, received.remote)
+
+
+def transmit_of(route: Route, packet: bytes) -> Transmit:
+    """Returns what sends one packet over a route."""
+    return Transmit(route.socket, route.local_ip, route.remote, 0, None, len(packet), packet)

@@ -22,6 +22,7 @@ from p2pnode.protocols.relay.messages import (
     ReserveRequest,
     encode_hop,
 )
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ConnectionEstablished, DialFailed, DialSucceeded, PongReceived
@@ -29,7 +30,6 @@ from p2pnode.swarm.relayed_paths import MAX_REPLACEMENTS, MAX_SUSPECT_REQUESTS
 from p2pnode.swarm.services.relay.client import MAX_OFFERED
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport.incoming import MAX_HALF_OPEN_PER_PREFIX
 from p2pnode.wire.framing import FrameReader, encode_frame
 from tests.support.datagram_machines import ScriptedMachine, transmit
 from tests.support.echo import echo
@@ -415,7 +415,7 @@ def test_handshakes_over_circuits_are_bounded_and_forgotten() -> None:
     flood = Flood(town)
     incoming = town.node.swarm._endpoint._incoming
     flood.run(300, 3.0)
-    assert 0 < len(incoming.by_id) <= MAX_HALF_OPEN_PER_PREFIX
+    assert 0 < len(incoming.by_id) <= ResourceLimits().half_open.network
     flood.mallory.host.detach()
     town.world.run_for(15)
     assert len(incoming.by_id) == 0

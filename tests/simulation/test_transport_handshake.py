@@ -6,6 +6,8 @@ from p2pnode.errors import DialError, HandshakeError, PeerIdMismatch
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Received, SocketId, UdpAddr
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.events import AddressObserved, Connected, TokenReceived
@@ -340,7 +342,11 @@ def test_answers_leave_from_the_socket_and_address_that_were_asked() -> None:
 def test_strangers_are_refused_when_there_is_no_room() -> None:
     pair = Pair()
     pair.server.endpoint, pair.server.peer_id = make_endpoint(
-        "server", config=TransportConfig(), now=pair.now, seed=1, max_connections=1
+        "server",
+        config=TransportConfig(),
+        now=pair.now,
+        seed=1,
+        account=Account(ResourceLimits().with_connections(1)),
     )
     pair.connect()
     pair.client.events.clear()

@@ -13,6 +13,7 @@ from p2pnode.clock import UnixTime
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr, drain_once
+from p2pnode.resources.account import Account
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
@@ -55,7 +56,7 @@ class Side:
 
 
 def make_endpoint(
-    name: str, *, config: TransportConfig, now: float, seed: int, **more: int
+    name: str, *, config: TransportConfig, now: float, seed: int, account: Account | None = None
 ) -> tuple[Endpoint, PeerId]:
     entropy = seeded_entropy(f"{seed}/{name}")
     identity = PrivateKey.generate(entropy)
@@ -68,7 +69,7 @@ def make_endpoint(
         rng=Random(f"{seed}/{name}"),
         now=now,
         unix_now=UNIX_EPOCH,
-        **more,
+        account=account,
     )
     return endpoint, credentials.peer_id
 

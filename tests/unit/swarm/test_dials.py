@@ -16,7 +16,6 @@ from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
 from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.places import Places
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id
@@ -267,7 +266,7 @@ def test_a_circuit_that_no_handshake_can_use_does_not_leave_the_dial_waiting(
 ) -> None:
     world = World()
     dial = world.begin(through(RELAY))
-    monkeypatch.setattr(world.endpoint, "_places", Places(0))
+    monkeypatch.setattr(world.endpoint.account.connections.process, "limit", 0)
     assert not world.dials.on_circuit(WANTED, RELAY, CIRCUIT, 0.1)
     world.dials.on_not_found(WANTED, "nobody knows it", 0.2)
     assert list(world.outcomes()) == [dial]

@@ -4,6 +4,8 @@ import pytest
 
 from p2pnode.errors import ClosedByPeer, DialError
 from p2pnode.machine import Received, SocketId, UdpAddr
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import Connected, ConnectionClosed
@@ -19,7 +21,9 @@ class Crowd:
 
     def __init__(self):
         self.now = 0.0
-        self.server, self.server_id = self._make("server", max_connections=PLACES)
+        self.server, self.server_id = self._make(
+            "server", account=Account(ResourceLimits().with_connections(PLACES))
+        )
         self.at = {SERVER: self.server}
         self.handles = {}
         self.events = {SERVER: []}
@@ -95,7 +99,7 @@ def test_protected_connections_keep_their_place():
     crowd = Crowd()
     flood = [crowd.connect("198.51.100.1", port) for port in range(1, 20)]
     for handle in crowd.server.connections:
-        crowd.server.protect(handle, is_protected=True)
+        crowd.server.places.protect(handle, is_protected=True)
 
     stranger = crowd.connect("203.0.113.1")
 

@@ -3,7 +3,10 @@ from dataclasses import replace
 import pytest
 
 from p2pnode.machine import UdpAddr
+from p2pnode.resources.ledger import Ledger
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.networks import networks_of
+from p2pnode.resources.refusal import Refusals, Resource
 from p2pnode.transport.aead import Aead
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.handshake import InitiatorHandshake
@@ -11,10 +14,6 @@ from p2pnode.transport.incoming import (
     MAX_EARLY_PACKETS,
     MAX_EARLY_SIZE,
     MAX_EARLY_TOTAL,
-    MAX_HALF_OPEN,
-    MAX_HALF_OPEN_PER_48,
-    MAX_HALF_OPEN_PER_56,
-    MAX_HALF_OPEN_PER_PREFIX,
     MESSAGE_DIGEST_SIZE,
     RETRY_THRESHOLD,
     Incoming,
@@ -45,6 +44,9 @@ NOW, UNIX_NOW = 10.0, 1_700_000_000.0
 ISSUER = TokenIssuer(bytes(32))
 
 
+SHARES = ResourceLimits().half_open
+
+
 class Bench:
     """An `Incoming` and whoever knocks."""
 
@@ -54,6 +56,7 @@ class Bench:
             config=TransportConfig(**config),
             tokens=ISSUER,
             entropy=entropy("incoming"),
+            ledger=Ledger(Resource.HALF_OPEN, SHARES, Refusals()),
         )
         self.next_id = 100
 
@@ -215,10 +218,8 @@ def test_handshakes_that_are_over_are_no_load():
 def test_one_address_cannot_take_all_the_room_even_with_tokens():
     bench = Bench()
     token = ISSUER.address_token(CLIENT, UNIX_NOW)
-    answers = [
-        bench.knock(source=n, token=token)[1] for n in range(1, MAX_HALF_OPEN_PER_PREFIX + 2)
-    ]
-    assert [kind(a) for a in answers[:-1]] == [HandshakeType.RESPONSE] * MAX_HALF_OPEN_PER_PREFIX
+    answers = [bench.knock(source=n, token=token)[1] for n in range(1, SHARES.network + 2)]
+    assert [kind(a) for a in answers[:-1]] == [HandshakeType.RESPONSE] * SHARES.network
     assert answers[-1] is None
     other = UdpAddr("192.0.2.77", 1)
     token = ISSUER.address_token(other, UNIX_NOW)
@@ -228,18 +229,18 @@ def test_one_address_cannot_take_all_the_room_even_with_tokens():
 @pytest.mark.slow
 def test_the_room_for_half_open_handshakes_is_bounded():
     bench = Bench()
-    for n in range(MAX_HALF_OPEN):
+    for n in range(SHARES.total):
         remote = UdpAddr(f"198.51.{n // 250}.{n % 250 + 1}", 1)
         token = ISSUER.address_token(remote, UNIX_NOW)
         bench.knock(source=n + 1, token=token, remote=remote)
-    assert len(bench.incoming.by_id) == MAX_HALF_OPEN
+    assert len(bench.incoming.by_id) == SHARES.total
     token = ISSUER.address_token(CLIENT, UNIX_NOW)
     assert kind(bench.knock(token=token)[1]) is HandshakeType.RESPONSE
-    assert len(bench.incoming.by_id) == MAX_HALF_OPEN
+    assert len(bench.incoming.by_id) == SHARES.total
 
 
-def fill_from(bench, ips, *, each=MAX_HALF_OPEN_PER_PREFIX):
-    """Lets proven handshakes of few networks take what they can; returns how many were answered."""
+def fill_from(bench, ips, *, each=SHARES.network):
+    """Lets proven handshakes of few networks take what they can; returns their number."""
     answered = 0
     for ip in ips:
         for n in range(each):
@@ -256,7 +257,7 @@ def test_few_networks_that_take_all_the_room_keep_nobody_else_out():
     initiator, first = bench.knock()
     ips = [f"198.51.100.{n}" for n in range(1, 10)]
     fill_from(bench, ips)
-    assert len(bench.incoming.by_id) == MAX_HALF_OPEN
+    assert len(bench.incoming.by_id) == SHARES.total
 
     retry = bench.knock(source=7, remote=UdpAddr("203.0.113.9", 7))[1]
     assert kind(retry) is HandshakeType.RETRY
@@ -266,11 +267,13 @@ def test_few_networks_that_take_all_the_room_keep_nobody_else_out():
         answer = bench.knock(source=7, token=token, remote=remote)[1]
         assert kind(answer) is HandshakeType.RESPONSE
     assert bench.repeat(initiator) == first, "who was alone at its address has lost nothing"
-    crowd = bench.incoming._crowd
-    full = next(UdpAddr(ip, 999) for ip in ips if crowd.count(networks_of(ip)[0]) == crowd.most)
+    crowd = bench.incoming._ledger
+    full = next(
+        UdpAddr(ip, 999) for ip in ips if crowd.of_network(networks_of(ip)[0]) == crowd.most
+    )
     token = ISSUER.address_token(full, UNIX_NOW)
     assert bench.knock(source=7, token=token, remote=full)[1] is None
-    assert len(bench.incoming.by_id) == MAX_HALF_OPEN
+    assert len(bench.incoming.by_id) == SHARES.total
 
 
 @pytest.mark.slow
@@ -278,9 +281,9 @@ def test_few_networks_that_take_all_the_room_keep_nobody_else_out():
 def test_an_ipv6_site_has_a_share_however_many_links_it_uses():
     bench = Bench()
     links = [f"2a00:1:1:{n:x}::1" for n in range(8)]
-    assert fill_from(bench, links, each=64) == MAX_HALF_OPEN_PER_56
+    assert fill_from(bench, links, each=64) == SHARES.net56
     households = [f"2a00:2:1:{n:x}00::1" for n in range(8)]
-    assert fill_from(bench, households, each=128) == MAX_HALF_OPEN_PER_48
+    assert fill_from(bench, households, each=128) == SHARES.net48
 
 
 def test_a_full_node_answers_no_stranger_but_duplicates():

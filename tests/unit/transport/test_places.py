@@ -1,18 +1,30 @@
 """Who gets a place for a connection, and who makes room."""
 
+from dataclasses import replace
+
 import pytest
 
+from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
-from p2pnode.transport.places import (
-    LOCAL_FACTOR,
-    MAX_PER_48,
-    MAX_PER_56,
-    MAX_PER_PREFIX,
-    NoRoom,
-    Places,
-    Room,
-)
+from p2pnode.resources.ledger import Ledger
+from p2pnode.resources.limits import LOCAL_FACTOR, ResourceLimits
+from p2pnode.resources.refusal import Refusals, Resource, ScopeKind
+from p2pnode.transport.places import NoRoom, Places, Room
 from p2pnode.transport.route import Route
+
+SHARES = ResourceLimits().connections
+SOMEBODY = PeerId.from_public_key(PrivateKey(bytes(32)).public_key)
+
+
+def places_for(total: int, peer: int = 10_000) -> Places:
+    shares = replace(SHARES, total=total, peer=peer)
+    return Places(Ledger(Resource.CONNECTIONS, shares, Refusals(), has_reserve=True))
+
+
+def full_scope(verdict) -> ScopeKind:
+    assert isinstance(verdict, NoRoom)
+    return verdict.refusal.scope
 
 
 def route(ip: str, port: int = 1, socket: int = 0) -> Route:
@@ -32,7 +44,7 @@ def fill(places: Places, ips, *, first: int = 1) -> int:
             continue
         if verdict.instead_of is not None:
             places.remove(verdict.instead_of)
-        places.add_inbound(ConnectionHandle(handle), route(ip))
+        places.add_inbound(ConnectionHandle(handle), route(ip), SOMEBODY)
         handle += 1
     return handle
 
@@ -40,42 +52,43 @@ def fill(places: Places, ips, *, first: int = 1) -> int:
 @pytest.mark.parametrize(
     ("ips", "limit"),
     [
-        (["198.51.100.1"], MAX_PER_PREFIX),
-        ([f"2a00:1:1:1::{n:x}" for n in range(1, 4)], MAX_PER_PREFIX),
-        ([f"2a00:1:1:{n:x}::1" for n in range(16)], MAX_PER_56),
-        ([f"2a00:1:1:{n:x}00::1" for n in range(16)], MAX_PER_48),
-        (["127.0.0.1"], LOCAL_FACTOR * MAX_PER_PREFIX),
+        (["198.51.100.1"], SHARES.network),
+        ([f"2a00:1:1:1::{n:x}" for n in range(1, 4)], SHARES.network),
+        ([f"2a00:1:1:{n:x}::1" for n in range(16)], SHARES.net56),
+        ([f"2a00:1:1:{n:x}00::1" for n in range(16)], SHARES.net48),
+        (["127.0.0.1"], LOCAL_FACTOR * SHARES.network),
     ],
 )
 def test_a_network_has_its_share(ips, limit):
-    places = Places(10_000)
+    places = places_for(10_000)
     fill(places, ips * (2 * limit // len(ips)))
     assert places.taken == limit
     verdict = places.verdict(route(ips[0]), nothing_is_useful)
-    assert isinstance(verdict, NoRoom)
-    assert "share" in verdict.scope
+    assert full_scope(verdict) is ScopeKind.NETWORK
 
 
 def test_peers_over_a_circuit_count_for_its_relay():
-    places = Places(10_000)
-    for handle in range(MAX_PER_PREFIX):
-        places.add_inbound(ConnectionHandle(handle), route("198.51.100.1", socket=-handle - 1))
+    places = places_for(10_000)
+    for handle in range(SHARES.network):
+        from_relay = route("198.51.100.1", socket=-handle - 1)
+        places.add_inbound(ConnectionHandle(handle), from_relay, SOMEBODY)
     assert isinstance(places.verdict(route("198.51.100.1", socket=-9999), bool), NoRoom)
     assert places.verdict(route("198.51.100.1"), bool) == Room()
 
 
 def test_dials_of_our_own_find_a_reserve():
-    places = Places(80)
+    places = places_for(80)
     fill(places, [f"198.51.100.{n}" for n in range(200)])
     assert places.taken == 70
     for handle in range(1000, 1010):
-        assert places.can_dial
-        places.add_outbound(ConnectionHandle(handle))
-    assert not places.can_dial
+        assert places.add_outbound(ConnectionHandle(handle)) is None
+    refusal = places.add_outbound(ConnectionHandle(2000))
+    assert refusal is not None
+    assert refusal.scope is ScopeKind.PROCESS
 
 
 def test_the_fullest_network_makes_room_and_its_newest_goes_first():
-    places = Places(80)
+    places = places_for(80)
     after = fill(places, ["198.51.100.1"] * 40 + [f"203.0.113.{n}" for n in range(30)])
     assert places.taken == 70
     assert places.verdict(route("192.0.2.1"), nothing_is_useful) == Room(ConnectionHandle(40))
@@ -85,13 +98,14 @@ def test_the_fullest_network_makes_room_and_its_newest_goes_first():
 
 
 def test_the_fullest_network_gets_no_more():
-    places = Places(80)
+    places = places_for(80)
     fill(places, ["198.51.100.1"] * 40 + [f"203.0.113.{n}" for n in range(30)])
-    assert places.verdict(route("198.51.100.1"), nothing_is_useful) == NoRoom("this node")
+    verdict = places.verdict(route("198.51.100.1"), nothing_is_useful)
+    assert full_scope(verdict) is ScopeKind.DIRECTION
 
 
 def test_who_has_streams_stays_longer_and_who_is_protected_stays():
-    places = Places(8)
+    places = places_for(8)
     fill(places, ["198.51.100.1"] * 5 + ["203.0.113.1", "203.0.113.2"])
     places.protect(ConnectionHandle(5), is_protected=True)
     newcomer = route("192.0.2.1")
@@ -99,15 +113,25 @@ def test_who_has_streams_stays_longer_and_who_is_protected_stays():
     assert places.verdict(newcomer, lambda handle: True) == Room(ConnectionHandle(4))
     for handle in range(1, 5):
         places.protect(ConnectionHandle(handle), is_protected=True)
-    assert places.verdict(newcomer, nothing_is_useful) == NoRoom("this node")
+    assert full_scope(places.verdict(newcomer, nothing_is_useful)) is ScopeKind.DIRECTION
     places.protect(ConnectionHandle(2), is_protected=False)
     assert places.verdict(newcomer, nothing_is_useful) == Room(ConnectionHandle(2))
 
 
 def test_a_place_is_free_again():
-    places = Places(8)
+    places = places_for(8)
     fill(places, ["198.51.100.1"] * 20)
     for handle in range(1, 8):
         places.remove(ConnectionHandle(handle))
         places.remove(ConnectionHandle(handle))
     assert places.taken == 0
+
+
+def test_a_peer_has_its_share_wherever_it_comes_from():
+    places = places_for(1000, peer=3)
+    for number in range(3):
+        assert places.peer_refusal(SOMEBODY) is None
+        places.add_inbound(ConnectionHandle(number), route(f"192.0.2.{number}"), SOMEBODY)
+    refusal = places.peer_refusal(SOMEBODY)
+    assert refusal is not None
+    assert (refusal.scope, refusal.name) == (ScopeKind.PEER, str(SOMEBODY))
