@@ -46,6 +46,7 @@ from p2pnode.swarm.services.service import (
 )
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transport.error_code import ErrorCode
 from p2pnode.wire.multiaddr import Multiaddr
 
 
@@ -98,8 +99,8 @@ class CommandRunner:
                 self._streams.pump_machine(connection, machine, now)
             case DialPeer(peer_id, addresses):
                 self._connect(service, peer_id, addresses, now)
-            case Disconnect(connection, reason):
-                self._disconnect(connection, reason, now)
+            case Disconnect(connection, reason, for_load):
+                self._disconnect(connection, reason, now, for_load=for_load)
             case DialBack(ticket):
                 self._service_of_dial_back[ticket] = service
                 self._prober.dial_back(command, now)
@@ -169,10 +170,13 @@ class CommandRunner:
             return
         self._service_of_dial[dial_id] = service, peer_id
 
-    def _disconnect(self, connection: ConnectionHandle, reason: str, now: Instant) -> None:
+    def _disconnect(
+        self, connection: ConnectionHandle, reason: str, now: Instant, *, for_load: bool
+    ) -> None:
         if connection >= FIRST_HANDLE:
             self._prober.disconnect(connection, reason, now)
             return
+        code = ErrorCode.EXCESSIVE_LOAD if for_load else ErrorCode.NO_ERROR
         with self._endpoint.commanding(connection, now) as found:
             if found is not None:
-                found.close(0, reason, now)
+                found.close(code, reason, now, is_application=not for_load)

@@ -23,6 +23,8 @@ from p2pnode.protocols.relay.admission import (
     Refused,
     ReservationEnded,
     ReservationTable,
+    circuit_ledger,
+    reservation_ledger,
 )
 from p2pnode.protocols.relay.auto_relay import AutoRelay, relay_network
 from p2pnode.protocols.relay.circuit import (
@@ -126,7 +128,9 @@ __all__ = [
     "Voucher",
     "add_shares",
     "circuit_addrs",
+    "circuit_ledger",
     "relay_network",
+    "reservation_ledger",
     "seal_voucher",
 ]
 

@@ -5,10 +5,13 @@
 
 Rules: the peer and its address come from the authenticated connection, never from a message; a
 request over a relayed connection is refused, so that no relay is reached through a relay; each
-refusal has the status that goes on the wire and the reason for the log.
+refusal has the status that goes on the wire and the reason for the log; where all places are taken,
+the fullest network gives way to one that would still have fewer, and of it the newest that is good
+for nothing.
 """
 
 from collections import Counter
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -16,15 +19,19 @@ from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.relay.accounting import MonthlyVolume
-from p2pnode.protocols.relay.limits import IPV6_PREFIX, AccessList, RelayLimits
+from p2pnode.protocols.relay.limits import AccessList, RelayLimits
 from p2pnode.protocols.relay.messages import Status
 from p2pnode.rate_limit import SharedRateLimit
-from p2pnode.wire.ip_ranges import owner_group
+from p2pnode.resources.ledger import Ledger
+from p2pnode.resources.networks import Network, is_local, networks_of
+from p2pnode.resources.refusal import Holder, Refusal, Refusals, Resource
 
 RATE_WINDOW = 120.0  # seconds that the request rates count over; rust-libp2p
 
+_GIVES_WAY = "its place is needed for others"
+
 KeyT = TypeVar("KeyT")
-"""Names a connection of the node; the caller's numbers, never used twice."""
+MemberT = TypeVar("MemberT", bound=Hashable)
 
 
 class Client(NamedTuple):
@@ -60,11 +67,14 @@ class ReservationEnded:
 
     peer: PeerId
     reason: str
+    connection: ConnectionHandle
+    gives_way: bool = False
+    """Its place is needed for others: the peer has to be told."""
 
 
 class _Reservation(NamedTuple):
     connection: ConnectionHandle
-    group: str
+    holder: Holder
     expires_at: Instant
 
 
@@ -72,14 +82,21 @@ class ReservationTable:
     """The peers that may be reached through us, and until when."""
 
     def __init__(
-        self, limits: RelayLimits, access: AccessList, *, now: Instant, unix_now: UnixTime
+        self,
+        limits: RelayLimits,
+        access: AccessList,
+        *,
+        now: Instant,
+        unix_now: UnixTime,
+        ledger: Ledger[PeerId] | None = None,
     ) -> None:
+        """`ledger` counts reservations by peer; without one, the table has its own."""
+        self._ledger = ledger or reservation_ledger(limits, Refusals())
         self._limits = limits
         self._access = access
         self._unix_offset = unix_now - now
         self._rates = _request_rates(limits)
         self._entries: dict[PeerId, _Reservation] = {}
-        self._by_group: Counter[str] = Counter()
         self._is_draining = False
         self._next_expiry: Instant | None = None
         self._events: list[ReservationEnded] = []
@@ -91,21 +108,32 @@ class ReservationTable:
         """The wall clock was set: what is told from now on is told by it; nothing ends sooner."""
         self._unix_offset = unix_now - now
 
-    def reserve(self, client: Client, now: Instant) -> Granted | Refused:
-        """Grants or refreshes a reservation of the client, or says why not."""
+    def reserve(
+        self, client: Client, now: Instant, is_used: Callable[[PeerId], bool] = lambda _: False
+    ) -> Granted | Refused:
+        """Grants or refreshes a reservation of the client, or says why not.
+
+        `is_used` tells whether there are circuits to a peer: it is the last to give way.
+        """
         self.handle_timeout(now)
         refused = self._refusal(client, now)
         if refused is not None:
             return refused
-        old = self._entries.get(client.peer)
+        old, who = self._entries.get(client.peer), _holder(client)
         if old is not None:
             self._remove(client.peer)
+        victims, refusal = _room_for(self._ledger, who, is_used)
+        if refusal is not None:
+            self._ledger.refusals.note(refusal)
+            if old is not None:
+                self._put(client.peer, old)
+            return Refused(Status.RESERVATION_REFUSED, str(refusal))
+        for victim in victims:
+            given_up = self._entries[victim].connection
+            self._remove(victim)
+            self._events.append(ReservationEnded(victim, _GIVES_WAY, given_up, gives_way=True))
         expires_at = now + self._limits.reservation_ttl
-        group = owner_group(client.ip, IPV6_PREFIX)
-        self._entries[client.peer] = _Reservation(client.connection, group, expires_at)
-        self._by_group[group] += 1
-        if self._next_expiry is None:
-            self._next_expiry = expires_at
+        self._put(client.peer, _Reservation(client.connection, who, expires_at))
         return Granted(expires_at, max(1, int(expires_at + self._unix_offset)))
 
     def connection_of(self, peer: PeerId, now: Instant) -> ConnectionHandle | None:
@@ -122,7 +150,7 @@ class ReservationTable:
         lost = [peer for peer, entry in self._entries.items() if entry.connection == connection]
         for peer in lost:
             self._remove(peer)
-            self._events.append(ReservationEnded(peer, "the connection was lost"))
+            self._events.append(ReservationEnded(peer, "the connection was lost", connection))
 
     def drain(self) -> None:
         """Grants and refreshes no more; what is there stays until it ends."""
@@ -133,8 +161,9 @@ class ReservationTable:
         if self._next_expiry is None or now < self._next_expiry:
             return
         for peer in [peer for peer, entry in self._entries.items() if entry.expires_at <= now]:
+            connection = self._entries[peer].connection
             self._remove(peer)
-            self._events.append(ReservationEnded(peer, "it was not refreshed"))
+            self._events.append(ReservationEnded(peer, "it was not refreshed", connection))
         # A refresh leaves this too early, never too late.
         self._next_expiry = min(
             (entry.expires_at for entry in self._entries.values()), default=None
@@ -158,30 +187,31 @@ class ReservationTable:
             return Refused(Status.PERMISSION_DENIED, "the peer is not on the access list")
         if self._is_draining:
             return Refused(Status.RESERVATION_REFUSED, "the relay is shutting down")
-        group = owner_group(client.ip, IPV6_PREFIX)
-        if not self._rates.take(client.peer, group, now):
+        if not self._rates.take(client.peer, _household(client), now):
             return Refused(Status.RESOURCE_LIMIT_EXCEEDED, "too many requests")
-        old = self._entries.get(client.peer)
-        if old is None and len(self._entries) >= self._limits.max_reservations:
-            return Refused(Status.RESERVATION_REFUSED, "all reservations are taken")
-        in_group = self._by_group[group] - (old is not None and old.group == group)
-        if in_group >= self._limits.max_reservations_per_ip:
-            return Refused(Status.RESERVATION_REFUSED, "too many reservations of one network")
         return None
 
+    def _put(self, peer: PeerId, entry: _Reservation) -> None:
+        self._entries[peer] = entry
+        self._ledger.put(peer, entry.holder)
+        if self._next_expiry is None or entry.expires_at < self._next_expiry:
+            self._next_expiry = entry.expires_at
+
     def _remove(self, peer: PeerId) -> None:
-        group = self._entries.pop(peer).group
-        _add(self._by_group, group, -1)
+        del self._entries[peer]
+        self._ledger.give_back(peer)
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A circuit may be opened; give this back with `release` when it has ended."""
 
+    number: int
     source: PeerId
     target: PeerId
-    group: str
     target_connection: ConnectionHandle
+    instead_of: tuple[int, ...] = ()
+    """The number of a circuit that has to end for it, if any."""
 
 
 class CircuitAdmission:
@@ -193,74 +223,116 @@ class CircuitAdmission:
         access: AccessList,
         reservations: ReservationTable,
         volume: MonthlyVolume,
+        ledger: Ledger[int] | None = None,
     ) -> None:
+        """`ledger` counts circuits by their numbers; without one, this has its own."""
+        self._ledger = ledger or circuit_ledger(limits, Refusals())
+        self._next_number = 0
         self._limits = limits
         self._volume = volume
         self._access = access
         self._reservations = reservations
         self._rates = _request_rates(limits)
-        self._by_peer: Counter[PeerId] = Counter()
         self._by_pair: Counter[frozenset[PeerId]] = Counter()
-        self._by_group: Counter[str] = Counter()
-        self._total = 0
         self._is_draining = False
 
     def __len__(self) -> int:
-        return self._total
+        return len(self._ledger)
 
-    def admit(self, client: Client, target: PeerId, now: Instant) -> Admitted | Refused:
-        """Counts a circuit from `client` to `target`, or says why there is none."""
+    def has_circuits(self, peer: PeerId) -> bool:
+        """Whether a peer is an end of a circuit."""
+        return self._ledger.of_peer(peer) > 0
+
+    def admit(
+        self,
+        client: Client,
+        target: PeerId,
+        now: Instant,
+        is_used: Callable[[int], bool] = lambda _: False,
+    ) -> Admitted | Refused:
+        """Counts a circuit from `client` to `target`, or says why there is none.
+
+        `is_used` tells whether a circuit carries something: it is the last to give way.
+        """
         if client.is_relayed:
             return Refused(Status.PERMISSION_DENIED, "the request came through a relay")
         if target == client.peer:
             return Refused(Status.PERMISSION_DENIED, "a circuit to oneself")
         if not self._access.is_allowed(client.peer, client.ip):
             return Refused(Status.PERMISSION_DENIED, "the peer is not on the access list")
-        group = owner_group(client.ip, IPV6_PREFIX)
-        if not self._rates.take(client.peer, group, now):
+        if not self._rates.take(client.peer, _household(client), now):
             return Refused(Status.RESOURCE_LIMIT_EXCEEDED, "too many requests")
         connection = self._reservations.connection_of(target, now)
         if connection is None:
             return Refused(Status.NO_RESERVATION, "the target has no reservation")
         self._volume.roll(now)
-        full = self._full(client.peer, target, group)
+        full = self._full(client.peer, target)
         if full is not None:
             return Refused(Status.RESOURCE_LIMIT_EXCEEDED, full)
-        self._count(client.peer, target, group, 1)
-        return Admitted(client.peer, target, group, connection)
+        who = _holder(client)._replace(peers=(client.peer, target))
+        victims, refusal = _room_for(self._ledger, who, is_used)
+        if refusal is not None:
+            self._ledger.refusals.note(refusal)
+            return Refused(Status.RESOURCE_LIMIT_EXCEEDED, str(refusal))
+        self._next_number += 1
+        self._ledger.put(self._next_number, who)
+        _add(self._by_pair, _pair(client.peer, target), 1)
+        return Admitted(self._next_number, client.peer, target, connection, victims)
 
     def release(self, admitted: Admitted) -> None:
         """A circuit has ended, or was never opened."""
-        self._count(admitted.source, admitted.target, admitted.group, -1)
+        self._ledger.give_back(admitted.number)
+        _add(self._by_pair, _pair(admitted.source, admitted.target), -1)
 
     def drain(self) -> None:
         """Admits no more."""
         self._is_draining = True
 
-    def _full(self, source: PeerId, target: PeerId, group: str) -> str | None:
-        limits = self._limits
+    def _full(self, source: PeerId, target: PeerId) -> str | None:
         if self._is_draining:
             return "the relay is shutting down"
         if self._volume.is_nearly_spent:
             return "the relay's volume of this month is spent"
         if self._volume.is_nearly_spent_by(source, target):
             return "a peer's volume of this month is spent"
-        if self._total >= limits.max_circuits:
-            return "all circuits are taken"
-        if max(self._by_peer[source], self._by_peer[target]) >= limits.max_circuits_per_peer:
-            return "too many circuits of one peer"
-        if self._by_pair[_pair(source, target)] >= limits.max_circuits_per_pair:
+        if self._by_pair[_pair(source, target)] >= self._limits.max_circuits_per_pair:
             return "too many circuits between these two peers"
-        if self._by_group[group] >= limits.max_circuits_per_ip:
-            return "too many circuits of one network"
         return None
 
-    def _count(self, source: PeerId, target: PeerId, group: str, change: int) -> None:
-        self._total += change
-        _add(self._by_peer, source, change)
-        _add(self._by_peer, target, change)
-        _add(self._by_pair, _pair(source, target), change)
-        _add(self._by_group, group, change)
+
+def reservation_ledger(limits: RelayLimits, refusals: Refusals) -> Ledger[PeerId]:
+    return Ledger(Resource.RESERVATIONS, limits.reservation_shares, refusals)
+
+
+def circuit_ledger(limits: RelayLimits, refusals: Refusals) -> Ledger[int]:
+    return Ledger(Resource.CIRCUITS, limits.circuit_shares, refusals)
+
+
+def _room_for(
+    ledger: Ledger[MemberT], who: Holder, is_used: Callable[[MemberT], bool]
+) -> tuple[tuple[MemberT, ...], Refusal | None]:
+    """Returns who has to give way, one or none, or why there is no room.
+
+    A network gets no place by which it would have as many as the fullest: two would take turns.
+    """
+    refusal = ledger.share_refusal(who)
+    if refusal is not None:
+        return (), refusal
+    refusal = ledger.room_refusal(who)
+    if refusal is None or ledger.of_network(who.networks[-1]) + 1 >= ledger.most:
+        return (), refusal
+    members = list(ledger.of_fullest())
+    return (next((m for m in members if not is_used(m)), members[0]),), None
+
+
+def _holder(client: Client) -> Holder:
+    return Holder(networks_of(client.ip), is_local=is_local(client.ip))
+
+
+def _household(client: Client) -> Network:
+    """Returns the network that requests are counted by: an IPv4 address, or an IPv6 /56."""
+    networks = networks_of(client.ip)
+    return networks[min(1, len(networks) - 1)]
 
 
 def _pair(one: PeerId, other: PeerId) -> frozenset[PeerId]:

@@ -86,11 +86,13 @@ class Circuit:
         "billed",
         "closes_at",
         "forward",
+        "idle_at",
         "is_announced",
         "is_open",
         "key",
         "limit",
         "notice_at",
+        "seen",
         "source",
         "source_id",
         "target",
@@ -108,6 +110,10 @@ class Circuit:
         self.is_open = self.is_announced = False
         self.billed = 0
         """Bytes of both directions that the peers' shares of the month know of."""
+        self.seen = 0
+        """Bytes of both directions when it was last asked whether it is idle."""
+        self.idle_at: Instant | None = None
+        """When it is asked next."""
         self.source = source
         self.target = target
         self.notice_at: Instant | None = None
@@ -122,6 +128,11 @@ class Circuit:
         ):
             flow.source_socket, flow.source_remote = start.socket, start.remote
             flow.socket, flow.local_ip, flow.remote = end.socket, end.local_ip, end.remote
+
+    @property
+    def carried(self) -> int:
+        """Bytes of both directions that went on."""
+        return self.forward.forwarded_bytes + self.backward.forwarded_bytes
 
     def traffic(self) -> tuple[Traffic, Traffic]:
         """Returns what went forward and backward."""

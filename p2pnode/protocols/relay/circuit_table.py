@@ -53,6 +53,8 @@ DATA_NOTICE: Final = 0.8
 """part of a circuit's data after which its end is announced; chosen"""
 CHECK_INTERVAL: Final = 0.1
 """seconds between looks at volumes: so much may a circuit's data be overdrawn"""
+IDLE_TIMEOUT: Final = 120.0
+"""seconds without a packet after which a circuit may end; chosen: four keep-alives of its ends"""
 UNLIMITED_QUEUE_RATE: Final = 16 * 1024 * 1024
 """bytes a second that the queue of a circuit without a rate is made for; chosen"""
 _TYPE_BYTE = bytes([CIRCUIT_TYPE])
@@ -122,8 +124,14 @@ class CircuitTable:
         if circuit.limit.duration:
             circuit.closes_at = now + circuit.limit.duration
             circuit.notice_at = max(now, circuit.closes_at - END_NOTICE)
+        circuit.idle_at = now + IDLE_TIMEOUT
         self._schedule(circuit)
         return True
+
+    def is_used(self, key: CircuitKey) -> bool:
+        """Whether a circuit has carried something since it was last found in use, or begun."""
+        circuit = self._circuits.get(key)
+        return circuit is not None and circuit.carried > circuit.seen
 
     def close(self, key: CircuitKey, reason: str) -> None:
         """Ends a circuit; what waits in its queues is dropped.  Nothing where it is gone."""
@@ -227,6 +235,12 @@ class CircuitTable:
             if circuit.notice_at is not None and now >= circuit.notice_at:
                 grace = 0.0 if circuit.closes_at is None else circuit.closes_at - now
                 self._announce(circuit, Status.RESOURCE_LIMIT_EXCEEDED, grace)
+            if circuit.idle_at is not None and now >= circuit.idle_at:
+                if circuit.carried == circuit.seen:
+                    self.close(circuit.key, "it carries nothing")
+                    continue
+                circuit.seen = circuit.carried
+                circuit.idle_at = now + IDLE_TIMEOUT
             self._schedule(circuit)
 
     def poll_timeout(self) -> Deadline | None:
@@ -322,7 +336,7 @@ class CircuitTable:
                 self._announce(circuit, Status.RESOURCE_LIMIT_EXCEEDED, END_NOTICE)
 
     def _bill(self, circuit: Circuit) -> None:
-        carried = circuit.forward.forwarded_bytes + circuit.backward.forwarded_bytes
+        carried = circuit.carried
         self._volume.bill((circuit.source.peer, circuit.target.peer), carried - circuit.billed)
         circuit.billed = carried
 
@@ -342,7 +356,7 @@ class CircuitTable:
         self._events.append(CircuitEndsSoon(circuit.key, status, max(0.0, grace)))
 
     def _schedule(self, circuit: Circuit) -> None:
-        for at in (circuit.notice_at, circuit.closes_at):
+        for at in (circuit.notice_at, circuit.closes_at, circuit.idle_at):
             if at is not None and (self._next_deadline is None or at < self._next_deadline):
                 self._next_deadline = at
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.relay.circuit_messages import DatagramLimit
 from p2pnode.protocols.relay.messages import Limit
+from p2pnode.resources.limits import Shares
 from p2pnode.wire.ip_ranges import parse_ip
 
-IPV6_PREFIX = 56  # bits that count as one owner; go-libp2p's observers, what providers hand out
+SITE_FACTOR = 2  # shares of a household that an IPv6 /48 has; chosen
 _MIB = 1024 * 1024
 
 
@@ -58,6 +59,17 @@ class RelayLimits:
     """Forwarded from and to one peer in a calendar month; chosen: a tenth of all."""
 
     @property
+    def reservation_shares(self) -> Shares:
+        """What networks and peers may have of the reservations."""
+        each = self.max_reservations_per_ip
+        return _shares(self.max_reservations, each, peer=1)
+
+    @property
+    def circuit_shares(self) -> Shares:
+        """What networks and peers may have of the circuits."""
+        return _shares(self.max_circuits, self.max_circuits_per_ip, peer=self.max_circuits_per_peer)
+
+    @property
     def datagram_limit(self) -> DatagramLimit:
         """What is announced for a datagram circuit."""
         rates = [rate for rate in (self.circuit_rate, self.peer_rate, self.total_rate) if rate]
@@ -67,6 +79,10 @@ class RelayLimits:
     def stream_limit(self) -> Limit:
         """What is announced for a stream circuit."""
         return Limit(self.stream_duration, self.stream_data)
+
+
+def _shares(total: int, each: int, *, peer: int) -> Shares:
+    return Shares(total=total, network=each, net56=each, net48=SITE_FACTOR * each, peer=peer)
 
 
 MODEST = RelayLimits()

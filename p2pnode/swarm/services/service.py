@@ -48,6 +48,8 @@ class Disconnect:
 
     connection: ConnectionHandle
     reason: str
+    for_load: bool = False
+    """Others need what it holds: the peer gets EXCESSIVE_LOAD."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ class DatagramCircuits:
         self._gate = gate
         self._table = table
         self._by_key: dict[CircuitKey, _DatagramCircuit] = {}
+        self._by_number: dict[int, _DatagramCircuit] = {}
+        """By what they are admitted as."""
         self._by_machine: dict[CircuitDialogue, _DatagramCircuit] = {}
         self.is_volume_nearly_spent = False
         """Since the table has said so; whoever acts on it sets it back."""
@@ -92,6 +94,18 @@ class DatagramCircuits:
         circuit = self._by_machine.get(machine)
         if circuit is not None:
             self._table.close(circuit.offer.key, reason)
+            self.carry_out()
+
+    def is_used(self, number: int) -> bool:
+        """Whether an admitted circuit carries something."""
+        circuit = self._by_number.get(number)
+        return circuit is not None and self._table.is_used(circuit.offer.key)
+
+    def give_way(self, number: int) -> None:
+        """A circuit ends for another one's sake; nothing where it is none of these."""
+        circuit = self._by_number.get(number)
+        if circuit is not None:
+            self._table.close(circuit.offer.key, "its place is needed for others")
             self.carry_out()
 
     def on_moved(self, peer: Peer) -> None:
@@ -149,6 +163,7 @@ class DatagramCircuits:
             offer, admitted, connection, responder, target_peer.connection, requester
         )
         self._by_key[offer.key] = circuit
+        self._by_number[admitted.number] = circuit
         self._by_machine[responder] = self._by_machine[requester] = circuit
         self._gate.open(target_peer.connection, CIRCUIT_STOP_PROTOCOL_ID, requester)
 
@@ -171,6 +186,7 @@ class DatagramCircuits:
 
     def _close(self, circuit: _DatagramCircuit) -> None:
         """The table has forgotten a circuit: so do its streams and its admission."""
+        del self._by_number[circuit.admitted.number]
         self._gate.release(circuit.admitted, was_open=circuit.is_answered)
         if not circuit.is_answered:
             self._gate.answered(Status.CONNECTION_FAILED)

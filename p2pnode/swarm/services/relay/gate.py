@@ -22,10 +22,13 @@ from p2pnode.protocols.relay import (
     RelayLimits,
     ReservationTable,
     Status,
+    circuit_ledger,
+    reservation_ledger,
 )
+from p2pnode.resources.refusal import Refusals
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.service_facts import ServiceFacts
-from p2pnode.swarm.services.service import Command, OpenStream, PumpMachine
+from p2pnode.swarm.services.service import Command, Disconnect, OpenStream, PumpMachine
 
 _NOT_SERVING = Refused(Status.PERMISSION_DENIED, "this node does not relay now")
 _GONE = Refused(Status.CONNECTION_FAILED, "the connection is gone")
@@ -44,14 +47,25 @@ class RelayGate:
         volume: MonthlyVolume,
         now: Instant,
         unix_now: UnixTime,
+        refusals: Refusals,
     ) -> None:
         """`command` takes what the swarm shall do."""
         self.facts = facts
         self._command = command
         self.limits = limits
         self.volume = volume
-        self.reservations = ReservationTable(limits, access, now=now, unix_now=unix_now)
-        self._admission = CircuitAdmission(limits, access, self.reservations, volume)
+        self.reservations = ReservationTable(
+            limits,
+            access,
+            now=now,
+            unix_now=unix_now,
+            ledger=reservation_ledger(limits, refusals),
+        )
+        self._admission = CircuitAdmission(
+            limits, access, self.reservations, volume, circuit_ledger(limits, refusals)
+        )
+        self.is_used: Callable[[int], bool] = lambda _: False
+        """Whether an admitted circuit carries something, by its number."""
         self.is_serving = False
         """While not, all requests are refused; what is there goes on."""
         self.is_draining = False
@@ -61,6 +75,8 @@ class RelayGate:
         self.reservation_answers = Counter[Status]()
         self.circuit_answers = Counter[Status]()
         self.left: list[ConnectionHandle] = []
+        self.gives_way: list[int] = []
+        """Numbers of circuits that have to end for others."""
 
     def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
         """The wall clock was set."""
@@ -71,6 +87,19 @@ class RelayGate:
         """Returns the connections whose peers have reserved on another one since the last call."""
         left, self.left = self.left, []
         return left
+
+    def take_gives_way(self) -> list[int]:
+        """Returns the circuits that have to end for others since the last call."""
+        gives_way, self.gives_way = self.gives_way, []
+        return gives_way
+
+    def has_circuits(self, peer: PeerId) -> bool:
+        """Whether a peer is an end of a circuit."""
+        return self._admission.has_circuits(peer)
+
+    def disconnect(self, connection: ConnectionHandle, reason: str) -> None:
+        """Ends a connection that is of no use to its peer any more."""
+        self._command(Disconnect(connection, reason, for_load=True))
 
     @property
     def circuits(self) -> int:
@@ -127,7 +156,7 @@ class RelayGate:
             return _GONE
         if not (self.is_serving or self.is_draining):
             return _NOT_SERVING
-        granted = self.reservations.reserve(_client(peer), now)
+        granted = self.reservations.reserve(_client(peer), now, self.has_circuits)
         return granted if isinstance(granted, Refused) else (granted, peer)
 
     def _admit(
@@ -138,9 +167,10 @@ class RelayGate:
             return _GONE
         if not (self.is_serving or self.is_draining):
             return _NOT_SERVING
-        admitted = self._admission.admit(_client(source_peer), target, now)
+        admitted = self._admission.admit(_client(source_peer), target, now, self.is_used)
         if isinstance(admitted, Refused):
             return admitted
+        self.gives_way += admitted.instead_of
         target_peer = self.facts.peer(admitted.target_connection)
         if target_peer is None or target_peer.route.is_relayed:
             self.release(admitted, was_open=False)

@@ -32,6 +32,7 @@ from p2pnode.protocols.relay import (
     add_shares,
 )
 from p2pnode.protocols.relay.circuit_table import END_NOTICE
+from p2pnode.resources.refusal import Refusals
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.peer import Peer
@@ -70,8 +71,12 @@ class RelayServer(Service):
         entropy: Entropy,
         now: Instant,
         unix_now: UnixTime,
+        refusals: Refusals | None = None,
     ) -> None:
-        """`own_addresses` tells where the peer's peers find this node; /p2p/<us> is added."""
+        """`own_addresses` tells where the peer's peers find this node; /p2p/<us> is added.
+
+        `refusals` are told what was full.
+        """
         super().__init__()
         if mode is not RelayMode.OFF:
             limit = InboundLimit(MAX_INBOUND_STREAMS_PER_PEER)
@@ -86,11 +91,13 @@ class RelayServer(Service):
             volume=volume,
             now=now,
             unix_now=unix_now,
+            refusals=refusals or Refusals(),
         )
         self._gate.is_serving = mode is RelayMode.ALWAYS
         self._table = CircuitTable(limits, entropy, volume)
         self._datagrams = DatagramCircuits(self._gate, self._table)
         self._streams = HopStreams(self._gate, identity, own_addresses)
+        self._gate.is_used = self._is_used
 
     # switches
 
@@ -155,6 +162,10 @@ class RelayServer(Service):
             # A new reservation means a restart, as a rule: the circuits of before lead nowhere.
             self._datagrams.on_disconnected(left)
             self._streams.on_unusable(left, now)
+        for number in self._gate.take_gives_way():
+            self._datagrams.give_way(number)
+            self._streams.give_way(number, now)
+        self._take_reservations_ended()
 
     def on_stream_failed(
         self, connection: ConnectionHandle, machine: StreamMachine, reason: str, now: Instant
@@ -198,7 +209,7 @@ class RelayServer(Service):
 
     def handle_timeout(self, now: Instant) -> None:
         self._gate.reservations.handle_timeout(now)
-        self._gate.reservations.poll_events()
+        self._take_reservations_ended()
         self._datagrams.handle_timeout(now)
         if self._datagrams.is_volume_nearly_spent:
             self._datagrams.is_volume_nearly_spent = False
@@ -264,6 +275,15 @@ class RelayServer(Service):
         return self._table.strays
 
     # details
+
+    def _is_used(self, number: int) -> bool:
+        return self._datagrams.is_used(number) or self._streams.is_used(number)
+
+    def _take_reservations_ended(self) -> None:
+        """Who loses its place learns of it at once, and reserves elsewhere."""
+        for ended in self._gate.reservations.poll_events():
+            if ended.gives_way:
+                self._gate.disconnect(ended.connection, ended.reason)
 
     def _check_volume(self, now: Instant) -> None:
         """Streams use up the month's volume as well: where it is spent, nothing goes on."""

@@ -81,6 +81,8 @@ class HopStreams:
         self._asking: dict[SplicedStream, HopResponder] = {}
         self._circuits: dict[SplicedStream, _SplicedCircuit] = {}
         """By both streams."""
+        self._by_number: dict[int, _SplicedCircuit] = {}
+        """By what they are admitted as."""
         self._stalled: dict[SplicedStream, None] = {}
         """Not to be read when they were pumped last."""
         self._ledger = Ledger()
@@ -122,6 +124,17 @@ class HopStreams:
         for circuit in self._all():
             if connection in (circuit.hop.connection, circuit.stop.connection):
                 self._end(circuit, "the connection of one end was lost", now)
+
+    def is_used(self, number: int) -> bool:
+        """Whether an admitted circuit carries something."""
+        circuit = self._by_number.get(number)
+        return circuit is not None and circuit.billed > 0
+
+    def give_way(self, number: int, now: Instant) -> None:
+        """A circuit ends for another one's sake; nothing where it is none of these."""
+        circuit = self._by_number.get(number)
+        if circuit is not None:
+            self._end(circuit, "its place is needed for others", now)
 
     def end_by(self, at: Instant, now: Instant) -> None:
         """Lets all circuits end at that time; one that waits for its target ends at once."""
@@ -186,9 +199,9 @@ class HopStreams:
         admitted, source_peer, target_peer = answer
         requester = StopRequester(source_peer.peer_id, self._gate.limits.stream_limit, now)
         stop = SplicedStream(target_peer.connection, requester)
-        self._circuits[hop] = self._circuits[stop] = _SplicedCircuit(
-            admitted, hop, stop, responder, requester
-        )
+        circuit = _SplicedCircuit(admitted, hop, stop, responder, requester)
+        self._circuits[hop] = self._circuits[stop] = circuit
+        self._by_number[admitted.number] = circuit
         self._gate.open(stop.connection, STOP_PROTOCOL_ID, stop)
 
     def _answer(self, circuit: _SplicedCircuit, now: Instant) -> None:
@@ -249,4 +262,5 @@ class HopStreams:
         for stream in (circuit.hop, circuit.stop):
             del self._circuits[stream]
             self._stalled.pop(stream, None)
+        del self._by_number[circuit.admitted.number]
         self._gate.release(circuit.admitted, was_open=circuit.is_open)

@@ -3,6 +3,7 @@
 import pytest
 
 from p2pnode.clock import UnixTime
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.admission import (
@@ -94,7 +95,9 @@ def test_a_reservation_goes_with_its_newest_connection() -> None:
 
     reservations.handle_disconnected(ConnectionHandle(11))
     assert reservations.connection_of(PEERS[1], 2.0) is None
-    assert reservations.poll_events() == [ReservationEnded(PEERS[1], "the connection was lost")]
+    assert reservations.poll_events() == [
+        ReservationEnded(PEERS[1], "the connection was lost", ConnectionHandle(11))
+    ]
 
 
 @pytest.mark.spec("RELAY-20")
@@ -119,12 +122,64 @@ def test_reservations_are_bounded_in_all_and_by_network() -> None:
     ]
     answers = [reservations.reserve(client(i, ip), 0.0) for i, ip in enumerate(ips)]
 
-    assert [status(answer) for answer in answers] == [None, None, 200, None, 200]
+    assert [status(answer) for answer in answers] == [None, None, 200, None, None]
+    (ended,) = reservations.poll_events()  # of the fullest site, the newest, for another network
+    assert (ended.peer, ended.connection, ended.gives_way) == (peer_id(3), 3, True)
     # A refresh, also from another address, needs no further place.
     assert status(reservations.reserve(client(0, ips[0]), 1.0)) is None
     assert status(reservations.reserve(client(0, "7.7.7.7"), 2.0)) is None
-    reservations.handle_disconnected(ConnectionHandle(3))
-    assert status(reservations.reserve(client(2, ips[2]), 3.0)) is None
+    assert status(reservations.reserve(client(2, ips[2]), 3.0)) == 200
+    reservations.handle_disconnected(ConnectionHandle(4))
+    assert status(reservations.reserve(client(2, ips[2]), 4.0)) is None
+
+
+@pytest.mark.spec("RELAY-44")
+def test_reservations_of_few_networks_give_way_to_those_of_others() -> None:
+    limits = RelayLimits()
+    reservations = table(limits)
+    for index in range(limits.max_reservations):
+        ip = f"2600:{index // 8}::{index % 8 + 1}"
+        assert status(reservations.reserve(client(index, ip), 0.0)) is None
+
+    # Those with circuits stay; of the others the newest of the fullest network goes.
+    def is_used(peer: PeerId) -> bool:
+        return peer in (peer_id(6), peer_id(7))
+
+    newcomer = client(900, "203.0.113.1")
+    assert isinstance(reservations.reserve(newcomer, 1.0, is_used), Granted)
+    (ended,) = reservations.poll_events()
+    assert ended.gives_way
+    assert ended.peer not in (peer_id(6), peer_id(7))
+    assert len(reservations) == limits.max_reservations
+    for index in range(901, 906):
+        other = client(index, f"203.0.113.{index - 899}")
+        assert isinstance(reservations.reserve(other, 1.0, is_used), Granted)
+    assert reservations.connection_of(newcomer.peer, 2.0) == newcomer.connection
+    # One more of a network that has all but as many as the fullest changes nothing.
+    again = client(999, "2600:0::99")
+    assert status(reservations.reserve(again, 2.0, is_used)) == 200
+
+
+@pytest.mark.spec("RELAY-44")
+def test_circuits_of_few_networks_give_way_to_those_of_others() -> None:
+    circuits, _ = admission(RelayLimits(max_circuits=4, max_circuits_per_pair=9))
+    admitted = [circuits.admit(client(0, "9.9.9.9"), PEERS[n], 0.0) for n in (1, 2, 3, 4)]
+    numbers = [a.number for a in admitted if isinstance(a, Admitted)]
+    assert len(numbers) == 4
+
+    def is_used(number: int) -> bool:
+        return number == numbers[3]
+
+    assert status(circuits.admit(client(2, "9.9.9.9"), PEERS[5], 0.0, is_used)) == 201
+    answer = circuits.admit(client(3, "8.8.8.8"), PEERS[5], 0.0, is_used)
+    assert isinstance(answer, Admitted)
+    assert answer.instead_of == (numbers[2],)
+    circuits.release(admitted[2])  # type: ignore[arg-type]
+    answer = circuits.admit(client(4, "7.7.7.7"), PEERS[5], 0.0, lambda _: True)
+    assert isinstance(answer, Admitted)
+    assert answer.instead_of == (numbers[3],)
+    assert circuits.has_circuits(PEERS[5])
+    assert not circuits.has_circuits(peer_id("nobody"))
 
 
 @pytest.mark.spec("RELAY-21")

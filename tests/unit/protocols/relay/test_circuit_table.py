@@ -20,6 +20,7 @@ from p2pnode.protocols.relay.circuit import (
 from p2pnode.protocols.relay.circuit_table import (
     CIRCUIT_TYPE,
     END_NOTICE,
+    IDLE_TIMEOUT,
     UNLIMITED_QUEUE_RATE,
     CircuitTable,
 )
@@ -525,3 +526,25 @@ def run(
             table.handle_timeout(now)
         now = end
     return carried
+
+
+@pytest.mark.spec("RELAY-45")
+def test_a_circuit_that_carries_nothing_ends_and_one_that_does_goes_on() -> None:
+    table = new_table()
+    idle, used = connect(table, 0, 1), connect(table, 2, 3)
+    send(table, 1.0, received(2, packet(used.source_id, b"hello")))
+    assert (table.is_used(idle.key), table.is_used(used.key)) == (False, True)
+    table.handle_timeout(IDLE_TIMEOUT - 0.1)
+    assert len(table) == 2
+    deadline = table.poll_timeout()
+    assert deadline is not None
+    assert deadline.at == IDLE_TIMEOUT
+
+    table.handle_timeout(IDLE_TIMEOUT)
+    assert table.poll_events() == [CircuitClosed(idle.key, "it carries nothing")]
+    assert not table.is_used(idle.key)
+    send(table, IDLE_TIMEOUT + 1, received(3, packet(used.target_id, b"hello")))
+    table.handle_timeout(2 * IDLE_TIMEOUT)
+    assert len(table) == 1
+    table.handle_timeout(3 * IDLE_TIMEOUT)
+    assert table.poll_events() == [CircuitClosed(used.key, "it carries nothing")]

@@ -37,7 +37,7 @@ from p2pnode.protocols.relay.messages import ReserveRequest, encode_hop
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay.server import Relaying, RelayServer
-from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise
+from p2pnode.swarm.services.service import Disconnect, OpenStream, PumpMachine, Readvertise
 from p2pnode.swarm.stream_pump import MAX_UNSENT, READ_SIZE
 from p2pnode.transport.route import Route
 from p2pnode.wire.framing import encode_frame
@@ -114,6 +114,7 @@ class Relay:
         self.answers: list[StreamMachine] = []
         """Machines at the far ends of streams that the relay has opened."""
         self.news = 0
+        self.turned_out: list[int] = []
 
     def ask(self, connection: int, protocol: str, machine: StreamMachine) -> bool:
         """Opens a stream to the relay; returns whether it takes it."""
@@ -159,6 +160,8 @@ class Relay:
                             self._pump(connection, near, far)
                 case Readvertise():
                     self.news += 1
+                case Disconnect(connection, _, for_load=True):
+                    self.turned_out.append(connection)
                 case _:
                     raise AssertionError(command)
         return bool(commands)
@@ -484,6 +487,45 @@ def test_circuits_are_limited_and_for_those_who_may() -> None:
 
     relay = serving(access=AccessList(deny_peers=frozenset({ALICE})))
     assert refused(relay.circuit()) == Status.PERMISSION_DENIED
+
+
+@pytest.mark.spec("RELAY-44")
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_circuit_of_the_fullest_network_gives_way_to_one_of_another(is_used: bool) -> None:
+    relay = serving(replace(LIMITS, max_circuits=2))
+    first, second = relay.circuit(), relay.circuit()
+    if is_used:
+        assert relay.send(A, second.ready.send_id, b"hello")
+    last, kept = (first, second) if is_used else (second, first)
+
+    assert relay.circuit(C).ready
+    assert isinstance(last.take_events()[-1], CircuitEnded)
+    assert relay.server.circuits == 2
+    assert relay.send(A, kept.ready.send_id, b"hello")
+    assert relay.send(A, last.ready.send_id, b"hello") == []
+    assert refused(relay.circuit(A)) == Status.RESOURCE_LIMIT_EXCEEDED
+
+
+@pytest.mark.spec("RELAY-44")
+def test_a_stream_circuit_of_the_fullest_network_gives_way_to_one_of_another() -> None:
+    relay = serving(replace(LIMITS, max_circuits=2))
+    one, other = relay.stream_circuit(), relay.stream_circuit()
+    assert relay.circuit(C).ready
+    assert relay.server.circuits == 2
+    over = [
+        talker for talker in (one, other) if talker not in [s[2].machine for s in relay.streams]
+    ]
+    assert over == [other]
+
+
+@pytest.mark.spec("RELAY-44")
+def test_a_peer_whose_reservation_gives_way_is_told_by_the_end_of_its_connection() -> None:
+    relay = Relay(replace(LIMITS, max_reservations=2))
+    relay.facts.peers[A] = relay.facts.peers[A]._replace(route=route(B))
+    for connection in (A, B, C):
+        assert isinstance(relay.reserve(connection), Reserved)
+    assert relay.turned_out == [B]
+    assert list(relay.server.reservations()) == [ALICE, CAROL]
 
 
 @pytest.mark.spec("RELAY-13")
