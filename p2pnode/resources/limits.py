@@ -1,7 +1,7 @@
 """How much of this node others may hold: one frozen value (specs/resources.md, Limits).
 
 Rules: amounts are slots, or bytes of memory; networks that are this machine's own have generous
-shares, and a part of the connections is kept for dials of our own and for protected peers.
+shares, and a part of the connections is kept for dials of our own.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -10,7 +10,7 @@ from typing import Final
 from p2pnode.resources.networks import Network
 
 RESERVED_PART: Final = 8
-"""One connection in so many is for dials of our own and for protected peers; chosen"""
+"""One connection in so many is for dials of our own; chosen"""
 LOCAL_FACTOR: Final = 8
 """How many times a stranger's share a network has that is this machine's own; chosen"""
 MEMORY_PART: Final = 8

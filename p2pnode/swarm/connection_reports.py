@@ -18,6 +18,7 @@ from p2pnode.swarm.relayed_paths import RelayedPaths
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.state import SwarmState
 from p2pnode.swarm.stream_table import StreamTable
+from p2pnode.swarm.trimming import Trimming
 from p2pnode.transport import events as transport
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.error_code import ErrorCode
@@ -39,6 +40,7 @@ class ConnectionReports:
         dials: Dials,
         relayed_paths: RelayedPaths,
         observations: Observations,
+        trimming: Trimming,
         calls: ServiceCalls,
         tell: Callable[[SwarmEvent], None],
     ) -> None:
@@ -50,6 +52,7 @@ class ConnectionReports:
         self._dials = dials
         self._relayed_paths = relayed_paths
         self._observations = observations
+        self._trimming = trimming
         self._calls = calls
         self._tell = tell
 
@@ -108,6 +111,7 @@ class ConnectionReports:
         )
         self._calls.connected(peer, now)
         self._dials.on_connected(peer, now)
+        self._trimming.on_connected(now)
         if loser is not None:
             # Only who began it ends it at once: the other side may have seen the two the other
             # way round, and both would be gone.

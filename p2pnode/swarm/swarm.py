@@ -50,6 +50,7 @@ from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.state import SwarmState
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.swarm.trimming import Trimming
 from p2pnode.transport import events as transport
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.faults import Faults
@@ -139,6 +140,7 @@ class Swarm:
         endpoint, state, calls, tell = self._endpoint, self._state, self._calls, self._events.append
         requests = list[ServiceRequest]()
         self._observations = Observations(state.observed, now)
+        self._trimming = Trimming(endpoint, state, self._services, endpoint.account.limits)
         self._dials = Dials(
             self.peer_id, endpoint, state.addresses, state.book, self.facts, requests
         )
@@ -153,6 +155,7 @@ class Swarm:
             self._dials,
             self._relayed_paths,
             self._observations,
+            self._trimming,
             calls,
             tell,
         )
@@ -335,6 +338,13 @@ class Swarm:
         self._prober.close(now)
         self._endpoint.close_all(reason, now)
         self._settle(now)
+
+    def protect(self, peer_id: PeerId, *, is_protected: bool = True) -> None:
+        """Says whether connections that a peer begins keep their places; causes nothing."""
+        if is_protected:
+            self._trimming.protected[peer_id] = None
+        else:
+            self._trimming.protected.pop(peer_id, None)
 
     def has_no_past(self) -> None:
         """This is the first run of this node: nobody was written to before it."""

@@ -32,17 +32,19 @@ class NoRoom(NamedTuple):
 
 Verdict: TypeAlias = Room | NoRoom
 IsUseful: TypeAlias = Callable[[ConnectionHandle], bool]
-"""Whether a connection has streams open."""
+"""What is asked of a connection before it has to go: whether it has streams open, or is protected.
+"""
 
 
 class Places:
     """The connections of an endpoint, drawn from its ledger of connections."""
 
-    __slots__ = ("_ledger", "_protected")
+    __slots__ = ("_ledger", "is_protected")
 
     def __init__(self, ledger: Ledger[ConnectionHandle]) -> None:
         self._ledger = ledger
-        self._protected: dict[ConnectionHandle, None] = {}
+        self.is_protected: IsUseful = lambda _: False
+        """Whether a connection that somebody else has begun keeps its place whoever comes."""
 
     @property
     def taken(self) -> int:
@@ -60,17 +62,6 @@ class Places:
     def remove(self, handle: ConnectionHandle) -> None:
         """Does nothing for one that has no place."""
         self._ledger.give_back(handle)
-        self._protected.pop(handle, None)
-
-    def protect(self, handle: ConnectionHandle, *, is_protected: bool) -> None:
-        """Says whether a connection keeps its place whoever comes."""
-        if not is_protected:
-            self._protected.pop(handle, None)
-        elif handle in self._ledger:
-            self._protected[handle] = None
-
-    def is_protected(self, handle: ConnectionHandle) -> bool:
-        return handle in self._protected
 
     def verdict(self, route: Route, is_useful: IsUseful) -> Verdict:
         """Returns whether a peer that has come over `route` gets a place, and whose."""
@@ -97,7 +88,7 @@ class Places:
     def _victim(self, is_useful: IsUseful) -> ConnectionHandle | None:
         second: ConnectionHandle | None = None
         for handle in self._ledger.of_fullest():
-            if handle in self._protected:
+            if self.is_protected(handle):
                 continue
             if not is_useful(handle):
                 return handle

@@ -104,6 +104,9 @@ class ReservationTable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, peer: PeerId) -> bool:
+        return peer in self._entries
+
     def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
         """The wall clock was set: what is told from now on is told by it; nothing ends sooner."""
         self._unix_offset = unix_now - now

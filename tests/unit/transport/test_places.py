@@ -107,14 +107,13 @@ def test_the_fullest_network_gets_no_more():
 def test_who_has_streams_stays_longer_and_who_is_protected_stays():
     places = places_for(8)
     fill(places, ["198.51.100.1"] * 5 + ["203.0.113.1", "203.0.113.2"])
-    places.protect(ConnectionHandle(5), is_protected=True)
+    places.is_protected = {5}.__contains__
     newcomer = route("192.0.2.1")
     assert places.verdict(newcomer, lambda handle: handle == 4) == Room(ConnectionHandle(3))
     assert places.verdict(newcomer, lambda handle: True) == Room(ConnectionHandle(4))
-    for handle in range(1, 5):
-        places.protect(ConnectionHandle(handle), is_protected=True)
+    places.is_protected = set(range(1, 6)).__contains__
     assert full_scope(places.verdict(newcomer, nothing_is_useful)) is ScopeKind.DIRECTION
-    places.protect(ConnectionHandle(2), is_protected=False)
+    places.is_protected = {1, 3, 4, 5}.__contains__
     assert places.verdict(newcomer, nothing_is_useful) == Room(ConnectionHandle(2))
 
 

@@ -146,6 +146,12 @@ class RelayClient(Service):
         """Returns the relays that hold a reservation for us, the best first, with its end."""
         return tuple((r, self._reserved[r][0]) for r in self._policy.relays if r in self._reserved)
 
+    def uses(self, relay_id: PeerId) -> bool:
+        """Whether we have a reservation or a circuit with a relay."""
+        return relay_id in self._reserved or any(
+            end.relay == relay_id for end in self._ends.values()
+        )
+
     def clock_skew(self, relay_id: PeerId) -> float:
         """Returns the seconds that a relay's wall clock is ahead of ours, as far as is known."""
         return self._clocks.ahead(relay_id)

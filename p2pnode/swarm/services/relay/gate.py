@@ -97,6 +97,10 @@ class RelayGate:
         """Whether a peer is an end of a circuit."""
         return self._admission.has_circuits(peer)
 
+    def serves(self, peer: PeerId) -> bool:
+        """Whether a peer has a reservation, or is an end of a circuit."""
+        return peer in self.reservations or self._admission.has_circuits(peer)
+
     def disconnect(self, connection: ConnectionHandle, reason: str) -> None:
         """Ends a connection that is of no use to its peer any more."""
         self._command(Disconnect(connection, reason, for_load=True))

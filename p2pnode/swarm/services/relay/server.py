@@ -240,6 +240,10 @@ class RelayServer(Service):
         add_shares(usage, self._streams.usage().items())
         return usage
 
+    def serves(self, peer: PeerId) -> bool:
+        """Whether a peer has a reservation or a circuit with us."""
+        return self._gate.serves(peer)
+
     def reservations(self) -> dict[PeerId, Instant]:
         """Returns who can be reached through this node, and until when."""
         return self._gate.reservations.expiries()

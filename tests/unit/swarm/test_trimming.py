@@ -1,0 +1,103 @@
+"""Which connections keep their places, and which go when there are many."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import pytest
+
+from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits
+from p2pnode.resources.refusal import Holder
+from p2pnode.swarm.connection_pool import ConnectionPool
+from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.trimming import SILENCE, Trimming
+from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transport.route import Route
+from tests.support.identities import peer_id
+
+LIMITS = replace(ResourceLimits(), low_water=4, high_water=6, grace_period=60.0)
+OLD = 100.0
+ROUTE = Route(SocketId(0), None, UdpAddr("192.0.2.1", 1))
+
+
+@dataclass
+class Connection:
+    last_received: float
+    streams: list[int] = field(default_factory=list)
+    closed: list[tuple[int, bool]] = field(default_factory=list)
+
+    def close(self, code: int, reason: str, now: float, *, is_application: bool) -> None:
+        self.closed.append((code, is_application))
+
+
+class World:
+    """Connections 1 to `count`, made at 0, of which each was silent longer than the next one."""
+
+    def __init__(self, count: int) -> None:
+        self.account = Account(LIMITS)
+        self.places = SimpleNamespace()
+        self.connections = {n: Connection(float(n)) for n in range(1, count + 1)}
+        pool, peers = ConnectionPool(peer_id("self")), {}
+        for n in self.connections:
+            handle = ConnectionHandle(n)
+            self.account.connections.put(handle, Holder())
+            pool.add(peer_id(n), handle, False, 0.0)
+            peers[handle] = Peer(handle, peer_id(n), ROUTE, is_initiator=n == 3)
+        services = SimpleNamespace(
+            relay_client=SimpleNamespace(uses=lambda peer: peer == peer_id(1)),
+            relay_server=SimpleNamespace(serves=lambda peer: peer == peer_id(2)),
+        )
+        state = SimpleNamespace(pool=pool, peers=peers)
+        self.trimming = Trimming(self, state, services, LIMITS)  # type: ignore[arg-type]
+
+    @contextmanager
+    def commanding(self, handle: int, now: float) -> Iterator[Connection | None]:
+        yield self.connections.get(handle)
+
+    @property
+    def closed(self) -> list[int]:
+        return [n for n, connection in self.connections.items() if connection.closed]
+
+
+@pytest.mark.spec("RESOURCES-6")
+def test_beyond_the_high_water_idle_connections_are_closed_the_longest_silent_first() -> None:
+    world = World(9)
+    world.connections[4].streams = [0]
+    world.connections[5].last_received = 50.0
+    world.trimming.protected[peer_id(6)] = None
+    world.trimming.on_connected(OLD)
+    # 1 to 3 and 6 are protected, 4 is in use: of the four that are left all may go.
+    assert world.closed == [5, 7, 8, 9]
+    assert world.connections[7].closed == [(ErrorCode.EXCESSIVE_LOAD, False)]
+
+    world = World(7)
+    world.connections[5].last_received = 50.0
+    world.trimming.on_connected(OLD)
+    assert world.closed == [4, 6, 7]
+
+
+@pytest.mark.spec("RESOURCES-6")
+def test_nobody_is_closed_below_the_high_water_in_the_grace_period_or_soon_after() -> None:
+    world = World(6)
+    world.trimming.on_connected(OLD)
+    assert world.closed == []
+
+    world = World(9)
+    world.trimming.on_connected(LIMITS.grace_period - 1)
+    assert world.closed == []
+    world.trimming.on_connected(LIMITS.grace_period - 1 + SILENCE / 2)
+    assert world.closed == []
+    world.trimming.on_connected(LIMITS.grace_period - 1 + SILENCE)
+    assert world.closed == [4, 5, 6, 7, 8]
+
+
+@pytest.mark.spec("RESOURCES-3")
+def test_own_dials_and_those_of_use_keep_their_places_whoever_comes() -> None:
+    world = World(5)
+    world.trimming.protected[peer_id(5)] = None
+    protected = [n for n in world.connections if world.places.is_protected(n)]
+    assert protected == [1, 2, 3, 5]
+    assert not world.places.is_protected(99)
