@@ -79,8 +79,9 @@ class DialBackEndpoint:
             faults=self._faults,
         )
         self._streams = StreamTable(self._endpoint, calls, (), self._faults)
-        self.was_used = False
-        """Whether it was asked for anything yet: nodes look after every packet, most never do."""
+        self.is_active = False
+        """False while there is nothing to ask it for, as with most nodes for ever: those who drive
+        it look at this after every packet."""
         self._sockets: dict[SocketId, UdpAddr] = {}
         self._tickets: dict[ConnectionHandle, int] = {}
         """handshake -> ticket"""
@@ -105,16 +106,11 @@ class DialBackEndpoint:
         """Whether `poll_results` is known to have something: asked after `poll_transmits`."""
         return bool(self._results or self._endpoint.has_events)
 
-    @property
-    def is_active(self) -> bool:
-        """False while there is nothing to ask it for."""
-        return bool(self._tickets or self._results or self._datagrams or self._endpoint.is_active)
-
     # commands
 
     def dial_back(self, command: DialBack, now: Instant) -> None:
         """Begins a handshake; the result comes by `poll_results`."""
-        self.was_used = True
+        self.is_active = True
         socket = self._socket_for(command.address)
         reason = "no socket of this node reaches that address"
         if socket is not None:
@@ -130,7 +126,7 @@ class DialBackEndpoint:
 
     def send(self, command: SendDatagram) -> None:
         """Sends one datagram, unless no socket reaches its target."""
-        self.was_used = True
+        self.is_active = True
         socket = self._socket_for(command.target)
         if socket is not None:
             payload = command.payload
@@ -159,6 +155,7 @@ class DialBackEndpoint:
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes what came to these sockets; nobody but who is dialled from them has a say."""
+        self.is_active = True
         invited = [received for received in batch if not _is_of_stranger(received)]
         self._endpoint.handle_received(invited, now)
         self._drain(now)
@@ -181,10 +178,11 @@ class DialBackEndpoint:
         """Returns what became of dial-backs since the last call."""
         self._drain(now)
         results, self._results = self._results, []
+        self.is_active = bool(self._tickets or self._datagrams or self._endpoint.is_active)
         return results
 
     def poll_timeout(self) -> Deadline | None:
-        if not self.was_used:
+        if not self.is_active:
             return None  # asked after every packet
         return earliest(self._endpoint.poll_timeout(), self._streams.poll_timeout())
 

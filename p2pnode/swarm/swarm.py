@@ -424,7 +424,7 @@ class Swarm:
         transmits = self._take_transmits(now)
         # Sending may tell something, to which somebody may have to say something.
         while not transmits and (
-            self._endpoint.has_events or (self._prober.was_used and self._prober.has_results)
+            self._endpoint.has_events or (self._prober.is_active and self._prober.has_results)
         ):
             self._settle_streams(now)
             transmits = self._take_transmits(now)
@@ -443,7 +443,7 @@ class Swarm:
                 transmits.append(wrapped)
         if transmits and not self._state.udp_silence.is_over:
             self._state.udp_silence.on_sent((transmit.remote.ip for transmit in transmits), now)
-        if self._prober.was_used and self._prober.is_active:
+        if self._prober.is_active:
             transmits += self._prober.poll_transmits(now)
         if self._services.relay_server.has_circuits:
             transmits += self._calls.command(self._services.relay_server).poll_transmits(now)
@@ -507,7 +507,7 @@ class Swarm:
                     self._on_endpoint_event(handle, event, now)
                 except Exception as error:
                     self._faults.take(error, handle)
-            if self._prober.was_used and self._prober.is_active:
+            if self._prober.is_active:
                 self._commands.take_dial_backs(now)
             is_settled = not (self._service_reports.run(now) or found)
             if self._faults.found:

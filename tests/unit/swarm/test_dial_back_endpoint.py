@@ -19,7 +19,9 @@ from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, S
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.events import Connected, EndpointEvent
+from p2pnode.transport.packet import STATELESS_RESET
 from p2pnode.transport.route import Route
+from tests.support.identities import peer_id
 from tests.support.pair import UNIX_EPOCH, make_endpoint
 
 OURS, THEIRS = UdpAddr("7.0.0.1", 5001), UdpAddr("8.0.0.1", 4001)
@@ -200,3 +202,31 @@ def test_the_number_of_dial_backs_is_bounded() -> None:
         world.prober.dial_back(DialBack(ticket, world.node_id, UdpAddr("9.9.9.9", 1), 5.0), 0.0)
     refused = world.prober.poll_results(0.0)
     assert [r.ticket for r in refused] == [MAX_CONNECTIONS, MAX_CONNECTIONS + 1]
+
+
+def test_it_is_active_while_a_dial_back_lasts_and_not_before_or_after() -> None:
+    world = World()
+    before = world.prober.is_active
+    world.dial_back(peer=peer_id("somebody else"), timeout=2.0)
+    during = world.prober.is_active
+    world.now = 60.0
+    world.prober.handle_timeout(world.now)
+    world.run()
+
+    assert (before, during, world.prober.is_active) == (False, True, False)
+    assert world.prober.poll_timeout() is None
+
+
+@pytest.mark.spec("TRANSPORT-38")
+def test_stray_data_at_a_socket_that_was_never_used_is_answered_and_leaves_nothing() -> None:
+    world = World()
+    stray = b"\x80" + bytes(60)
+    received = Received(SOCKET, None, THEIRS, 0, len(stray), stray)
+    world.prober.handle_received([received], world.now)
+    was_active = world.prober.is_active
+    (answer,) = world.prober.poll_transmits(world.now)
+    world.prober.poll_results(world.now)
+
+    assert was_active
+    assert answer.buffer[0] == STATELESS_RESET
+    assert not world.prober.is_active

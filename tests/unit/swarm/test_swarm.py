@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from p2pnode.clock import Instant
-from p2pnode.machine import ConnectionHandle
+from p2pnode.machine import ConnectionHandle, Received, UdpAddr
 from p2pnode.netsim.topology import wire
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ConnectionClosed
 from p2pnode.swarm.peer import Peer
 from p2pnode.testbed.sim_node import SimNode
+from p2pnode.transport.packet import DATA
 from tests.support.echo import echo
 
 PROTOCOL = "/test/1"
@@ -125,3 +126,20 @@ def test_a_relay_that_is_drained_says_so_at_once_and_ends_in_time() -> None:
     assert not set(hop) & set(relay.facts.protocols())
     assert not set(hop) & set(relay._state.description.protocols)
     relay.check()
+
+
+@pytest.mark.spec("TRANSPORT-38")
+def test_what_strangers_provoke_at_a_socket_for_dial_backs_does_not_pile_up() -> None:
+    """Also where the node has never dialled anybody back."""
+    two = Two()
+    swarm, now = two.a.swarm, two.between_timers()
+    probe = next(s for s, local in swarm._prober.sockets.items() if not local.is_ipv6)
+    stray = bytes([DATA]) + bytes(60)
+    answers = []
+    for number in range(5):
+        stranger = UdpAddr(f"203.0.{number}.1", 4001)
+        received = Received(probe, None, stranger, 0, len(stray), stray)
+        swarm.handle_received([received], now)
+        answers += [t.remote for t in swarm.poll_transmits(now) if t.socket == probe]
+
+    assert answers == [UdpAddr(f"203.0.{number}.1", 4001) for number in range(5)]
