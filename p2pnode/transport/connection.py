@@ -79,6 +79,7 @@ from p2pnode.transport.qlog import Qlog
 from p2pnode.transport.route import Route
 from p2pnode.transport.stream_set import StreamSet
 from p2pnode.transport.varint import varint_size
+from p2pnode.transport.work import OBSERVATION_WORK
 from p2pnode.wire.byte_view import byte_view
 
 MAX_DATAGRAM_EVENTS: Final = 1024
@@ -446,6 +447,7 @@ class Connection:
             case PathResponse():
                 self.paths.on_response(frame, path, now)
             case ObservedAddress():
+                self.work.spent += OBSERVATION_WORK
                 self.paths.on_observed_address(frame)
             case NewConnectionId():
                 for retired in self.remote_ids.on_new(frame, self.paths.max_path_id):

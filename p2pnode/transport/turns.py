@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant
+from p2pnode.errors import TransportError
 from p2pnode.machine import ConnectionHandle, Received
 from p2pnode.resources.networks import Network
 from p2pnode.transport.connection import Connection
@@ -175,7 +176,7 @@ class Turns:
             self._waiting.drop(queue)
             self._dirty[handle] = None
             reason = "more work than this connection's budget pays for, and no heed of losses"
-            connection.close(ErrorCode.ENHANCE_YOUR_CALM, reason, now, is_application=False)
+            connection.fail(TransportError(ErrorCode.ENHANCE_YOUR_CALM, reason), now)
             return left
         while queue.reads and left > 0 and work.spent < work.limit:
             left = self._sort((self._waiting.take(queue),), left, now)

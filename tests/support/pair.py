@@ -18,6 +18,7 @@ from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection
 from p2pnode.transport.endpoint import Endpoint
 from p2pnode.transport.events import Connected, DialFailed, EndpointEvent
+from p2pnode.transport.faults import Faults
 from p2pnode.transport.handshake import Credentials
 from p2pnode.transport.route import Route
 
@@ -56,7 +57,13 @@ class Side:
 
 
 def make_endpoint(
-    name: str, *, config: TransportConfig, now: float, seed: int, account: Account | None = None
+    name: str,
+    *,
+    config: TransportConfig,
+    now: float,
+    seed: int,
+    account: Account | None = None,
+    faults: Faults | None = None,
 ) -> tuple[Endpoint, PeerId]:
     entropy = seeded_entropy(f"{seed}/{name}")
     identity = PrivateKey.generate(entropy)
@@ -70,6 +77,7 @@ def make_endpoint(
         now=now,
         unix_now=UNIX_EPOCH,
         account=account,
+        faults=faults,
     )
     return endpoint, credentials.peer_id
 

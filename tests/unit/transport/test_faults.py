@@ -183,14 +183,14 @@ def test_a_bug_that_the_making_of_a_connection_meets_costs_it_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pair = Isolating()
-    places = pair.server.endpoint._places.taken
+    places = pair.server.endpoint.places.taken
     monkeypatch.setattr("p2pnode.transport.endpoint.Connection", fail)
     pair.dial()
     pair.client.endpoint._faults.is_raising = False
 
     pair.drive(seconds=30.0)
 
-    assert pair.server.endpoint._places.taken == places
+    assert pair.server.endpoint.places.taken == places
     assert [type(f.reason) for f in pair.failures(pair.client)] == [ClosedByFault]
     monkeypatch.undo()
     assert len(pair.server.endpoint.connections) == 2

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
+from p2pnode.errors import ClosedForViolation
 from p2pnode.machine import Received, SocketId, UdpAddr
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import ConnectionClosed
@@ -17,6 +18,7 @@ from p2pnode.transport.turns import (
 )
 from p2pnode.transport.work import (
     MAX_LOSS_PERIODS,
+    OBSERVATION_WORK,
     PACKET_WORK,
     SLOWED_PART,
     STREAM_WORK,
@@ -180,6 +182,15 @@ def test_streams_that_are_opened_and_ended_are_paid_for():
 
 
 @pytest.mark.spec("TRANSPORT-50")
+def test_what_is_said_of_an_address_is_paid_for():
+    server = Server()
+    greedy = server.peers[0]
+    before = server.work(greedy).spent
+    server.flood(greedy, 1, FLOODS["OBSERVED_ADDRESS"])
+    assert server.work(greedy).spent - before >= 50 * OBSERVATION_WORK
+
+
+@pytest.mark.spec("TRANSPORT-50")
 def test_what_waits_is_read_in_order_and_all_of_it():
     server = Server()
     greedy, _ = server.peers
@@ -277,7 +288,9 @@ def test_a_flood_that_heeds_no_losses_ends_its_connection_and_no_other():
         assert len(server.events(honest, StreamReadable)) == asked
         server.first.now += 0.1
     assert begun + MAX_LOSS_PERIODS < server.now < begun + 2 * MAX_LOSS_PERIODS
-    assert len(server.events(greedy, ConnectionClosed)) == 1
+    (ended,) = server.events(greedy, ConnectionClosed)
+    assert isinstance(ended.reason, ClosedForViolation)
+    assert ended.reason.code == ErrorCode.ENHANCE_YOUR_CALM
     opened = [greedy.open(datagram) for datagram in server.first.datagrams[-2:]]
     greedy.opened = [packet for packet in opened if packet is not None]
     assert greedy.close_code == ErrorCode.ENHANCE_YOUR_CALM
