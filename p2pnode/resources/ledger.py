@@ -7,7 +7,7 @@ fullest network is looked for among the largest ones, so that nobody hides in ma
 but `biggest_in` grows with what is held.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, Generic, TypeVar
 
@@ -231,12 +231,27 @@ class Ledger(Generic[MemberT]):
         if fullest is not None:
             yield from reversed(list(fullest.members))
 
-    def biggest_in(self, scope: Scope[MemberT]) -> MemberT | None:
-        """Returns who holds most of a scope; of one that is everybody's, in the fullest network."""
+    def biggest_in(
+        self, scope: Scope[MemberT], is_spared: Callable[[MemberT], bool] | None = None
+    ) -> MemberT | None:
+        """Returns who holds most of a scope; of one that is everybody's, in the fullest network.
+
+        Who is spared, and holders of our own, come last: the latter once all others have no more
+        than a RESERVED_PART.
+        """
+        scopes = [scope]
         if scope.kind not in {ScopeKind.NETWORK, ScopeKind.PEER}:
-            fullest = self.fullest()
-            scope = scope if fullest is None else fullest
-        held = {m: e.amount for m, e in self._entries.items() if scope in e.scopes}
+            fullest, others = self.fullest(), self.inbound.used
+            if others < self.used and others * RESERVED_PART <= self.process.limit:
+                is_spared = None
+            elif fullest is not None:
+                scopes.insert(0, fullest)
+        held: dict[MemberT, int] = {}
+        for each in scopes:
+            held = {m: e.amount for m, e in self._entries.items() if each in e.scopes}
+            for member in sorted(held, key=held.__getitem__, reverse=True):
+                if is_spared is None or not is_spared(member):
+                    return member
         return max(held, key=held.__getitem__, default=None)
 
     def _network(self, network: Network, holder: Holder) -> Scope[MemberT]:

@@ -34,6 +34,7 @@ from p2pnode.transport.control_frames import ControlFrames
 from p2pnode.transport.datagram_batch import DatagramBatch
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import (
+    Connected,
     ConnectionClosed,
     ConnectionEvent,
     DatagramReceived,
@@ -108,6 +109,13 @@ class Opening(NamedTuple):
     """Seconds from our message to its answer, where the message was sent once only."""
     handshake_time: float
     """Seconds from the first message to the end of the handshake, as this side saw them."""
+
+    def fact(self) -> Connected:
+        """Returns what is told of the connection."""
+        allows_streams = self.remote.initial_max_streams > 0
+        return Connected(
+            self.peer_id, self.is_initiator, self.route, allows_streams, self.handshake_time
+        )
 
 
 class Connection:

@@ -23,7 +23,7 @@ from p2pnode.errors import (
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
 from p2pnode.rate_limit import KeyedRateLimit
-from p2pnode.resources.account import Account
+from p2pnode.resources.account import MEMORY_STEP, Account
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.networks import Network
 from p2pnode.transport.config import TransportConfig
@@ -33,9 +33,7 @@ from p2pnode.transport.deadlines import Deadlines
 from p2pnode.transport.dialing import Dialing
 from p2pnode.transport.error_code import ErrorCode
 from p2pnode.transport.events import (
-    Connected,
     ConnectionClosed,
-    ConnectionEvent,
     DialFailed,
     EndpointEvent,
 )
@@ -43,6 +41,7 @@ from p2pnode.transport.faults import Faults
 from p2pnode.transport.handshake import Credentials
 from p2pnode.transport.id_table import IdTable
 from p2pnode.transport.incoming import Incoming
+from p2pnode.transport.memory import Memory
 from p2pnode.transport.packet import (
     DATA,
     DATA_OVERHEAD,
@@ -59,7 +58,7 @@ from p2pnode.transport.packet import (
     stateless_reset,
 )
 from p2pnode.transport.parameters import TransportParameters, own_parameters
-from p2pnode.transport.places import NoRoom, Places, holder, origin
+from p2pnode.transport.places import NoRoom, Places, origin
 from p2pnode.transport.route import Route, route_of, transmit_of
 from p2pnode.transport.token import TokenIssuer
 from p2pnode.transport.turns import Turns
@@ -104,6 +103,7 @@ class Endpoint:
         self._faults = faults or Faults()
         self.account = account or Account(ResourceLimits())
         self.places = Places(self.account.connections)
+        self._memory = Memory(self.account, self.places)
         self._incoming = Incoming(
             credentials=credentials,
             config=config,
@@ -283,6 +283,9 @@ class Endpoint:
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         """Returns what to send; ask again until it is empty."""
+        if self._memory.is_full:
+            for handle, reason in self._memory.take_excess():
+                self._turn_out(handle, reason, now)
         transmits, self._transmits = self._transmits, []
         for handle in list(self._dirty):
             connection = self._connections.get(handle)
@@ -320,18 +323,13 @@ class Endpoint:
         return earliest(first, self._incoming.poll_timeout(), turn)
 
     def check(self) -> None:
-        """Asserts, after a drain, that no connection wants to be asked or has another deadline.
-
-        And that each holds what it accounts for.
-        """
+        """Asserts, after a drain, that each connection's deadline and memory are what is known."""
         assert not self._dirty, f"{list(self._dirty)} were commanded, and not drained"
         for handle, connection in self._connections.items():
             assert connection.poll_timeout() == self._deadlines.of(handle), (
                 f"the deadline of connection {handle} has moved"
             )
-            if not connection.is_closed:
-                held, accounted = connection.count_held(), connection.held_bytes
-                assert held == accounted, f"connection {handle} holds {held}, not {accounted}"
+            self._memory.check(handle, connection)
 
     # logs, on request
 
@@ -477,18 +475,10 @@ class Endpoint:
                 self._events.append(EndpointEvent(handle, failed))
             return
         self._connections[handle] = connection
-        self.account.memory.put(handle, holder(opening.route, opening.peer_id), 0)
+        self._memory.open(handle, connection)
         self._dirty[handle] = None
         self._sync(handle, connection, now)
-        allows_streams = opening.remote.initial_max_streams > 0
-        fact = Connected(
-            opening.peer_id,
-            opening.is_initiator,
-            opening.route,
-            allows_streams,
-            opening.handshake_time,
-        )
-        self._events.append(EndpointEvent(handle, fact))
+        self._events.append(EndpointEvent(handle, opening.fact()))
 
     def _drain(self, now: Instant) -> None:
         """Takes over what the touched connections report."""
@@ -513,8 +503,12 @@ class Endpoint:
             self._events.append(EndpointEvent(handle, DialFailed(route, failure)))
 
     def _collect(self, handle: ConnectionHandle, connection: Connection) -> None:
-        events: list[ConnectionEvent] = connection.poll_events()
-        for event in events:
+        held = connection.streams.held
+        window = held.window  # `held.total`, without a call
+        change = window.received - window.consumed + held.to_send + held.beside - held.drawn
+        if change > MEMORY_STEP or change < -MEMORY_STEP:
+            self._memory.draw(handle, connection)
+        for event in connection.poll_events():
             self._events.append(EndpointEvent(handle, event))
 
     def _sync(self, handle: ConnectionHandle, connection: Connection, now: Instant) -> None:
@@ -532,7 +526,7 @@ class Endpoint:
         self._ids.forget(handle, connection)
         self._deadlines.set(handle, None)
         self.places.remove(handle)
-        self.account.memory.give_back(handle)
+        self._memory.close(handle)
         del self._connections[handle]
         connection.let_go()
 
@@ -561,7 +555,7 @@ class Endpoint:
         return True
 
     def _turn_out(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
-        """Ends a connection for another one's sake: it is told once, and forgotten at once."""
+        """Ends a connection for others' sake: it is told once, forgotten and freed at once."""
         with self.commanding(handle, now) as connection:
             assert connection is not None
             connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
@@ -570,6 +564,7 @@ class Endpoint:
             self._ids.retire(connection, now)
             self._dirty.pop(handle, None)
             self._forget(handle, connection)
+            connection.streams.forsake()
 
     def _poll_dial(self, handle: ConnectionHandle, transmits: list[Transmit], now: Instant) -> None:
         dialing = self._dials[handle]

@@ -28,6 +28,9 @@ RESERVE_SHARE: Final = 8
 has to be consumed before credit is returned, or both sides would wait."""
 LITTLE_DATA: Final = 16 * 1024
 """bytes; a stream that has sent less, or that has no more left to send, may use the reserve"""
+HELD_BACK_WINDOW: Final = 3 * CREDIT_RESERVE
+"""bytes of a connection's window that is held back; chosen: twice the reserve for streams with much
+to send, or they would wait for credit that half of a window has to be consumed for"""
 TUNING_ROUND_TRIPS: Final = 4
 """A window consumed in fewer round trips than this is doubled; the figure that quic-go uses."""
 MAX_STREAM_COUNT: Final = 1 << 61
@@ -50,6 +53,7 @@ class ReceiveWindow:
         "_epoch_at",
         "_epoch_offset",
         "_reserve",
+        "_usual_maximum",
         "consumed",
         "limit",
         "low_mark",
@@ -69,7 +73,7 @@ class ReceiveWindow:
         """The highest offset; on the connection the sum of those of all streams."""
         self.consumed = 0
         """Bytes that the application has done with."""
-        self.maximum = maximum
+        self.maximum = self._usual_maximum = maximum
         """How large the window may grow, and what may be held unread in all."""
         self._reserve = reserve
         self._epoch_at = now
@@ -98,6 +102,17 @@ class ReceiveWindow:
         self.limit = max(self.limit, self.consumed + self.size, self._renewed)
         self.low_mark = self.limit - self._reserve // 2
         return self.limit
+
+    def hold_back(self, is_held_back: bool) -> None:
+        """Gives no more than HELD_BACK_WINDOW from now on, beside what was told; or as usual again.
+
+        For the connection's window, whose maximum changes by this alone.
+        """
+        if is_held_back:
+            self.maximum = min(self._usual_maximum, HELD_BACK_WINDOW)
+            self.size = min(self.size, self.maximum)
+        else:
+            self.maximum = self._usual_maximum
 
     def grow(self, size: int) -> None:
         """Makes the window at least `size`, but not more than its maximum."""

@@ -18,6 +18,8 @@ STREAM_SIZE: Final = 1_024
 RUN_SIZE: Final = 256
 """bytes of a run of out-of-order data beside the data: its place in three lists, two integers, its
 list and a chunk; measured, CPython 3.11"""
+CONNECTION_SIZE: Final = 32 * 1024
+"""bytes of a connection without streams; measured, CPython 3.11"""
 FRAME_SIZE: Final = 128
 """bytes of a queued frame beside its content: an object and its place in a table; measured"""
 
@@ -25,15 +27,19 @@ FRAME_SIZE: Final = 128
 class HeldBytes:
     """Shared by the parts of one connection."""
 
-    __slots__ = ("above", "beside", "runs", "window")
+    __slots__ = ("above", "beside", "drawn", "runs", "to_send", "window")
 
     def __init__(self, window: ReceiveWindow) -> None:
         """`window` is the connection's."""
         self.window = window
         self.beside = 0
-        """Bytes held beside what `window` counts, less the holes that it counts."""
+        """Bytes held beside what `window` and `to_send` count, less the holes in the window."""
+        self.to_send = 0
+        """Bytes that were written to streams and that the peer has not acknowledged."""
         self.above = 0
         """Bytes of `beside` that those keep who use the streams."""
+        self.drawn = 0
+        """How much of `total` the node's account knows of."""
         self.runs = 0
         """Runs of out-of-order data of all streams: each has a hole in front of it."""
 
@@ -45,4 +51,4 @@ class HeldBytes:
     @property
     def total(self) -> int:
         window = self.window
-        return window.received - window.consumed + self.beside
+        return window.received - window.consumed + self.to_send + self.beside

@@ -190,6 +190,12 @@ class RecvStream:
                 pass
         return False
 
+    def forsake(self) -> None:
+        """Drops what was not read, for good: neither bytes nor an end come after it."""
+        if self.state is RecvState.DATA_RECVD and self.available:
+            self.state = RecvState.SIZE_KNOWN  # or the stream would seem to have been read whole
+        self._drop()
+
     @property
     def wants_credit(self) -> bool:
         """Whether a MAX_STREAM_DATA is due."""

@@ -48,7 +48,7 @@ class SendBuffer:
     def append(self, data: Buffer) -> None:
         """Takes the bytes; keeps `bytes` objects as they are and copies what may change."""
         size = len(data)
-        self._held.beside += size
+        self._held.to_send += size
         if size < SMALL_WRITE:
             self._gather(data)
             return
@@ -89,7 +89,7 @@ class SendBuffer:
         if upto >= self.end:
             count += 1
         start = self._starts[count] if count < len(self._starts) else self.end
-        self._held.beside -= start - self._starts[0]
+        self._held.to_send -= start - self._starts[0]
         del self._chunks[:count], self._starts[:count]
         if self._chunks:
             self._first_stop = self._starts[0] + len(self._chunks[0])

@@ -22,6 +22,12 @@ from p2pnode.wire.byte_view import byte_view
 SEND_BUFFER_SIZE: Final = 4 * 1024 * 1024
 """bytes that were written and not acknowledged; chosen: 12 MB/s over 100 ms is 1.2 MB in flight,
 400 MB/s over 1 ms is 0.4 MB, and as much again waits while the application is woken"""
+MAX_TO_SEND: Final = 16 * 1024 * 1024
+"""bytes of the same, of all streams of a connection, beyond which each has LITTLE_BUFFER; chosen:
+four streams at their fullest"""
+LITTLE_BUFFER: Final = 128 * 1024
+"""bytes of the same, where little is to be held; chosen: 1.2 MB/s over 100 ms, and with 256 streams
+a peer is still below its share of memory"""
 
 
 class SendState(StreamEnum):
@@ -62,17 +68,24 @@ _LIVE: Final = frozenset({SendState.READY, SendState.SEND, SendState.DATA_SENT})
 class SendQueues:
     """Which streams want what; the streams of a connection enter themselves."""
 
-    __slots__ = ("fresh", "held", "repair", "settled")
+    __slots__ = ("buffer_size", "fresh", "held", "repair", "settled")
 
-    def __init__(self, held: HeldBytes) -> None:
+    def __init__(self, held: HeldBytes, buffer_size: int = SEND_BUFFER_SIZE) -> None:
         self.held = held
         """Where the bytes of all of them are counted."""
+        self.buffer_size = buffer_size
+        """Bytes that each stream may keep, written and not acknowledged: see `size_now`."""
         self.fresh: dict[int, SendStream] = {}
         """Have bytes that were never sent and that the stream's limit allows."""
         self.repair: dict[int, SendStream] = {}
         """Have lost bytes, or only the end, to send: needs no credit."""
         self.settled: dict[int, SendStream] = {}
         """Have ended, or have room again after a write was short."""
+
+    @property
+    def size_now(self) -> int:
+        """Bytes that each stream may keep as things are."""
+        return self.buffer_size if self.held.to_send <= MAX_TO_SEND else LITTLE_BUFFER
 
 
 class SendStream:
@@ -82,7 +95,6 @@ class SendStream:
         "_acked",
         "_base",
         "_buffer",
-        "_buffer_size",
         "_is_short",
         "_lost",
         "_queues",
@@ -103,8 +115,6 @@ class SendStream:
         stream_id: int,
         max_data: int,
         queues: SendQueues,
-        *,
-        buffer_size: int = SEND_BUFFER_SIZE,
     ) -> None:
         self.stream_id = stream_id
         self.state = _READY
@@ -124,7 +134,6 @@ class SendStream:
         """The start of a STREAM frame with an offset and neither length nor end."""
         self._queues = queues
         self._buffer = SendBuffer(queues.held)
-        self._buffer_size = buffer_size
         self._base = 0
         """Everything below is acknowledged."""
         self._acked: RangeSet | None = None
@@ -143,12 +152,14 @@ class SendStream:
         if type(data) is not bytes:
             data = byte_view(data)
         buffer = self._buffer
-        room = self._buffer_size - (buffer.end - self._base)
+        queues = self._queues
+        limit = queues.buffer_size if queues.held.to_send <= MAX_TO_SEND else LITTLE_BUFFER
+        room = limit - (buffer.end - self._base)
         size = len(data)
         if size > room:
             self._is_short = True
-            size = room
-            data = memoryview(data)[:room]
+            size = max(0, room)
+            data = memoryview(data)[:size]
         if size:
             buffer.append(data)
             self._refresh()
@@ -178,6 +189,10 @@ class SendStream:
         self._queues.fresh.pop(self.stream_id, None)
         self._queues.repair.pop(self.stream_id, None)
         return True
+
+    def forsake(self) -> None:
+        """Drops what was not delivered, for good: nothing is asked of the stream after it."""
+        self._buffer.drop()
 
     # from the peer
 
@@ -214,7 +229,7 @@ class SendStream:
     def is_writable(self) -> bool:
         """Whether `write` would take something."""
         is_open = self.state in _LIVE and self.final_size is None
-        return is_open and self._buffer.end - self._base < self._buffer_size
+        return is_open and self._buffer.end - self._base < self._queues.size_now
 
     @property
     def sent_size(self) -> int:
@@ -282,7 +297,7 @@ class SendStream:
         self._base = stop
         buffer = self._buffer
         buffer.free(stop)
-        if self._is_short and (buffer.end - stop) * 2 <= self._buffer_size:
+        if self._is_short and (buffer.end - stop) * 2 <= self._queues.size_now:
             self._is_short = False
             self._queues.settled[self.stream_id] = self
         if self.final_size is not None and stop > self.final_size:

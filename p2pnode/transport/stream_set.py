@@ -35,7 +35,7 @@ from p2pnode.transport.frame import (
 from p2pnode.transport.held_bytes import STREAM_SIZE, HeldBytes
 from p2pnode.transport.packet_builder import PacketBuilder
 from p2pnode.transport.recv_stream import RecvState, RecvStream
-from p2pnode.transport.send_stream import SendStream
+from p2pnode.transport.send_stream import LITTLE_BUFFER, SEND_BUFFER_SIZE, SendStream
 from p2pnode.transport.stream_control import StreamControl
 from p2pnode.transport.stream_events import (
     StreamEvent,
@@ -226,6 +226,21 @@ class StreamSet:
             self._control.add(FrameType.STOP_SENDING, stream_id)
         self._return_credit(recv.window.consumed - before)
         self._forget_if_over(stream_id)
+
+    # for the node's memory
+
+    def hold_back(self, is_held_back: bool) -> None:
+        """Says whether the peer is given little credit, and our side little room to write."""
+        self._window.hold_back(is_held_back)
+        queues = self._writer.queues
+        queues.buffer_size = LITTLE_BUFFER if is_held_back else SEND_BUFFER_SIZE
+
+    def forsake(self) -> None:
+        """Frees the memory of all streams: the connection is gone, whoever still holds them."""
+        for recv in self._recv.values():
+            recv.forsake()
+        for send in self._send.values():
+            send.forsake()
 
     # from the peer
 

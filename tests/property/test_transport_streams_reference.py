@@ -20,7 +20,7 @@ class Sending(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.sender = SendStream(0, 50, SendQueues(nothing_held()), buffer_size=BUFFER)
+        self.sender = SendStream(0, 50, SendQueues(nothing_held(), BUFFER))
         self.limit = 50
         self.data = bytearray()
         self.size = None

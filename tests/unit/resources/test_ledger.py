@@ -175,3 +175,14 @@ def test_what_is_there_already_counts_and_tells_which_scope_is_too_full():
     assert counted.biggest_in(scope) in {1, 2}  # of the fullest network, not who came last
     assert counted.change(9, 100) is None
     counted.shrink(9)
+
+
+@pytest.mark.spec("RESOURCES-22")
+def test_holders_of_our_own_give_way_only_where_the_others_have_little():
+    counted = ledger(total=80)
+    counted.put(1, Holder(is_own=True), 50)
+    counted.put(2, Holder(is_own=True), 10)
+    counted.put(3, holder(), 11)
+    assert counted.biggest_in(counted.process) == 3
+    counted.change(3, 10)
+    assert counted.biggest_in(counted.process) == 1

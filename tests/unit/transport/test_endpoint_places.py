@@ -6,67 +6,20 @@ from p2pnode.errors import ClosedByPeer, DialError
 from p2pnode.machine import Received, SocketId, UdpAddr
 from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
-from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.events import Connected, ConnectionClosed
 from p2pnode.transport.route import Route
-from tests.support.pair import make_endpoint
+from tests.support.endpoint_crowd import EndpointCrowd
 
-SERVER = UdpAddr("192.0.2.1", 4001)
 PLACES = 8  # of them one is reserved
 
 
-class Crowd:
-    """A server with few places, and clients at addresses of their own on an instant wire."""
-
-    def __init__(self):
-        self.now = 0.0
-        self.server, self.server_id = self._make(
-            "server", account=Account(ResourceLimits().with_connections(PLACES))
-        )
-        self.at = {SERVER: self.server}
-        self.handles = {}
-        self.events = {SERVER: []}
-
-    def _make(self, name, **more):
-        return make_endpoint(name, config=TransportConfig(), now=self.now, seed=1, **more)
-
-    def connect(self, ip, port=1):
-        """Lets a new client dial; returns its address."""
-        address = UdpAddr(ip, port)
-        client, _ = self._make(str(address))
-        self.at[address], self.events[address] = client, []
-        route = Route(SocketId(0), None, SERVER)
-        self.handles[address] = client.dial(route, self.server_id, self.now)
-        self.run()
-        return address
-
-    def run(self):
-        busy = True
-        while busy:
-            busy = False
-            for address, endpoint in list(self.at.items()):
-                for transmit in endpoint.poll_transmits(self.now):
-                    busy = True
-                    to = self.at.get(transmit.remote)
-                    if to is not None:
-                        got = transmit.segment_size, bytes(transmit.buffer)
-                        to.handle_received(
-                            [Received(SocketId(0), None, address, 0, *got)], self.now
-                        )
-                self.events[address] += [e.event for e in endpoint.poll_events()]
-
-    def is_connected(self, address):
-        return any(isinstance(e, Connected) for e in self.events[address])
-
-    def end_of(self, address):
-        found = [e.reason for e in self.events[address] if isinstance(e, ConnectionClosed)]
-        return found[0] if found else None
+def full_crowd():
+    return EndpointCrowd(account=Account(ResourceLimits().with_connections(PLACES)))
 
 
 @pytest.mark.spec("TRANSPORT-48")
 def test_many_connections_of_one_address_do_not_keep_another_one_out():
-    crowd = Crowd()
+    crowd = full_crowd()
     flood = [crowd.connect("198.51.100.1", port) for port in range(1, 20)]
     assert [crowd.is_connected(a) for a in flood] == [True] * 7 + [False] * 12
 
@@ -83,7 +36,7 @@ def test_many_connections_of_one_address_do_not_keep_another_one_out():
 
 @pytest.mark.spec("TRANSPORT-48")
 def test_a_full_endpoint_still_dials():
-    crowd = Crowd()
+    crowd = full_crowd()
     for port in range(1, 20):
         crowd.connect("198.51.100.1", port)
     route = Route(SocketId(0), None, UdpAddr("203.0.113.9", 9))
@@ -96,7 +49,7 @@ def test_a_full_endpoint_still_dials():
 
 @pytest.mark.spec("TRANSPORT-48")
 def test_protected_connections_keep_their_place():
-    crowd = Crowd()
+    crowd = full_crowd()
     flood = [crowd.connect("198.51.100.1", port) for port in range(1, 20)]
     crowd.server.places.is_protected = crowd.server.connections.__contains__
 
@@ -108,7 +61,7 @@ def test_protected_connections_keep_their_place():
 
 @pytest.mark.spec("TRANSPORT-48")
 def test_who_was_turned_out_is_forgotten_at_once_and_provokes_nothing():
-    crowd = Crowd()
+    crowd = full_crowd()
     flood = [crowd.connect("198.51.100.1", port) for port in range(1, 8)]
     late = crowd.at[flood[6]]
     connection = late.command(crowd.handles[flood[6]])

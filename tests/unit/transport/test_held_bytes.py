@@ -49,6 +49,7 @@ def without_holes(size, count, step=1):
             yield 2 * stream, n * size + 1, bytes(size)
 
 
+@pytest.mark.spec("RESOURCES-20")
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -84,6 +85,7 @@ def test_the_holes_of_all_streams_of_a_connection_are_bounded_together():
     assert refused.value.code == ErrorCode.PROTOCOL_VIOLATION
 
 
+@pytest.mark.spec("RESOURCES-20")
 def test_a_hole_is_not_held_and_what_is_behind_it_is():
     streams = receiver()
     streams.handle_stream(0, 0, bytes(1000), False)

@@ -141,8 +141,8 @@ def test_acknowledgements_in_any_order_end_the_stream():
 
 
 def test_a_write_is_cut_at_the_buffer_and_told_when_half_of_it_is_free():
-    queues = SendQueues(nothing_held())
-    sender = SendStream(4, 1000, queues, buffer_size=10)
+    queues = SendQueues(nothing_held(), 10)
+    sender = SendStream(4, 1000, queues)
     assert sender.write(b"0123456789abc") == 10
     assert sender.write(b"abc") == 0
     assert not sender.is_writable
@@ -155,9 +155,25 @@ def test_a_write_is_cut_at_the_buffer_and_told_when_half_of_it_is_free():
     assert sender.write(b"abcdefg") == 5
 
 
+@pytest.mark.spec("STREAM-25")
+def test_a_buffer_that_shrinks_takes_nothing_until_it_is_below_its_size_and_tells_then():
+    queues = SendQueues(nothing_held(), 100)
+    sender = SendStream(4, 1000, queues)
+    assert sender.write(bytes(80)) == 80
+    queues.buffer_size = 10
+    assert not sender.is_writable
+    assert sender.write(b"abc") == 0
+    sender.take(80, PLENTY)
+    sender.on_acked(0, 74, 0)
+    assert not queues.settled
+    sender.on_acked(74, 75, 0)
+    assert list(queues.settled) == [4]
+    assert sender.write(bytes(10)) == 5
+
+
 def test_a_stream_that_was_never_short_is_not_told_of_room():
-    queues = SendQueues(nothing_held())
-    sender = SendStream(4, 1000, queues, buffer_size=10)
+    queues = SendQueues(nothing_held(), 10)
+    sender = SendStream(4, 1000, queues)
     sender.write(b"0123456789")
     sender.take(10, PLENTY)
     sender.on_acked(0, 10, 0)
@@ -243,7 +259,7 @@ def test_the_end_waits_for_the_limit():
 
 def test_a_write_counts_bytes_whatever_the_items_are():
     doubles = array("d", [1.5, 2.5, 3.5])
-    sender = stream(buffer_size=10)
+    sender = stream(queues=SendQueues(nothing_held(), 10))
     assert sender.write(doubles) == 10
     assert sender.take(100, PLENTY) == (0, doubles.tobytes()[:10], False)
     with pytest.raises(TypeError):

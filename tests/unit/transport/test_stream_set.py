@@ -2,7 +2,12 @@ import pytest
 
 from p2pnode.errors import LocalProtocolError, StreamReset, StreamStopped, TransportError
 from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.flow_control import LITTLE_DATA, MAX_STREAM_COUNT
+from p2pnode.transport.flow_control import (
+    HELD_BACK_WINDOW,
+    LITTLE_DATA,
+    MAX_CONNECTION_WINDOW,
+    MAX_STREAM_COUNT,
+)
 from p2pnode.transport.frame import (
     DataBlocked,
     FrameType,
@@ -14,7 +19,9 @@ from p2pnode.transport.frame import (
     StreamDataBlocked,
     StreamsBlocked,
 )
+from p2pnode.transport.held_bytes import STREAM_SIZE
 from p2pnode.transport.packet_builder import PacketBuilder
+from p2pnode.transport.send_stream import LITTLE_BUFFER, MAX_TO_SEND, SEND_BUFFER_SIZE
 from p2pnode.transport.stream_events import (
     StreamFinished,
     StreamOpened,
@@ -748,3 +755,49 @@ def test_what_is_sent_again_and_an_end_need_no_credit():
     assert (second, 0, b"", True) in sent
     deliver(again.payload, b)
     assert b.read(first, 2000) == bytes(1000)
+
+
+@pytest.mark.spec("STREAM-25")
+def test_a_peer_that_is_held_back_goes_on_with_a_small_window() -> None:
+    a, b = pair(Limits(4 << 20, 4 << 20, 8))
+    stream_id = a.open()
+    window = b.held.window
+    sent = read = 0
+    for turn in range(400):
+        b.hold_back(turn >= 20)
+        sent += a.write(stream_id, bytes(200_000))
+        exchange(a, b)
+        read += len(b.read(stream_id, 100_000))
+    assert window.size == HELD_BACK_WINDOW
+    assert window.received - window.consumed <= HELD_BACK_WINDOW
+    assert read > 20 << 20
+    b.hold_back(False)
+    assert window.maximum == MAX_CONNECTION_WINDOW
+
+
+@pytest.mark.spec("STREAM-25")
+def test_all_streams_of_a_connection_keep_no_more_to_send_than_a_peer_may_cost() -> None:
+    a, b = pair(WIDE)
+    ids = [a.open() for _ in range(100)]
+    taken = [a.write(stream_id, bytes(SEND_BUFFER_SIZE)) for stream_id in ids]
+    assert set(taken) == {SEND_BUFFER_SIZE, LITTLE_BUFFER}
+    assert a.held.to_send <= MAX_TO_SEND + SEND_BUFFER_SIZE + 100 * LITTLE_BUFFER
+    a.poll_events()
+    exchange(a, b)
+    writable = {e.stream_id for e in a.poll_events() if isinstance(e, StreamWritable)}
+    short = [n for n, size in zip(ids, taken, strict=True) if size == LITTLE_BUFFER]
+    assert writable == set(short)
+    assert a.write(short[-1], bytes(SEND_BUFFER_SIZE)) == SEND_BUFFER_SIZE
+
+
+def test_what_is_forsaken_is_freed_and_seems_neither_whole_nor_readable() -> None:
+    a, b = pair(WIDE)
+    stream_id = a.open()
+    finish(a, stream_id, bytes(10_000))
+    exchange(a, b)
+    b.write(stream_id, bytes(10_000))
+    b.handle_stream(stream_id + 2, 5000, bytes(1000), False)
+    b.forsake()
+    assert b.count_held() == 2 * STREAM_SIZE
+    assert b.read(stream_id, 100) == b""
+    assert not b.at_eof(stream_id)
