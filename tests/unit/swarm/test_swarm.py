@@ -131,8 +131,8 @@ def test_a_relay_that_is_drained_says_so_at_once_and_ends_in_time() -> None:
 @pytest.mark.spec("TRANSPORT-38")
 def test_what_strangers_provoke_at_a_socket_for_dial_backs_does_not_pile_up() -> None:
     """Also where the node has never dialled anybody back."""
-    two = Two()
-    swarm, now = two.a.swarm, two.between_timers()
+    network = wire(1)
+    swarm, now = SimNode(network.a).swarm, network.world.now
     probe = next(s for s, local in swarm._prober.sockets.items() if not local.is_ipv6)
     stray = bytes([DATA]) + bytes(60)
     answers = []
