@@ -122,7 +122,7 @@ class ConnectionReports:
     def _receive_one_way(self, peer: Peer, now: Instant) -> None:
         self._one_way[peer.connection] = peer
         if len(self._one_way) > MAX_ONE_WAY_CONNECTIONS:
-            self.disconnect(next(iter(self._one_way)), now, reason="too many visitors")
+            self.disconnect(next(iter(self._one_way)), now, reason="too many one-way connections")
 
     def _on_closed(self, handle: ConnectionHandle, reason: ConnectionLost, now: Instant) -> None:
         peer = self._peers.pop(handle, None)
