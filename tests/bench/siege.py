@@ -130,8 +130,13 @@ class _Siege:
         address = relay.read(START_TIMEOUT, event="relaying")["address"]
         self._relay = Relay(relay.pid)
         command = ["-m", "tests.bench.siege_peers", address, "--net", HONEST_NET]
-        self._honest = self._start("the honest peers", place.honest, command, OTHER_CORE)
-        self._honest.read(START_TIMEOUT, event="ready")
+        some = ["--peers", "0"], ["--circuits", "0", "--strangers", "0"]
+        self._others, self._pinging = self._honest = [
+            self._start("the honest peers", place.honest, [*command, *which], OTHER_CORE)
+            for which in some
+        ]
+        for honest in self._honest:
+            honest.read(START_TIMEOUT, event="ready")
 
     def _start(self, name: str, place: Namespace, command: list[str], core: int) -> Program:
         return self._stack.enter_context(program(name, place, command, core))
@@ -139,7 +144,7 @@ class _Siege:
     def run(self, orders: Orders) -> Report:
         loops = [calibrate()]
         relay = self._relay
-        self._honest.tell("before")
+        self._begin("before")
         relay.cpu_percent()
         time.sleep(orders.before)
         before = {
@@ -149,19 +154,25 @@ class _Siege:
         }
         attackers, most = self._attack(orders)
         under = {"mib": most, "cpu": relay.cpu_percent()}
-        self._honest.tell("after")
+        self._begin("after")
         after = self._fall_back(before, orders.fall_back)
-        self._honest.tell("end")
-        measured = self._honest.read(HONEST_TIMEOUT)
+        self._begin("end")
+        pinged, measured = (each.read(HONEST_TIMEOUT) for each in (self._pinging, self._others))
+        for phase in measured:
+            measured[phase] |= {name: pinged[phase][name] for name in ("pings", "lost")}
         loops.append(calibrate())
         figures = figures_of(measured, before, under, after)
         more = {"before": before, "under": under, "after": after, "loop_ms": loops}
         more |= {"attackers": attackers, "lost": measured["siege"]["lost"][:5]}
         return Report(orders, figures, more)
 
+    def _begin(self, phase: str) -> None:
+        for honest in self._honest:
+            honest.tell(phase)
+
     def _connections(self) -> float:
-        self._honest.tell("count")
-        found = self._honest.read(HONEST_TIMEOUT)["connections"]
+        self._others.tell("count")
+        found = self._others.read(HONEST_TIMEOUT)["connections"]
         return math.inf if found is None else float(found)
 
     def _attack(self, orders: Orders) -> tuple[dict[str, Any], float]:
@@ -173,7 +184,7 @@ class _Siege:
         command += ["--scale", str(orders.scale)]
         attackers = self._start("the attackers", self._place.attackers, command, OTHER_CORE)
         attackers.read(START_TIMEOUT, event="begun")
-        self._honest.tell("siege")
+        self._begin("siege")
         self._relay.cpu_percent()
         most, end = self._relay.mib, time.monotonic() + orders.seconds
         while time.monotonic() < end:

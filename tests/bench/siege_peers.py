@@ -1,7 +1,8 @@
-"""The honest side of a siege, in one process: peers, circuits, and strangers that come by.
+"""The honest side of a siege: peers, circuits, and strangers that come by.
 
-    siege_peers.py RELAY [--peers 20] [--circuits 10] [--net 12]
+    siege_peers.py RELAY [--peers 20] [--circuits 10] [--strangers 1] [--net 12]
 
+One process has the pings, another one the rest: what this one does meanwhile is no part of theirs.
 It reads phases from standard input, a word a line, and labels with them what it measures.  Printed
 as JSON lines: when all circuits carry data; the metrics' count of connections at each `count`; and
 at `end` for each phase the pings' round trips, circuits' rates and strangers' times, in seconds.
@@ -181,7 +182,8 @@ async def main() -> None:
         for number in range(circuits):
             nursery.start_soon(all_of_them.circuit, number)
         await _until(lambda: all_of_them.carries >= circuits)
-        nursery.start_soon(all_of_them.strangers)
+        if option("strangers", "1") == "1":
+            nursery.start_soon(all_of_them.strangers)
         print(json.dumps({"event": "ready"}), flush=True)
         async for line in trio.lowlevel.FdStream(sys.stdin.fileno()):
             for word in line.decode().split():

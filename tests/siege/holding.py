@@ -1,5 +1,6 @@
 """Connections that are made to be held: for the places that they take, or for what fills them."""
 
+import math
 from typing import Final
 
 from p2pnode.transport.handshake import Credentials
@@ -9,6 +10,8 @@ from tests.siege.payloads import Payload
 
 KEEP_ALIVE: Final = 15.0
 """seconds between signs of life of connections that are only held"""
+HEAD_START: Final = 2.0
+"""seconds of the other attacks before a crowd"""
 MAX_HELD: Final = 4096
 """connections that a crowd of identities holds in all: an endpoint's default places"""
 
@@ -76,7 +79,10 @@ class Hoard(Holding):
 
 
 class Crowd(Holding):
-    """Handshakes with fresh identities, as many as there are places, each kept alive."""
+    """Handshakes with fresh identities, as many as there are places, each kept alive.
+
+    They begin a moment later than other attacks, which would have no places left at one address.
+    """
 
     def __init__(
         self, name: str, rate: float, field: Field, *, identities: int, most: int = MAX_HELD
@@ -86,12 +92,14 @@ class Crowd(Holding):
         self._credentials: list[Credentials] = []
         self._identities = identities
         self._most = most
+        self._begins_at = math.inf
 
     def step(self, send: Outgoing, now: float) -> bool:
         if self.answer(send):
             return True
+        self._begins_at = min(self._begins_at, now + HEAD_START)
         self.look_after(send, now)
-        if len(self._held) >= self._most:
+        if len(self._held) >= self._most or now < self._begins_at:
             return False
         if len(self._credentials) < self._identities:
             self._credentials.append(make_credentials(self.field.entropy))

@@ -4,7 +4,10 @@ What a packet costs is counted in Python calls, what is kept in bytes: neither d
 the machine is.  The same attackers on kernel sockets: tests/netns/test_siege.py.
 """
 
+import sys
 import tracemalloc
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -24,6 +27,10 @@ RELAY: Final = SwarmConfig(relay_mode=RelayMode.ALWAYS)
 STRANGERS_WAIT: Final = 2.0
 """seconds in which somebody new gets in, whoever else is there"""
 MIB: Final = 1 << 20
+FLOOD_SECONDS: Final = 3.0
+MOST_CALLS: Final = 300_000
+"""Python calls a second that one flooding address may cause, reconnecting as it likes: about a
+third of a core"""
 MOST_HELD: Final = 8 * MIB
 """bytes of memory, the attackers' own with them"""
 
@@ -76,6 +83,28 @@ class Traced:
         tracemalloc.stop()
 
 
+class Counted:
+    """Python calls that a node makes, whoever causes them."""
+
+    def __init__(self, node: SimNode) -> None:
+        self.calls = 0
+        for name in ("handle_received", "handle_timeout", "poll_transmits", "poll_events"):
+            setattr(node.swarm, name, self._counting(getattr(node.swarm, name)))
+
+    def _counting(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any) -> Any:
+            sys.setprofile(self._count)
+            try:
+                return method(*args)
+            finally:
+                sys.setprofile(None)
+
+        return counted
+
+    def _count(self, frame: FrameType, event: str, argument: object) -> None:
+        self.calls += event == "call"
+
+
 @pytest.mark.spec("TRANSPORT-46")
 def test_provoked_frames_end_the_connection_that_provoked_them_and_nothing_else() -> None:
     besieged = Besieged()
@@ -96,6 +125,19 @@ def test_a_crowd_of_identities_at_one_address_takes_its_share_and_no_more() -> N
     besieged.world.run_until(lambda: crowd.held >= places.MAX_PER_PREFIX, 10)
     besieged.world.run_for(0.5)
     assert besieged.connections <= places.MAX_PER_PREFIX + 2
+    assert besieged.is_answered()
+    assert besieged.stranger_gets_in()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [plan.name for plan in ROWS["3"]])
+def test_a_flood_of_cheap_frames_is_slowed_or_turned_out_before_it_costs_a_core(name: str) -> None:
+    besieged = Besieged()
+    counted = Counted(besieged.relay)
+    attackers = besieged.attack("3", only=(name,))
+    besieged.world.run_for(FLOOD_SECONDS)
+    assert attackers.siege.sent[0] > 0
+    assert counted.calls <= MOST_CALLS * FLOOD_SECONDS
     assert besieged.is_answered()
     assert besieged.stranger_gets_in()
 
