@@ -278,9 +278,19 @@ class PathSet:
         self.issue_ids()
 
     def on_observed_address(self, frame: ObservedAddress) -> None:
+        """Takes a peer's word: of those that come together for a path the last one counts.
+
+        What a node makes of one costs it far more than the frame costs its sender.
+        """
         path = self.paths.get(frame.path_id)
-        if path is not None and path.route is not None:
-            self.events.append(AddressObserved(frame.path_id, path.route, frame.address))
+        if path is None or path.route is None:
+            return
+        event = AddressObserved(frame.path_id, path.route, frame.address)
+        for at, before in enumerate(self.events):
+            if isinstance(before, AddressObserved) and before.path_id == frame.path_id:
+                self.events[at] = event
+                return
+        self.events.append(event)
 
     def handle_timeout(self, now: Instant) -> None:
         """Drops routes that did not answer, and paths that have none left."""

@@ -16,8 +16,9 @@ FRAME_WORK: Final = 3
 """units a STREAM frame; measured"""
 CONTROL_FRAME_WORK: Final = 10
 """units any other frame; measured: from 2 to 9 with what follows from it"""
-OBSERVATION_WORK: Final = 100
-"""units that an OBSERVED_ADDRESS costs besides; measured: the whole node weighs what it says"""
+OBSERVATION_WORK: Final = 400
+"""units that an OBSERVED_ADDRESS costs besides; measured of one that comes alone: the whole node
+weighs what it says"""
 STREAM_WORK: Final = 200
 """units a stream that the peer opens; measured, with its negotiation and its end"""
 REQUEST_WORK: Final = 800

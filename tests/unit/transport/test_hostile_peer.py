@@ -10,12 +10,13 @@ from p2pnode.transport.aead import Aead
 from p2pnode.transport.control_frames import MAX_OUTSTANDING
 from p2pnode.transport.endpoint import MAX_RESETS
 from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.events import ConnectionClosed
+from p2pnode.transport.events import AddressObserved, ConnectionClosed
 from p2pnode.transport.frame import (
     HandshakeDone,
     MaxPathId,
     NewConnectionId,
     NewToken,
+    ObservedAddress,
     PathAbandon,
     PathChallenge,
     PathResponse,
@@ -352,3 +353,14 @@ def test_a_connection_that_broke_the_protocol_is_freed_though_its_end_is_remembe
         assert connection() is None
     finally:
         gc.enable()
+
+
+def test_of_the_addresses_that_come_together_the_last_one_counts():
+    peer = connected()
+    addresses = [UdpAddr("203.0.113.9", 1 + n) for n in range(80)]
+    words = (ObservedAddress(0, n, address).encode() for n, address in enumerate(addresses))
+
+    peer.send(b"".join(words))
+
+    seen = [e.event.address for e in peer.events if isinstance(e.event, AddressObserved)]
+    assert seen == [addresses[-1]]
