@@ -23,7 +23,7 @@ from p2pnode.transport.packet import DATA, DATA_OVERHEAD, KEY_PHASE, data_destin
 from p2pnode.transport.places import origin
 from p2pnode.transport.route import route_of
 from p2pnode.transport.waiting import Queue, Waiting
-from p2pnode.transport.work import TURN_WORK
+from p2pnode.transport.work import TURN_WORK, WAITING_TURN_WORK
 
 MANY_READS: Final = 64
 """reads; more of several senders are read by turns from the first one on; chosen: a usual batch"""
@@ -104,7 +104,7 @@ class Turns:
     def handle_timeout(self, now: Instant) -> None:
         """Does a turn's work, where anything waits."""
         if self.deadline is not None and now >= self.deadline.at:
-            self._serve(TURN_WORK, now)
+            self._serve(WAITING_TURN_WORK, now)
 
     def _sort(self, batch: Sequence[Received], left: int, now: Instant) -> int:
         """Reads what may be read within `left` units, puts aside the rest; returns what is left.
@@ -178,10 +178,13 @@ class Turns:
             reason = "more work than this connection's budget pays for, and no heed of losses"
             connection.fail(TransportError(ErrorCode.ENHANCE_YOUR_CALM, reason), now)
             return left
-        while queue.reads and left > 0 and work.spent < work.limit:
-            left = self._sort((self._waiting.take(queue),), left, now)
+        before = work.spent
+        while (
+            queue.reads and work.spent < work.limit
+        ):  # to its end, or the last one is always short
+            self._sort((self._waiting.take(queue),), TURN_WORK, now)
         self._waiting.give_back(handle, queue)
-        return left
+        return left - (work.spent - before)
 
     def _serve_strangers(self, left: int, now: Instant) -> int:
         """One datagram of each network in turn."""

@@ -28,6 +28,9 @@ HANDSHAKE_WORK: Final = 2000
 
 TURN_WORK: Final = 20_000
 """units before other input is looked at; chosen: 20 ms, twice a full batch of a fast transfer"""
+WAITING_TURN_WORK: Final = 5000
+"""units before other input is looked at while packets wait; chosen: 5 ms, 25 times what it costs to
+look"""
 WORK_QUANTUM: Final = 2000
 """units that a connection whose packets wait is given at a time; chosen: some 50 packets"""
 SLOWED_PART: Final = 4
