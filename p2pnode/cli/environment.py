@@ -4,12 +4,12 @@ Rule: commands reach them only through an `Environment`, so that a test can stan
 network; and nothing heavy is imported before a command asks for it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from trio import TaskStatus
@@ -57,6 +57,10 @@ class NodeRequest:
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs of peers to be connected with all the time."""
     relay: RelayRequest = DEFAULT_RELAY
+    limits: "Mapping[str, int]" = field(default_factory=dict[str, int])
+    """What others may hold of the node, by name; the others follow from the machine's memory."""
+    protect: tuple[str, ...] = ()
+    """Peers whose connections keep their places."""
 
 
 class CommandNode(Protocol):

@@ -1,7 +1,7 @@
 """The outside as it is: nodes on the network and folders on the disk."""
 
 import gc
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from p2pnode.io.metrics.server import MetricsAddress
     from p2pnode.io.node.events import EventSubscription
     from p2pnode.io.node.node import Node
+    from p2pnode.resources.limits import ResourceLimits
 
 
 class NodeEnvironment:
@@ -39,6 +40,8 @@ class NodeEnvironment:
             relay_mode=RelayMode(request.relay.mode),
             relay_limits=request.relay.limits or MODEST,
             relay_access=request.relay.access or AccessList(),
+            resources=_resources(request.limits),
+            protect=request.protect,
             control_socket=request.data is not None,
             key_log=request.traces.key_log,
             qlog_dir=_made(request.traces.qlog_dir),
@@ -70,6 +73,18 @@ class NodeEnvironment:
 
         key = DataFolder(folder).load_or_create_key(os_entropy)
         return str(PeerId.from_public_key(key.public_key))
+
+
+def _resources(limits: Mapping[str, int]) -> "ResourceLimits | None":
+    if not limits:
+        return None
+    from p2pnode.io.machine_memory import machine_memory
+    from p2pnode.resources.limits import limits_for
+
+    try:
+        return limits_for(machine_memory()).changed(limits)
+    except ValueError as exc:
+        raise P2PNodeError(f"--limit: {exc}") from exc
 
 
 def _made(folder: Path | None) -> Path | None:

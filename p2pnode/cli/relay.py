@@ -6,6 +6,7 @@ import typer
 
 from p2pnode.cli.command import begin
 from p2pnode.cli.environment import CommandNode, RelayRequest, Traces
+from p2pnode.cli.limit_options import LimitOption, ProtectOption
 from p2pnode.cli.options import (
     BootstrapOption,
     DataOption,
@@ -40,6 +41,8 @@ from p2pnode.cli.relay_options import (
 from p2pnode.cli.units import size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from p2pnode.cli.session import Session
     from p2pnode.protocols.relay import RelayLimits
 
@@ -65,6 +68,8 @@ def relay(
     print_containerfile: PrintContainerfile = False,
     bootstrap: BootstrapOption = None,
     listen: ListenOption = None,
+    limit: LimitOption = None,
+    protect: ProtectOption = None,
     metrics: MetricsOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -79,12 +84,9 @@ def relay(
     a second signal does not wait.  SIZE is in bytes, or with kB, KiB, MB, MiB, GB or GiB.
     """
     environment, output = begin(context, is_json=json, verbose=verbose)
-    from dataclasses import replace
-
     from p2pnode.cli.requests import node_request
     from p2pnode.cli.serving import Server, announce_node, best_address, metrics_address
     from p2pnode.cli.session import run_session
-    from p2pnode.protocols.relay.limits import GENEROUS
 
     chosen = {
         "max_reservations": max_reservations,
@@ -99,8 +101,7 @@ def relay(
         "peer_monthly_bytes": peer_volume,
         "monthly_bytes": monthly_volume,
     }
-    given = {field: value for field, value in chosen.items() if value is not None}
-    limits = replace(GENEROUS, **given)
+    limits = _generous_but_for(chosen)
     access = access_list(allow_peer, deny_peer, allow_network, deny_network)
     served = metrics_address(metrics)
     request = node_request(
@@ -110,6 +111,8 @@ def relay(
         bootstrap=bootstrap,
         traces=Traces(qlog, key_log),
         relay=RelayRequest("always", limits, access),
+        limits=limit,
+        protect=protect,
     )
     if print_unit or print_containerfile:
         from p2pnode.cli.relay_service import print_service
@@ -124,6 +127,15 @@ def relay(
         return await server.serve(session, announce)
 
     return run_session(command)
+
+
+def _generous_but_for(chosen: "Mapping[str, int | None]") -> "RelayLimits":
+    """Returns the generous limits with those that were given."""
+    from dataclasses import replace
+
+    from p2pnode.protocols.relay.limits import GENEROUS
+
+    return replace(GENEROUS, **{name: n for name, n in chosen.items() if n is not None})
 
 
 def _announce_relay(output: Output, address: str, limits: "RelayLimits") -> None:

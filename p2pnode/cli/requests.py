@@ -11,7 +11,9 @@ import typer
 
 from p2pnode.cli.access import Errand
 from p2pnode.cli.environment import DEFAULT_RELAY, Environment, NodeRequest, RelayRequest, Traces
+from p2pnode.cli.limit_options import parse_limits
 from p2pnode.errors import AddressError
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.dial_target import bootstrap_targets, dial_target
 
 
@@ -23,6 +25,8 @@ def node_request(
     bootstrap: Sequence[str] | None,
     traces: Traces,
     relay: RelayRequest = DEFAULT_RELAY,
+    limits: Sequence[str] | None = None,
+    protect: Sequence[str] | None = None,
 ) -> NodeRequest:
     """Returns the node that a command is to run.  Raises typer.BadParameter."""
     from p2pnode.io.listening import listen_address  # brings the sockets along
@@ -33,6 +37,8 @@ def node_request(
         bootstrap=bootstrap_peers(bootstrap),
         traces=traces,
         relay=relay,
+        limits=parse_limits(limits),
+        protect=_checked("--protect", protect, PeerId.parse),
     )
 
 

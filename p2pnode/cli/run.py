@@ -6,6 +6,7 @@ import typer
 
 from p2pnode.cli.command import begin
 from p2pnode.cli.environment import CommandNode, RelayRequest, Traces
+from p2pnode.cli.limit_options import LimitOption, ProtectOption
 from p2pnode.cli.options import (
     BootstrapOption,
     DataOption,
@@ -37,6 +38,8 @@ def run(
             "this peer]",
         ),
     ] = False,
+    limit: LimitOption = None,
+    protect: ProtectOption = None,
     metrics: MetricsOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -57,6 +60,8 @@ def run(
         traces=Traces(qlog, key_log),
         bootstrap=(*(bootstrap or ()), *(connect or ())),
         relay=RelayRequest("off" if no_relay else "when public"),
+        limits=limit,
+        protect=protect,
     )
     server = Server(environment, output, request, metrics_address(metrics))
 

@@ -68,6 +68,15 @@ def _lines(report: "StatusReport", relayed: list[str]) -> list[str]:
         for c in report.connections
     ]
     relaying = [(r.peer, size_text(r.bytes), str(r.circuits)) for r in report.relaying]
+    held = [
+        (
+            r.name.replace("_", "-"),
+            *((size_text if r.name == "memory" else str)(n) for n in (r.used, r.limit)),
+            str(r.refused),
+        )
+        for r in report.resources
+        if r.used or r.refused
+    ]
     return [
         f"peer id     {report.peer_id}",
         f"reachable   {_REACHABLE.get(report.reachability, report.reachability)}",
@@ -77,4 +86,5 @@ def _lines(report: "StatusReport", relayed: list[str]) -> list[str]:
         *(f"  reached at {address}" for address in relayed),
         *columns("connections", ("peer", "path", "round trip", "streams", "via"), connections),
         *columns("relaying for", ("peer", "carried", "circuits"), relaying),
+        *columns("held by others", ("what", "used", "at most", "refused"), held),
     ]

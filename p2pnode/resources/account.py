@@ -3,14 +3,14 @@
     connections, half_open    drawn by the endpoint
     streams                   by the swarm's table of inbound streams: a member is a connection
     memory                    by connections, in steps: a member is a connection
-    reservations, circuits    by the relay
+    reservations, circuits    by the relay, whose own limits they have
 
 Each ledger's members are named by who draws from it; limits come from one value
 (specs/resources.md).
 """
 
 from collections.abc import Hashable
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from p2pnode.machine import ConnectionHandle
 from p2pnode.resources.ledger import Ledger
@@ -20,6 +20,16 @@ from p2pnode.resources.refusal import Refusals, Resource
 MEMORY_STEP: Final = 16 * 1024
 """bytes by which a connection's memory has changed before its ledger is told; chosen: a step is
 rare beside packets, and all connections together hide 64 MiB at most"""
+
+
+class ResourceUse(NamedTuple):
+    """What everybody holds of one resource together."""
+
+    resource: Resource
+    used: int
+    limit: int
+    refused: int
+    """How often since the start somebody was refused it."""
 
 
 class Account:
@@ -34,3 +44,26 @@ class Account:
         self.half_open = Ledger[Hashable](Resource.HALF_OPEN, limits.half_open, refusals)
         self.streams = Ledger[ConnectionHandle](Resource.STREAMS, limits.streams, refusals)
         self.memory = Ledger[ConnectionHandle](Resource.MEMORY, limits.memory, refusals)
+        self._ledgers: list[Ledger[Any]] = [
+            self.connections,
+            self.half_open,
+            self.streams,
+            self.memory,
+        ]
+
+    def add(self, ledger: Ledger[Any]) -> None:
+        """Takes a ledger that its owner has made, to tell of it with the others."""
+        self._ledgers.append(ledger)
+
+    def uses(self) -> list[ResourceUse]:
+        """Returns how much of each resource is held, and how often more was refused."""
+        counts = self.refusals.counts
+        return [
+            ResourceUse(
+                ledger.resource,
+                ledger.used,
+                ledger.process.limit,
+                sum(n for (resource, _), n in counts.items() if resource is ledger.resource),
+            )
+            for ledger in self._ledgers
+        ]

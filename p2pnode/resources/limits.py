@@ -4,6 +4,7 @@ Rules: amounts are slots, or bytes of memory; networks that are this machine's o
 shares, and a part of the connections is kept for dials of our own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -91,6 +92,28 @@ class ResourceLimits:
         if self.grace_period < 0:
             raise ValueError("grace_period: less than no time")
 
+    def changed(self, values: Mapping[str, int]) -> "ResourceLimits":
+        """Returns these limits with some others, by names such as streams or streams.peer.
+
+        Waters follow the connections where they are not given.
+        Raises ValueError for a name that there is not, or a value that cannot be.
+        """
+        limits = self
+        for name, value in values.items():
+            kind, _, part = name.partition(".")
+            if kind in SHARED and (part or "total") in _PARTS:
+                shares = replace(getattr(limits, kind), **{part or "total": value})
+                limits = replace(limits, **{kind: shares})
+            elif name not in _WATERS:
+                raise ValueError(f"there is no limit {name!r}")
+        if "connections" in values:
+            limits = limits.with_connections(limits.connections.total)
+        return replace(
+            limits,
+            low_water=values.get("low_water", limits.low_water),
+            high_water=values.get("high_water", limits.high_water),
+        )
+
     def with_connections(self, total: int) -> "ResourceLimits":
         """Returns these limits with so many connections in all."""
         return replace(
@@ -103,6 +126,8 @@ class ResourceLimits:
 
 SHARED: Final = ("connections", "half_open", "streams", "memory")
 """The fields of ResourceLimits that are shared out."""
+_WATERS: Final = ("low_water", "high_water")
+_PARTS: Final = tuple(part.name for part in fields(Shares))
 
 
 def limits_for(memory: int) -> ResourceLimits:

@@ -61,18 +61,15 @@ class Refusals:
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[Resource, ScopeKind]] = Counter()
-        self._news: dict[tuple[Resource, ScopeKind], Refusal] = {}
+        self.news: dict[tuple[Resource, ScopeKind], Refusal] = {}
+        """The last one of each kind that `take_news` has not returned yet."""
 
     def note(self, refusal: Refusal) -> None:
         kind = refusal.resource, refusal.scope
         self.counts[kind] += 1
-        self._news[kind] = refusal
-
-    @property
-    def has_news(self) -> bool:
-        return bool(self._news)
+        self.news[kind] = refusal
 
     def take_news(self) -> list[tuple[Refusal, int]]:
         """Returns the last refusal of each kind since the last call, and how many in all."""
-        news, self._news = self._news, {}
+        news, self.news = self.news, {}
         return [(refusal, self.counts[kind]) for kind, refusal in news.items()]

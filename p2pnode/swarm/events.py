@@ -8,6 +8,7 @@ from p2pnode.machine import ConnectionHandle, UdpAddr
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, IdentifyInfo, SocketReport
 from p2pnode.protocols.nat_behaviour import NatAnswer, NatRequest
+from p2pnode.resources.refusal import Refusal
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transport.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
@@ -37,6 +38,14 @@ class Fault(NamedTuple):
 
     error: Exception
     """With its traceback."""
+
+
+class ResourceRefused(NamedTuple):
+    """Somebody was refused something because a scope was full; the last one of its kind."""
+
+    refusal: Refusal
+    times: int
+    """Of this resource and this kind of scope, since the start."""
 
 
 class DialSucceeded(NamedTuple):
@@ -217,6 +226,8 @@ SwarmEvent: TypeAlias = (
     ConnectionEstablished
     | ConnectionClosed
     | Fault
+    | ResourceRefused
+    | ResourceRefused
     | DialSucceeded
     | DialFailed
     | DialEnded

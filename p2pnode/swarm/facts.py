@@ -13,6 +13,8 @@ from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import SocketReport
 from p2pnode.protocols.nat_behaviour import NatFacts
 from p2pnode.protocols.nat_behaviour.why import Explanation, Path
+from p2pnode.resources.account import ResourceUse
+from p2pnode.resources.refusal import Resource, ScopeKind
 from p2pnode.swarm.address_book import BookEntry
 from p2pnode.swarm.counts import Counts
 from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
@@ -183,6 +185,14 @@ class SwarmFacts(ServiceFacts):
     def circuits_to(self, peer_id: PeerId) -> tuple[Route, ...]:
         """Returns the circuits to a peer that this node asked for and that stand."""
         return self._services.relay_client.circuits_to(peer_id)
+
+    def resources(self) -> list[ResourceUse]:
+        """Returns how much of each resource others hold, and how often they were refused more."""
+        return self._endpoint.account.uses()
+
+    def refusals(self) -> dict[tuple[Resource, ScopeKind], int]:
+        """Returns how often something was refused since the start, by what was full."""
+        return dict(self._endpoint.account.refusals.counts)
 
     # this node as a relay
 

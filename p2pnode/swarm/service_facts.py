@@ -5,7 +5,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
 from p2pnode.protocols.autonat.filtering import Filtering
 from p2pnode.protocols.identify import IdentifyInfo
-from p2pnode.resources.refusal import Refusals
+from p2pnode.resources.account import Account
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
 from p2pnode.swarm.peer import Peer
@@ -23,9 +23,9 @@ class ServiceFacts:
         self._state = state
 
     @property
-    def refusals(self) -> Refusals:
-        """Who refuses something for want of room says so here."""
-        return self._endpoint.account.refusals
+    def account(self) -> Account:
+        """What others hold of this node."""
+        return self._endpoint.account
 
     # connections
 

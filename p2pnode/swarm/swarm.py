@@ -9,8 +9,10 @@ A DatagramMachine.  What is here is who is told what; the decisions are in the p
 all know in `state`.
 """
 
+import itertools
 from collections.abc import Sequence
 from random import Random
+from typing import Final
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
@@ -65,6 +67,9 @@ from p2pnode.transport.stream_events import (
     StreamWritable,
 )
 from p2pnode.wire.multiaddr import Multiaddr
+
+REFUSAL_INTERVAL: Final = 10.0
+"""seconds from one word of what was refused to the next; chosen: a flood is some lines a minute"""
 
 
 class Swarm:
@@ -130,6 +135,8 @@ class Swarm:
         )
         """What may be read of the swarm."""
         self._settled_at = now
+        self._refusals = self._endpoint.account.refusals
+        self._refusals_told_at = now - REFUSAL_INTERVAL
         self._events: list[SwarmEvent] = []
         self._forwarded: list[Transmit] = []
         """Packets of others' circuits that are to leave."""
@@ -514,6 +521,9 @@ class Swarm:
                 self._end_faulty(now)
                 is_settled = False
         self._events += self._streams.poll_events()
+        if self._refusals.news and now >= self._refusals_told_at + REFUSAL_INTERVAL:
+            self._refusals_told_at = now
+            self._events += itertools.starmap(events.ResourceRefused, self._refusals.take_news())
         if self._state.description.signed:
             self._events += self._state.description.poll_events()
 

@@ -17,6 +17,8 @@ from p2pnode.io.node.status import AddressStatus, NodeStatus, RelayStatus
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.identify.info import IdentifyInfo
 from p2pnode.protocols.nat_behaviour.why import Explanation
+from p2pnode.resources.account import ResourceUse
+from p2pnode.resources.refusal import Resource
 from p2pnode.swarm.services.relay.server import Relaying
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.shell.fake_streams import FakeRoute, FakeStream, fake_peer_id, fake_stream_pair
@@ -40,6 +42,7 @@ FULL_STATUS = NodeStatus(
         ConnectionInfo(RELAY, "direct", VIA, None, 0),
     ),
     (Relaying(PEER, 4096, 2), Relaying(RELAY, 0, 2)),
+    (ResourceUse(Resource.MEMORY, 1 << 20, 1 << 28, 7), ResourceUse(Resource.CIRCUITS, 0, 64, 0)),
 )
 
 Handler = Callable[[FakeStream], Awaitable[None]]

@@ -32,6 +32,10 @@ STATUS = {
         {"peer": str(PEER), "bytes": 4096, "circuits": 2},
         {"peer": str(RELAY), "bytes": 0, "circuits": 2},
     ],
+    "resources": [
+        {"name": "memory", "used": 1 << 20, "limit": 1 << 28, "refused": 7},
+        {"name": "circuits", "used": 0, "limit": 64, "refused": 0},
+    ],
     "silence": None,
 }
 SYMMETRIC = Explanation(

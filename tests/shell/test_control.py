@@ -64,7 +64,7 @@ from tests.shell.fake_streams import FakeStream
 
 VIA = "/ip4/192.0.2.7/udp/4001/noise"
 STATUS: dict[str, object] = {
-    **{key: [] for key in ("addresses", "relays", "connections", "relaying")},
+    **{key: [] for key in ("addresses", "relays", "connections", "relaying", "resources")},
     "peer_id": str(OURS),
     "reachability": "unknown",
     "silence": None,

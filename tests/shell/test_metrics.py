@@ -524,6 +524,8 @@ def everything() -> NodeFacts:
         received_bytes={"relayed": 1},
         path_changes={("direct", "better"): 1},
         faults=1,
+        resources={"streams": (3, 100)},
+        refusals={("streams", "peer"): 2},
         identifies={"inbound": 1},
         identify_pushes={"outbound": 1},
         observations={"COUNTED": 1},

@@ -32,6 +32,7 @@ from p2pnode.io.control.status import (
     ConnectionReport,
     RelayingReport,
     RelayReport,
+    ResourceReport,
     StatusReport,
     WhyReport,
 )
@@ -101,6 +102,10 @@ def status_report(node: ControlledNode) -> StatusReport:
         ),
         relaying=tuple(
             RelayingReport(str(r.peer), r.carried, r.circuits) for r in status.relaying[:MAX_LISTED]
+        ),
+        resources=tuple(
+            ResourceReport(r.resource.name.lower(), r.used, r.limit, r.refused)
+            for r in status.resources
         ),
         silence=status.silence,
     )

@@ -60,6 +60,17 @@ class RelayingReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourceReport:
+    """What others hold of the node, of one resource."""
+
+    name: str
+    used: int
+    limit: int
+    refused: int
+    """Times since the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReport:
     """The node as it is now."""
 
@@ -69,6 +80,7 @@ class StatusReport:
     relays: tuple[RelayReport, ...]
     connections: tuple[ConnectionReport, ...]
     relaying: tuple[RelayingReport, ...]
+    resources: tuple[ResourceReport, ...]
     silence: str | None
     """That nothing is heard over UDP, in one sentence; None where that cannot be said."""
 
@@ -115,6 +127,15 @@ def decode_status_untrusted(fields: Fields) -> StatusReport:
         relaying=tuple(
             RelayingReport(text_of(f, "peer"), integer_of(f, "bytes"), integer_of(f, "circuits"))
             for f in objects_of(fields, "relaying")
+        ),
+        resources=tuple(
+            ResourceReport(
+                text_of(f, "name"),
+                integer_of(f, "used"),
+                integer_of(f, "limit"),
+                integer_of(f, "refused"),
+            )
+            for f in (objects_of(fields, "resources") if "resources" in fields else ())
         ),
         silence=optional_text_of(fields, "silence"),
     )

@@ -198,6 +198,10 @@ class NodeFacts:
         default_factory=dict[tuple[PathKind, str], int]
     )
     """By the new path and the class of the reason."""
+    resources: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Of each resource, what others hold and may hold at the most."""
+    refusals: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """By the resource, and the kind of scope that was full."""
     faults: int = 0
     """Bugs that were isolated."""
     identifies: Mapping[Direction, int] = field(default_factory=dict[Direction, int])

@@ -103,6 +103,13 @@ class NodeFactsSource:
             },
             path_changes=self._path_changes,
             faults=self._faults,
+            resources={
+                use.resource.name.lower(): (use.used, use.limit) for use in facts.resources()
+            },
+            refusals={
+                (resource.name.lower(), scope.name.lower()): count
+                for (resource, scope), count in facts.refusals().items()
+            },
             identifies={"outbound": self._identified, "inbound": identify.answered},
             identify_pushes={
                 "outbound": identify.pushes_sent,

@@ -218,6 +218,27 @@ _SWARM: Final = (
         lambda f: f.path_changes.items(),
     ),
     Metric(
+        "p2pnode_resource_used",
+        "gauge",
+        ("resource",),
+        "What others hold of this node: slots, or bytes of memory",
+        lambda f: [((resource,), used) for resource, (used, _) in f.resources.items()],
+    ),
+    Metric(
+        "p2pnode_resource_limit",
+        "gauge",
+        ("resource",),
+        "What others may hold of it at the most",
+        lambda f: [((resource,), limit) for resource, (_, limit) in f.resources.items()],
+    ),
+    Metric(
+        "p2pnode_refusals_total",
+        "counter",
+        ("resource", "scope"),
+        "What was refused, by the scope that was full",
+        lambda f: f.refusals.items(),
+    ),
+    Metric(
         "p2pnode_faults_total",
         "counter",
         (),

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
-from p2pnode.errors import ArgumentError
+from p2pnode.errors import AddressError, ArgumentError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.multistream.messages import (
     MAX_MESSAGE_SIZE,
@@ -103,6 +103,21 @@ def check_peer(peer: object) -> None:
     """Raises TypeError."""
     if not isinstance(peer, PeerId):
         raise TypeError(f"a peer is named by its PeerId, as `connect` returns it: {_kind(peer)}")
+
+
+def given_peer_id(peer: object) -> PeerId:
+    """Returns the id that an application gave, as text perhaps.
+
+    Raises TypeError, and ArgumentError for text that is none.
+    """
+    if not isinstance(peer, str):
+        check_peer(peer)
+        assert isinstance(peer, PeerId)
+        return peer
+    try:
+        return PeerId.parse(peer)
+    except AddressError as exc:
+        raise ArgumentError(str(exc)) from exc
 
 
 def check_goodbye(code: object, reason: object) -> None:

@@ -5,9 +5,17 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.aead_preference import preferred_aeads
-from p2pnode.io.node.arguments import PathLike, check_addresses, check_type, optional_path
+from p2pnode.io.node.arguments import (
+    PathLike,
+    check_addresses,
+    check_type,
+    given_peer_id,
+    optional_path,
+)
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm.config import DEFAULT_AGENT_VERSION, RelayMode
 from p2pnode.transport.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr
@@ -30,6 +38,10 @@ class NodeConfig:
     and IPv6, on the data folder's port.  Empty: dial only."""
     bootstrap: Sequence[Multiaddr | str] = ()
     """Peers to be connected with all the time: by them the node is seen, helped and found."""
+    resources: ResourceLimits | None = None
+    """What others may hold of this node.  None: by the memory that this process may have."""
+    protect: Sequence[PeerId | str] = ()
+    """Peers whose connections keep their places when there are too many."""
     relay_mode: RelayMode = RelayMode.WHEN_PUBLIC
     """Whether others may use this node as a relay."""
     relay_limits: RelayLimits = MODEST
@@ -55,6 +67,10 @@ class NodeConfig:
         if self.listen is not None:
             check_addresses("listen", self.listen)
         check_addresses("bootstrap", self.bootstrap)
+        check_type("resources", self.resources, ResourceLimits, type(None))
+        check_type("protect", self.protect, Sequence)
+        for peer_id in self.protect:
+            given_peer_id(peer_id)
         check_type("relay_mode", self.relay_mode, RelayMode)
         check_type("relay_limits", self.relay_limits, RelayLimits)
         check_type("relay_access", self.relay_access, AccessList)
@@ -70,6 +86,8 @@ class NodeSettings(TypedDict, total=False):
     data_folder: PathLike | None
     listen: Sequence[Multiaddr | str] | None
     bootstrap: Sequence[Multiaddr | str]
+    resources: ResourceLimits | None
+    protect: Sequence[PeerId | str]
     relay_mode: RelayMode
     relay_limits: RelayLimits
     relay_access: AccessList

@@ -17,6 +17,7 @@ import trio
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.control.server import serve_control
 from p2pnode.io.dial_target import DialTarget, bootstrap_targets
 from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder, choose_free_port
@@ -32,7 +33,8 @@ from p2pnode.io.listening import (
     open_probe_sockets,
     open_sockets,
 )
-from p2pnode.io.node.arguments import check_type, optional_path
+from p2pnode.io.machine_memory import machine_memory
+from p2pnode.io.node.arguments import check_type, given_peer_id, optional_path
 from p2pnode.io.node.bootstrap import keep_all_connected
 from p2pnode.io.node.config import NodeConfig, NodeSettings
 from p2pnode.io.node.node import Node
@@ -42,6 +44,7 @@ from p2pnode.io.store.records import Loaded, network_fingerprint
 from p2pnode.io.store.store import Store
 from p2pnode.io.trace_files import TraceFiles
 from p2pnode.io.wall_clock import read_wall_clock, watch_wall_clock
+from p2pnode.resources.limits import limits_for
 from p2pnode.swarm import Swarm, SwarmConfig
 
 
@@ -77,6 +80,7 @@ class NodeParts:
     """For dial-backs."""
     bootstrap: Sequence[DialTarget] = ()
     interfaces: tuple[InterfaceAddress, ...]
+    protect: Sequence[PeerId] = ()
     watches_interfaces: bool = True
     control_path: Path | None = None
     store: Store | None = None
@@ -95,6 +99,8 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
     try:
         async with trio.open_nursery() as nursery:
             node = _make_node(parts, nursery)
+            for peer_id in parts.protect:
+                node.protect(peer_id)
             nursery.start_soon(node.engine.driver.run)
             traces = TraceFiles(node.engine.swarm, parts.key_log, parts.qlog_dir)
             if parts.key_log or parts.qlog_dir:
@@ -149,6 +155,7 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         sockets=sockets,
         probe_sockets=open_probe_sockets(sockets, stack),
         bootstrap=bootstrap,
+        protect=tuple(map(given_peer_id, config.protect)),
         interfaces=read_interfaces(),
         control_path=folder.control_socket if folder and config.control_socket else None,
         store=store,
@@ -168,6 +175,7 @@ def _swarm_config(config: NodeConfig) -> SwarmConfig:
         relay_mode=config.relay_mode,
         relay_limits=config.relay_limits,
         relay_access=config.relay_access,
+        resources=config.resources or limits_for(machine_memory()),
     )
 
 

@@ -4,6 +4,7 @@ Rule: a Node translates.  Commands go to the swarm, its events go to whoever wai
 decisions are below.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
@@ -24,6 +25,7 @@ from p2pnode.io.node.arguments import (
     check_protocol,
     check_seconds,
     check_type,
+    given_peer_id,
     protocol_ids,
 )
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info, path_kind, via
@@ -49,6 +51,9 @@ from p2pnode.wire.multiaddr import Multiaddr
 
 DRAIN_CHECK_INTERVAL: Final = 0.02
 """seconds; chosen: short against the round trips that moving a circuit takes"""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Node:
@@ -273,6 +278,13 @@ class Node:
             while not self._facts.is_relay_drained():  # noqa: ASYNC110 - no event tells it
                 await trio.sleep(DRAIN_CHECK_INTERVAL)
 
+    def protect(self, peer_id: PeerId | str, *, is_protected: bool = True) -> None:
+        """Says whether a peer's connections keep their places when there are too many.
+
+        See specs/resources.md.  Raises TypeError, and ArgumentError for text that is no peer id.
+        """
+        self._swarm.protect(given_peer_id(peer_id), is_protected=is_protected)
+
     async def deliver(self) -> None:
         """Returns once peers have acknowledged every stream that was finished.
 
@@ -321,6 +333,8 @@ class Node:
                 self._on_established(event)
             case swarm_events.ConnectionClosed(connection, peer_id, reason, is_last):
                 self._on_closed(connection, peer_id, reason, is_last=is_last)
+            case swarm_events.ResourceRefused(refusal, times):
+                logger.warning("refused: %s (%d times since the start)", refusal, times)
             case swarm_events.Fault(error):
                 self._fault_log.write(error, self._engine.now)
             case swarm_events.AddressObserved(peer_id, address, disposition, report):

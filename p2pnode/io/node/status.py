@@ -8,6 +8,7 @@ from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
+from p2pnode.resources.account import ResourceUse
 from p2pnode.swarm.facts import Relaying, SwarmFacts
 from p2pnode.wire.ip_ranges import IpScope
 from p2pnode.wire.multiaddr import Multiaddr, multiaddr_scope
@@ -42,6 +43,8 @@ class NodeStatus(NamedTuple):
     relays: tuple[RelayStatus, ...]
     connections: tuple[ConnectionInfo, ...]
     relaying: tuple[Relaying, ...]
+    resources: tuple[ResourceUse, ...] = ()
+    """What others hold of this node."""
     silence: str | None = None
     """That nothing is heard over UDP, and of how many; None where that cannot be said."""
 
@@ -61,6 +64,7 @@ def node_status(facts: SwarmFacts, now: Instant) -> NodeStatus:
         ),
         connections=tuple(info for info in infos if info is not None),
         relaying=facts.relaying(),
+        resources=tuple(facts.resources()),
         silence=silence_text(silent_hosts) if silent_hosts else None,
     )
 

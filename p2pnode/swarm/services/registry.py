@@ -57,7 +57,7 @@ class Services:
             entropy=entropy,
             now=now,
             unix_now=unix_now,
-            refusals=facts.refusals,
+            account=facts.account,
         )
         self.autonat_client = AutonatClient(
             facts, own_id, contacts, state.reachability, rng=rng, entropy=entropy

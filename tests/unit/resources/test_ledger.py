@@ -131,7 +131,7 @@ def test_a_refusal_names_the_scope_that_is_full(shares, kind, name):
     assert str(by_take) == f"no more than 3 streams for {kind.value} {name}".strip()
     assert counted.refusals.counts == {(Resource.STREAMS, kind): 2}
     assert counted.refusals.take_news() == [(by_take, 2)]
-    assert not counted.refusals.has_news
+    assert not counted.refusals.news
     assert (counted.used, 2 in counted) == (3, False)
 
 

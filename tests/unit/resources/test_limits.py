@@ -62,3 +62,28 @@ def test_the_shares_of_the_spec_are_the_defaults():
         found = [re.fullmatch(r"([\d,]+)( MiB)?", share) for share in shares]
         values = tuple(int(f[1].replace(",", "")) * units[f[2] or ""] for f in found if f)
         assert values == astuple(getattr(ResourceLimits(), name.strip("`"))), name
+
+
+def test_limits_are_changed_by_name():
+    limits = ResourceLimits().changed(
+        {"connections": 800, "streams.peer": 9, "memory": 1 << 30, "low_water": 10}
+    )
+    assert (limits.connections.total, limits.connections.network) == (800, 256)
+    assert (limits.low_water, limits.high_water) == (10, 600)
+    assert (limits.streams.peer, limits.streams.total) == (9, 32_768)
+    assert limits.memory.total == 1 << 30
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"nonsense": 1},
+        {"streams.nonsense": 1},
+        {"low_water.peer": 1},
+        {"streams": 0},
+        {"low_water": 9, "high_water": 8},
+    ],
+)
+def test_names_that_there_are_not_and_values_that_cannot_be_are_refused(values):
+    with pytest.raises(ValueError, match=r"\w"):
+        ResourceLimits().changed(values)

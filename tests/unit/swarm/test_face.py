@@ -103,6 +103,7 @@ def test_commands_take_the_time() -> None:
     causing_nothing = {
         "add_probe_socket",
         "has_no_past",
+        "protect",
         "remember_address",
         "remember_token",
         "send_datagram",

@@ -25,7 +25,7 @@ from p2pnode.protocols.relay import (
     circuit_ledger,
     reservation_ledger,
 )
-from p2pnode.resources.refusal import Refusals
+from p2pnode.resources.account import Account
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.service import Command, Disconnect, OpenStream, PumpMachine
@@ -47,23 +47,25 @@ class RelayGate:
         volume: MonthlyVolume,
         now: Instant,
         unix_now: UnixTime,
-        refusals: Refusals,
+        account: Account,
     ) -> None:
         """`command` takes what the swarm shall do."""
         self.facts = facts
         self._command = command
         self.limits = limits
         self.volume = volume
+        reserved = reservation_ledger(limits, account.refusals)
+        circuits = circuit_ledger(limits, account.refusals)
+        account.add(reserved)
+        account.add(circuits)
         self.reservations = ReservationTable(
             limits,
             access,
             now=now,
             unix_now=unix_now,
-            ledger=reservation_ledger(limits, refusals),
+            ledger=reserved,
         )
-        self._admission = CircuitAdmission(
-            limits, access, self.reservations, volume, circuit_ledger(limits, refusals)
-        )
+        self._admission = CircuitAdmission(limits, access, self.reservations, volume, circuits)
         self.is_used: Callable[[int], bool] = lambda _: False
         """Whether an admitted circuit carries something, by its number."""
         self.is_serving = False

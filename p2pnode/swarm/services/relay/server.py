@@ -32,7 +32,8 @@ from p2pnode.protocols.relay import (
     add_shares,
 )
 from p2pnode.protocols.relay.circuit_table import END_NOTICE
-from p2pnode.resources.refusal import Refusals
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.peer import Peer
@@ -71,11 +72,11 @@ class RelayServer(Service):
         entropy: Entropy,
         now: Instant,
         unix_now: UnixTime,
-        refusals: Refusals | None = None,
+        account: Account | None = None,
     ) -> None:
         """`own_addresses` tells where the peer's peers find this node; /p2p/<us> is added.
 
-        `refusals` are told what was full.
+        `account` is told what is held, and what was refused.
         """
         super().__init__()
         if mode is not RelayMode.OFF:
@@ -91,7 +92,7 @@ class RelayServer(Service):
             volume=volume,
             now=now,
             unix_now=unix_now,
-            refusals=refusals or Refusals(),
+            account=account or Account(ResourceLimits()),
         )
         self._gate.is_serving = mode is RelayMode.ALWAYS
         self._table = CircuitTable(limits, entropy, volume)
