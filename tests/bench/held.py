@@ -18,7 +18,7 @@ from tests.support.crowd import Crowd
 DEFAULT = 3500
 BATCH = 64
 """handshakes at a time; below the number from which strangers have to prove their address"""
-SAMPLES = 200
+SAMPLES = 400
 
 
 class Held:
