@@ -86,9 +86,13 @@ RELAYED: Final = (
     b"\0\1\x0b\0\1\2\1\x0b\0\1"  # two reserve
     + b"\0\1\x0d\2\1\2\2\0\x0d\3\1"  # one asks for a circuit to the other, which answers
     + b"\0\5\0\0\0\0" + bytes(60)
-    + b"\0\7\1\0\6" + ANSWERS + b"\0\0\x20" + ANSWERS  # the user dials through a peer
+    + b"\0\x08\1\0\6" + ANSWERS + b"\0\0\x20" + ANSWERS  # the user dials through a peer
 )  # fmt: skip
-COMMANDS: Final = b"".join(bytes([n % 3, 7, 1, n, n]) for n in range(23)) + ANSWERS
+SERVED: Final = (
+    b"\1\6\xff" + b"\1\7\0\0" * 4  # as much is provoked as may be; then circuits, as paths
+    + b"".join(bytes([1, 7, 0, 1, kind]) for kind in range(13)) + ANSWERS
+)  # fmt: skip
+COMMANDS: Final = b"".join(bytes([n % 3, 8, 1, n, n]) for n in range(23)) + ANSWERS
 
 SEEDS: Final[dict[str, list[bytes]]] = {
     "authenticated_peer": [TALK, b"\1" + TALK[1:]],
@@ -173,7 +177,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         + b"\x00\x06\x01",
         b"\x02\x00\x00" + b"\x00\x02\x00\x00\x00" + b"\x00\x04\x00\x01" + b"\x02\x07\x00",
     ],
-    "swarm": [DIALOGUES, RELAYED, COMMANDS],
+    "swarm": [DIALOGUES, RELAYED, SERVED, COMMANDS],
     "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
     "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 - ADDRESS_LIFETIME - 1)],
     "wire_varint": [b"\x80\x01", b"\x40\x25"],
@@ -181,7 +185,9 @@ SEEDS: Final[dict[str, list[bytes]]] = {
 
 FOUND: Final[dict[str, list[bytes]]] = {
     # A stream of a connection that was closed for a violation raised what is no ConnectionLost.
-    "swarm": [bytes.fromhex("b077afaccb20210d8efc50ee16b3938aaf8a3e66a1f451ddd7a0a64e")],
+    "swarm": [
+        bytes.fromhex("b199ed83422d38676f4dd6e318abdbec5679856983dbe6f2e722a17d409e80000896d1")
+    ],
     # An IPv6 zone with control characters was taken, and its text was not an address.
     "multiaddr": [bytes.fromhex("2a0440000f29")],
 }

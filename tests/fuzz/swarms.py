@@ -40,7 +40,25 @@ from p2pnode.protocols.relay.messages import (
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.config import RelayMode
+from p2pnode.swarm.services.service import (
+    CircuitFailed,
+    Command,
+    DialBack,
+    DialPeer,
+    DropCircuit,
+    FindPeers,
+    LearnAddresses,
+    OpenStream,
+    ProbePath,
+    PunchRoutes,
+    Readvertise,
+    ReplaceCircuit,
+    SendDatagram,
+    UseCircuit,
+)
 from p2pnode.transport import frame
+from p2pnode.transport.control_frames import MAX_OUTSTANDING
+from p2pnode.transport.punch import Punch, PunchProbe
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.fuzz.choices import Choices
@@ -49,6 +67,7 @@ from tests.support.raw_swarm import HEADER, OWN, PROBE_SOCKET, SOCKET, RawSwarm,
 
 if TYPE_CHECKING:
     from p2pnode.swarm.swarm_stream import SwarmStream
+    from p2pnode.transport.route import Route
 
 MAX_ACTIONS: Final = 120
 END: Final = 900.0
@@ -69,11 +88,13 @@ class _Scene:
         self.streams: list[SwarmStream] = []
         """What the user opened."""
         self.dials: list[int] = []
+        self.routes: list[Route] = []
+        """Circuits of the swarm."""
 
     def act(self) -> None:
         choices = self.choices
         peer = self.peers[choices.byte() % len(self.peers)]
-        match choices.byte() % 8:
+        match choices.byte() % 10:
             case 0:
                 self.world.wait(choices.byte() ** 2 / 1000)
             case 1:
@@ -86,10 +107,29 @@ class _Scene:
                 peer.acknowledge()
             case 5:
                 self.throw(peer)
+            case 6:
+                self.flood(peer)
+            case 7:
+                self.serve(peer)
             case _:
                 self.command(peer)
 
     # the peers
+
+    def flood(self, peer: RawSwarmPeer) -> None:
+        """Has the swarm say more than is acknowledged."""
+        connection = self.world.swarm._endpoint.connections.get(peer.handle)
+        peer.send(frame.MaxPathId(1 << 12).encode())
+        for number in range(1, 1 + self.choices.byte()):  # each abandoned path makes room for one
+            peer.send(frame.PathAbandon(number, 0).encode())
+            # The last one that is too many is left to something else: there are paths for it.
+            if connection is None or connection._control.outstanding > MAX_OUTSTANDING - 4:
+                for path_id in range(number + 1, number + 7):
+                    new = frame.NewConnectionId(
+                        path_id, 0, 0, path_id.to_bytes(8, "big"), bytes(16)
+                    )
+                    peer.send(new.encode())
+                return
 
     def ask(self, peer: RawSwarmPeer) -> None:
         choices = self.choices
@@ -151,7 +191,10 @@ class _Scene:
         path_id = choices.byte() % 3
         match choices.byte() % 5:
             case 0:
-                payload = bytes([relay.CIRCUIT_TYPE]) + CIRCUIT_ID + choices.take(60)
+                known = path_id in peer.ids
+                inside = peer.seal(b"\1", path_id=path_id) if known else choices.take(60)
+                payload = bytes([relay.CIRCUIT_TYPE]) + CIRCUIT_ID + inside
+                source = self.peers[choices.byte() % len(self.peers)].address
             case 1:
                 payload = bytes([autonat.PROBE_FIRST_BYTE]) + choices.take(60)
             case 2 if path_id in peer.ids:
@@ -163,6 +206,41 @@ class _Scene:
         if payload:
             step = max(1, len(payload) - choices.byte() % 3)
             self.world.receive(Received(socket, OWN.ip, source, 0, step, payload))
+
+    # services, whatever has made them ask
+
+    def serve(self, peer: RawSwarmPeer) -> None:
+        choices, swarm, now = self.choices, self.world.swarm, self.world.now
+        other = self.peers[choices.byte() % len(self.peers)]
+        number = choices.byte()
+        if number % 4 == 0 or not self.routes:
+            route = swarm._state.circuits.open(other.handle, b"sends-as", CIRCUIT_ID)
+            if route is not None:
+                self.routes.append(route)
+                self.obey(UseCircuit(route, peer.peer_id, number % 8 == 0))
+            return
+        route = self.routes[-1 - number % len(self.routes)]
+        punch = Punch(now + number % 3, (PunchProbe(0.0), PunchProbe(0.2, 3)), now + 5.0)
+        remotes = (peer.address, UdpAddr(f"88.8.8.{number}", 8))
+        every: list[Command] = [
+            PunchRoutes(peer.handle, remotes, punch),
+            UseCircuit(route, peer.peer_id, True),
+            DropCircuit(route, peer.peer_id, "it is gone"),
+            ReplaceCircuit(route, peer.peer_id, other.peer_id),
+            CircuitFailed(peer.peer_id, other.peer_id, "no"),
+            ProbePath(peer.handle),
+            OpenStream(peer.handle, ping.PROTOCOL_ID, ping.PingRequester(bytes)),
+            DialPeer(peer.peer_id, (other.multiaddr,)),
+            DialBack(number, peer.peer_id, peer.address, 5.0),
+            SendDatagram(remotes[1], b"knock"),
+            LearnAddresses(other.peer_id, (peer.multiaddr,)),
+            FindPeers(),
+            Readvertise(),
+        ]
+        self.obey(every[choices.byte() % len(every)])
+
+    def obey(self, command: Command) -> None:
+        self.world.call(self.world.swarm._services.ping._command, command)
 
     # the user
 
