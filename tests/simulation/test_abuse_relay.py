@@ -384,7 +384,7 @@ class Flood:
         (route,) = mallory.swarm.facts.circuits_to(town.node.peer_id)
         self.route = route
         endpoint = mallory.swarm._endpoint
-        endpoint._on_response = lambda datagram, now: None  # type: ignore[method-assign]
+        endpoint._on_response = lambda datagram, now: 0  # type: ignore[method-assign]
 
     def run(self, count: int, seconds: float) -> None:
         """Begins so many handshakes, and keeps their answers to itself."""
