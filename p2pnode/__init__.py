@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ProtocolNotSupported,
         StreamReset,
         StreamStopped,
+        TraceFileError,
         Undelivered,
     )
     from p2pnode.identity.keys import PrivateKey
@@ -100,6 +101,7 @@ __all__ = [
     "Stream",
     "StreamReset",
     "StreamStopped",
+    "TraceFileError",
     "Undelivered",
     "open_node",
 ]
@@ -148,6 +150,7 @@ _MODULES = {
     "Stream": "p2pnode.io.node.stream",
     "StreamReset": _ERRORS,
     "StreamStopped": _ERRORS,
+    "TraceFileError": _ERRORS,
     "Undelivered": _ERRORS,
     "open_node": "p2pnode.io.node.lifetime",
 }

@@ -27,6 +27,7 @@
     +-- KeyFileError               a key file that cannot be read, written or trusted
     +-- DataFolderError            a data folder that cannot be used
     |   +-- DataFolderInUse        another node has locked it
+    +-- TraceFileError             a key log or a folder for qlog that is not ours alone
     +-- ListenError                an address that cannot be listened on
     +-- TransferError              a file that was not transferred; defined in
     |                              io/applications/file_transfer.py
@@ -216,6 +217,10 @@ class DataFolderError(P2PNodeError):
 
 class DataFolderInUse(DataFolderError):
     """A data folder that another node has locked."""
+
+
+class TraceFileError(P2PNodeError):
+    """A key log or a folder for qlog that others own, can read or can write to."""
 
 
 class ListenError(P2PNodeError):

@@ -90,7 +90,7 @@ def _resources(limits: Mapping[str, int]) -> "ResourceLimits | None":
 def _made(folder: Path | None) -> Path | None:
     if folder is not None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:
             raise P2PNodeError(f"cannot make the folder {folder}: {exc.strerror}") from exc
     return folder

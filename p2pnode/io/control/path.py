@@ -6,11 +6,14 @@ place.  Rule: that place is a folder that only this user can enter, or none is g
 
 import contextlib
 import hashlib
+import logging
 import os
 import stat
 import sys
 import tempfile
 from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 MAX_SOCKET_PATH = 100
 """bytes; sun_path holds 104 on macOS, with the NUL at its end"""
@@ -38,6 +41,9 @@ def control_socket_path(folder: Path) -> Path | None:
             name = hashlib.sha256(os.fsencode(inside)).hexdigest()[:32]
             short = shelter / f"{name}.sock"
             return short if len(os.fsencode(short)) <= MAX_SOCKET_PATH else None
+        _log.warning(
+            "no control socket for %s: others can enter the folder %s; remove it", folder, shelter
+        )
     return None
 
 

@@ -6,14 +6,13 @@
     lock          held by the node that uses the folder
     control.sock  while a node runs
 
-Rules: files appear and change as a whole or not at all; secrets are never readable by others; the
-folder's trouble is one sentence that says what to do.  Reading the key needs no lock, so that
-`p2pnode id` works beside a running node.
+Rules: files appear and change as a whole or not at all; secrets are never readable by others, and
+nobody else can write to the folder; its trouble is one sentence that says what to do.  Reading the
+key needs no lock, so that `p2pnode id` works beside a running node.
 """
 
 import os
 import socket
-import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from p2pnode.identity.keys import MAX_PRIVATE_KEY_SIZE, PrivateKey, decode_priva
 from p2pnode.io.control.path import control_socket_path
 from p2pnode.io.folder.atomic_file import create_file, read_small_file, replace_file
 from p2pnode.io.folder.lock import FolderLock
+from p2pnode.io.folder.ownership import folder_trouble, secret_trouble
 
 RESET_SECRET_SIZE = 32  # bytes; the key of an HMAC-SHA256
 
@@ -49,14 +49,20 @@ class DataFolder:
     """One folder's files.  Reading and writing it blocks for a disk's time."""
 
     def __init__(self, path: Path) -> None:
-        """Makes the folder, if it is not there.  Raises DataFolderError."""
+        """Makes the folder, if it is not there.
+
+        Raises DataFolderError, also where others own it or can write to it.
+        """
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            trouble = folder_trouble(path)
         except FileExistsError as exc:
             raise DataFolderError(f"cannot use {path}: it is not a folder") from exc
         except OSError as exc:
             raise DataFolderError(f"cannot use {path}: {_reason(exc)}") from exc
+        if trouble is not None:
+            raise DataFolderError(f"cannot use {path}: {trouble}")
 
     @property
     def key_file(self) -> Path:
@@ -97,11 +103,13 @@ class DataFolder:
         """Returns the secret of stateless resets.  Raises DataFolderError.  Needs the lock."""
         path = self.path / "reset-secret"
         try:
-            secret = read_small_file(path, RESET_SECRET_SIZE)
+            secret, trouble = _read_secret(path, RESET_SECRET_SIZE)
         except FileNotFoundError:
-            secret = b""
+            secret, trouble = b"", None
         except OSError as exc:
             raise DataFolderError(f"cannot read {path}: {_reason(exc)}") from exc
+        if trouble is not None:
+            raise DataFolderError(f"cannot use {path}: {trouble}")
         if len(secret) != RESET_SECRET_SIZE:  # losing it only makes peers wait for a timeout
             secret = entropy(RESET_SECRET_SIZE)
             self._replace(path, secret)
@@ -135,15 +143,11 @@ class DataFolder:
 def load_key(path: Path) -> PrivateKey:
     """Returns the key of a key file.  Raises KeyFileError, with the file's name in its sentence."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(MAX_PRIVATE_KEY_SIZE + 1)
+        content, trouble = _read_secret(path, MAX_PRIVATE_KEY_SIZE)
     except OSError as exc:
         raise KeyFileError(f"cannot read the key file {path}: {_reason(exc)}") from exc
-    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
-        raise KeyFileError(
-            f"other users of this machine can read the key file {path}: chmod 600 {path}"
-        )
+    if trouble is not None:
+        raise KeyFileError(f"cannot use the key file {path}: {trouble}")
     try:
         return decode_private_key(content)
     except KeyFileError as exc:
@@ -175,6 +179,13 @@ def _is_free(port: int) -> bool:
             except OSError:
                 return False
     return True
+
+
+def _read_secret(path: Path, max_size: int) -> tuple[bytes, str | None]:
+    """Returns the content, at most one byte more than `max_size`, and what makes it no secret."""
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        return file.read(max_size + 1), secret_trouble(path, status)
 
 
 def _reason(exc: OSError) -> str:

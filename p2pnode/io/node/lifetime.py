@@ -42,7 +42,7 @@ from p2pnode.io.os_entropy import os_entropy, os_rng
 from p2pnode.io.store.memory import VOLUME_INTERVAL, Memory
 from p2pnode.io.store.records import Loaded, network_fingerprint
 from p2pnode.io.store.store import Store
-from p2pnode.io.trace_files import TraceFiles
+from p2pnode.io.trace_files import TraceFiles, check_traces
 from p2pnode.io.wall_clock import read_wall_clock, watch_wall_clock
 from p2pnode.resources.limits import limits_for
 from p2pnode.swarm import Swarm, SwarmConfig
@@ -54,9 +54,9 @@ async def open_node(
 ) -> AsyncGenerator[Node, None]:
     """Yields a running node.  The settings are the fields of NodeConfig, and count before it.
 
-    Raises ListenError, AddressError, DataFolderError or KeyFileError; TypeError or ArgumentError
-    for settings that are none.  At the end of the block, streams that were finished (`send_eof`,
-    `aclose`) are delivered within DELIVERY_TIMEOUT, else it raises Undelivered.
+    Raises ListenError, AddressError, DataFolderError, KeyFileError or TraceFileError; TypeError or
+    ArgumentError for settings that are none.  At the end of the block, streams that were finished
+    (`send_eof`, `aclose`) are delivered within DELIVERY_TIMEOUT, else it raises Undelivered.
     """
     if config is not None:
         check_type("config", config, NodeConfig)
@@ -133,6 +133,9 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
     rng = os_rng()
     bootstrap = bootstrap_targets(config.bootstrap)  # what is wrong with them is told first
     identity, secret = config.identity, os_entropy(RESET_SECRET_SIZE)
+    key_log = optional_path("key_log", config.key_log)
+    qlog_dir = optional_path("qlog_dir", config.qlog_dir)
+    check_traces(key_log, qlog_dir)
     folder: DataFolder | None = None
     store: Store | None = None
     data_folder = optional_path("data_folder", config.data_folder)
@@ -160,8 +163,8 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         control_path=folder.control_socket if folder and config.control_socket else None,
         store=store,
         rng=rng,
-        key_log=optional_path("key_log", config.key_log),
-        qlog_dir=optional_path("qlog_dir", config.qlog_dir),
+        key_log=key_log,
+        qlog_dir=qlog_dir,
     )
 
 
