@@ -14,14 +14,17 @@ import pytest
 
 from p2pnode.netsim.topology import internet
 from p2pnode.netsim.world import World
+from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import PongReceived
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport import incoming, places
+from p2pnode.transport import incoming
 from tests.siege.siege import ROWS, SIEGE
 from tests.siege.simulated import Attackers
 from tests.support.hostile import give_secret
+
+LIMITS = ResourceLimits()
 
 RELAY: Final = SwarmConfig(relay_mode=RelayMode.ALWAYS)
 STRANGERS_WAIT: Final = 2.0
@@ -121,9 +124,9 @@ def test_a_crowd_of_identities_at_one_address_takes_its_share_and_no_more() -> N
     besieged = Besieged()
     attackers = besieged.attack("2")
     (crowd,) = attackers.siege.attacks
-    besieged.world.run_until(lambda: crowd.held >= places.MAX_PER_PREFIX, 10)
+    besieged.world.run_until(lambda: crowd.held >= LIMITS.connections.network, 10)
     besieged.world.run_for(0.5)
-    assert besieged.connections <= places.MAX_PER_PREFIX + 2
+    assert besieged.connections <= LIMITS.connections.network + 2
     assert besieged.is_answered()
     assert besieged.stranger_gets_in()
 
@@ -162,10 +165,10 @@ def test_half_open_handshakes_that_fill_every_place_keep_no_stranger_out(is_ipv6
     besieged = Besieged()
     attackers = besieged.attack("5", sources=8, scale=2.0, is_ipv6=is_ipv6)
     half_open = besieged.relay.swarm._endpoint._incoming.by_id
-    besieged.world.run_until(lambda: len(half_open) >= incoming.MAX_HALF_OPEN, 10)
+    besieged.world.run_until(lambda: len(half_open) >= LIMITS.half_open.total, 10)
     assert besieged.stranger_gets_in()
     assert besieged.is_answered()
-    assert len(half_open) <= incoming.MAX_HALF_OPEN
+    assert len(half_open) <= LIMITS.half_open.total
     attackers.stop()
     besieged.world.run_for(15)
     assert len(half_open) == 0
