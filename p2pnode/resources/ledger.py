@@ -254,6 +254,15 @@ class Ledger(Generic[MemberT]):
                     return member
         return max(held, key=held.__getitem__, default=None)
 
+    def by_network_of(self, peer: Hashable) -> dict[Hashable, list[MemberT]]:
+        """Returns a peer's members by their largest networks, oldest first.  Looks at everybody."""
+        found: dict[Hashable, list[MemberT]] = {}
+        scope = self._peers.get(peer)
+        for member, entry in self._entries.items():
+            if scope in entry.scopes and entry.largest is not None:
+                found.setdefault(entry.largest.name, []).append(member)
+        return found
+
     def _network(self, network: Network, holder: Holder) -> Scope[MemberT]:
         scope = self._networks.get(network)
         if scope is None:

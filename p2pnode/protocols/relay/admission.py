@@ -11,7 +11,7 @@ for nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -24,7 +24,7 @@ from p2pnode.protocols.relay.messages import Status
 from p2pnode.rate_limit import SharedRateLimit
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.networks import Network, is_local, networks_of
-from p2pnode.resources.refusal import Holder, Refusal, Refusals, Resource
+from p2pnode.resources.refusal import Holder, Refusal, Refusals, Resource, ScopeKind
 
 RATE_WINDOW = 120.0  # seconds that the request rates count over; rust-libp2p
 
@@ -123,6 +123,11 @@ class ReservationTable:
         if refused is not None:
             return refused
         old, who = self._entries.get(client.peer), _holder(client)
+        expires_at = now + self._limits.reservation_ttl
+        granted = Granted(expires_at, max(1, int(expires_at + self._unix_offset)))
+        if old is not None and old.holder == who:  # it keeps its place in the order of coming
+            self._entries[client.peer] = _Reservation(client.connection, who, expires_at)
+            return granted
         if old is not None:
             self._remove(client.peer)
         victims, refusal = _room_for(self._ledger, who, is_used)
@@ -135,9 +140,8 @@ class ReservationTable:
             given_up = self._entries[victim].connection
             self._remove(victim)
             self._events.append(ReservationEnded(victim, _GIVES_WAY, given_up, gives_way=True))
-        expires_at = now + self._limits.reservation_ttl
         self._put(client.peer, _Reservation(client.connection, who, expires_at))
-        return Granted(expires_at, max(1, int(expires_at + self._unix_offset)))
+        return granted
 
     def connection_of(self, peer: PeerId, now: Instant) -> ConnectionHandle | None:
         """Returns the connection to reach the peer by, or None where it has no reservation."""
@@ -274,6 +278,9 @@ class CircuitAdmission:
             return Refused(Status.RESOURCE_LIMIT_EXCEEDED, full)
         who = _holder(client)._replace(peers=(client.peer, target))
         victims, refusal = _room_for(self._ledger, who, is_used)
+        if refusal is not None and refusal.scope is ScopeKind.PEER and refusal.name == str(target):
+            victims = self._at_target(who, target, is_used)
+            refusal = None if victims else refusal
         if refusal is not None:
             self._ledger.refusals.note(refusal)
             return Refused(Status.RESOURCE_LIMIT_EXCEEDED, str(refusal))
@@ -290,6 +297,19 @@ class CircuitAdmission:
     def drain(self) -> None:
         """Admits no more."""
         self._is_draining = True
+
+    def _at_target(
+        self, who: Holder, target: PeerId, is_used: Callable[[int], bool]
+    ) -> tuple[int, ...]:
+        """Returns whose circuit to a target gives way where the target can have no more, or none.
+
+        Else a few peers of one network would keep everybody from it.
+        """
+        by_network = self._ledger.by_network_of(target)
+        fullest = max(by_network.values(), key=len)
+        if len(by_network.get(who.networks[-1], ())) + 1 >= len(fullest):
+            return ()
+        return (_of_least_use(fullest[::-1], is_used),)
 
     def _full(self, source: PeerId, target: PeerId) -> str | None:
         if self._is_draining:
@@ -324,8 +344,12 @@ def _room_for(
     refusal = ledger.room_refusal(who)
     if refusal is None or ledger.of_network(who.networks[-1]) + 1 >= ledger.most:
         return (), refusal
-    members = list(ledger.of_fullest())
-    return (next((m for m in members if not is_used(m)), members[0]),), None
+    return (_of_least_use(list(ledger.of_fullest()), is_used),), None
+
+
+def _of_least_use(members: Sequence[MemberT], is_used: Callable[[MemberT], bool]) -> MemberT:
+    """Returns the first that is not used, else the first."""
+    return next((member for member in members if not is_used(member)), members[0])
 
 
 def _holder(client: Client) -> Holder:

@@ -176,11 +176,11 @@ class RelayGate:
         admitted = self._admission.admit(_client(source_peer), target, now, self.is_used)
         if isinstance(admitted, Refused):
             return admitted
-        self.gives_way += admitted.instead_of
         target_peer = self.facts.peer(admitted.target_connection)
         if target_peer is None or target_peer.route.is_relayed:
             self.release(admitted, was_open=False)
             return Refused(Status.CONNECTION_FAILED, "the target is not connected directly")
+        self.gives_way += admitted.instead_of
         return admitted, source_peer, target_peer
 
 

@@ -182,6 +182,44 @@ def test_circuits_of_few_networks_give_way_to_those_of_others() -> None:
     assert not circuits.has_circuits(peer_id("nobody"))
 
 
+@pytest.mark.spec("RELAY-44")
+def test_a_few_peers_of_one_network_keep_nobody_from_a_target() -> None:
+    circuits, _ = admission()
+    limits = RelayLimits()
+    admitted = [
+        circuits.admit(client(f, "9.9.9.9"), PEERS[1], 0.0)
+        for f in (10, 11, 12, 13)
+        for _ in range(limits.max_circuits_per_pair)
+    ]
+    numbers = [a.number for a in admitted if isinstance(a, Admitted)]
+    assert len(numbers) == limits.max_circuits_per_peer
+
+    def is_used(number: int) -> bool:
+        return number == numbers[-1]
+
+    assert status(circuits.admit(client(14, "9.9.9.9"), PEERS[1], 0.0, is_used)) == 201
+    answer = circuits.admit(client(20, "8.8.8.8"), PEERS[1], 0.0, is_used)
+    assert isinstance(answer, Admitted)
+    assert answer.instead_of == (numbers[-2],)
+    # What a peer itself has too many of gives way to nobody.
+    for target in (2, 3, 4, 5):
+        for _ in range(limits.max_circuits_per_pair):
+            circuits.admit(client(0, "7.7.7.7"), PEERS[target], 0.0)
+    assert status(circuits.admit(client(0, "7.7.7.7"), PEERS[1], 0.0)) == 201
+
+
+@pytest.mark.spec("RELAY-44")
+def test_a_renewal_keeps_the_age_of_its_reservation() -> None:
+    reservations = table(RelayLimits(max_reservations=4, requests_per_ip=99))
+    for index in range(4):
+        reservations.reserve(client(index, "9.9.9.9"), 0.0)
+    assert isinstance(reservations.reserve(client(0, "9.9.9.9", connection=50), 1.0), Granted)
+    reservations.reserve(client(9, "8.8.8.8"), 2.0)
+    (ended,) = reservations.poll_events()
+    assert ended.peer == peer_id(3)
+    assert reservations.connection_of(peer_id(0), 3600.5) == 50
+
+
 @pytest.mark.spec("RELAY-21")
 def test_requests_are_limited_by_peer_and_by_network() -> None:
     reservations = table(RelayLimits(requests_per_peer=2, requests_per_ip=3))
