@@ -70,6 +70,7 @@ from p2pnode.transport.frame import (
 )
 from p2pnode.transport.handshake import Secrets
 from p2pnode.transport.key_schedule import KeySchedule
+from p2pnode.transport.loss_recovery import MAX_PTO_INTERVAL
 from p2pnode.transport.packet import DATA_OVERHEAD
 from p2pnode.transport.packet_receiver import PacketReceiver
 from p2pnode.transport.packet_sender import PacketSender
@@ -551,10 +552,15 @@ class Connection:
         if self._silence_pings >= len(SILENCE_OFFSETS):
             return math.inf
         offset = SILENCE_OFFSETS[self._silence_pings]
-        return self._data_at + max(offset, IDLE_PTOS * self.paths.active.pto(self._max_ack_delay))
+        return self._data_at + max(offset, IDLE_PTOS * self._pto)
+
+    @property
+    def _pto(self) -> float:
+        """Seconds, bounded: with late ACKs a peer makes its round trips as long as it likes."""
+        return min(self.paths.active.pto(self._max_ack_delay), MAX_PTO_INTERVAL)
 
     def _idle_at(self) -> Instant:
-        floor = IDLE_PTOS * self.paths.active.pto(self._max_ack_delay)
+        floor = IDLE_PTOS * self._pto
         return self._idle_from + max(self._idle_timeout, floor)
 
     def _on_overrun(self, now: Instant) -> None:
@@ -564,7 +570,7 @@ class Connection:
     def _end(
         self, event: CloseEvent, reason: ConnectionLost, now: Instant, frame: ConnectionClose | None
     ) -> None:
-        until = now + CLOSE_PTOS * self.paths.active.pto(self._max_ack_delay)
+        until = now + CLOSE_PTOS * self._pto
         if self._closing.close(event, reason, until, frame):
             self._events.append(ConnectionClosed(reason))
             if self.qlog is not None:

@@ -255,6 +255,18 @@ def test_on_a_slow_path_a_peer_has_three_probe_timeouts_however_short_the_idle_t
     assert pair.now - heard == pytest.approx(3 * pto, rel=0.01)
 
 
+@pytest.mark.spec("TRANSPORT-36")
+def test_a_peer_that_acknowledged_late_keeps_its_place_no_longer_than_others() -> None:
+    pair = connected()
+    connection = pair.server.connection
+    connection.paths.active.rtt.update(60.0, 0.0, 0.0, pair.now)
+    assert 3 * connection.paths.active.pto(0.025) > 60
+    start = pair.now
+    pair.filter = lambda sender, datagram: False
+    assert pair.drive(lambda: bool(close_reasons(pair.server)), 90)
+    assert pair.now - start <= 46
+
+
 @pytest.mark.spec("TRANSPORT-34")
 def test_an_idle_connection_is_kept_alive() -> None:
     pair = connected()
