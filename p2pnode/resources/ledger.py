@@ -141,7 +141,8 @@ class Ledger(Generic[MemberT]):
         networks = [self._network(network, holder) for network in holder.networks]
         scopes = [*networks, *(self._peer(peer) for peer in holder.peers)]
         scopes += (self.process,) if holder.is_own else (self.process, self.inbound)
-        entry = _Entry[MemberT](tuple(scopes), networks[-1] if networks else None)
+        # Without its parameter, which costs more than the entry: every connection comes here.
+        entry: _Entry[MemberT] = _Entry(tuple(scopes), networks[-1] if networks else None)
         self._entries[member] = entry
         if entry.largest is not None:
             entry.largest.members[member] = None

@@ -560,8 +560,10 @@ class Connection:
         return min(self.paths.active.pto(self._max_ack_delay), MAX_PTO_INTERVAL)
 
     def _idle_at(self) -> Instant:
-        floor = IDLE_PTOS * self._pto
-        return self._idle_from + max(self._idle_timeout, floor)
+        timeout = self._idle_timeout
+        if timeout < IDLE_PTOS * MAX_PTO_INTERVAL:
+            timeout = max(timeout, IDLE_PTOS * self._pto)
+        return self._idle_from + timeout
 
     def _on_overrun(self, now: Instant) -> None:
         error = TransportError(ErrorCode.PROTOCOL_VIOLATION, "too many frames provoked")

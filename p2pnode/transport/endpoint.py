@@ -283,7 +283,7 @@ class Endpoint:
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         """Returns what to send; ask again until it is empty."""
-        if self._memory.is_full:
+        if self._memory.too_full:
             for handle, reason in self._memory.take_excess():
                 self._turn_out(handle, reason, now)
         transmits, self._transmits = self._transmits, []

@@ -25,19 +25,15 @@ TIGHT_PART: Final = 4
 class Memory:
     """The connections of an endpoint as members of the account's ledger of memory."""
 
-    __slots__ = ("_account", "_ledger", "_places", "_too_full")
+    __slots__ = ("_account", "_ledger", "_places", "too_full")
 
     def __init__(self, account: Account, places: Places) -> None:
         """`places` know who is protected."""
         self._account = account
         self._places = places
         self._ledger = account.memory
-        self._too_full: list[Scope[ConnectionHandle]] = []
-
-    @property
-    def is_full(self) -> bool:
-        """Whether `take_excess` may have somebody."""
-        return bool(self._too_full)
+        self.too_full: list[Scope[ConnectionHandle]] = []
+        """Where it is not empty, `take_excess` may have somebody.  Looked at with every drain."""
 
     def open(self, handle: ConnectionHandle, connection: Connection) -> None:
         """Takes a connection that is new."""
@@ -54,7 +50,7 @@ class Memory:
         held.drawn = held.total
         scope = ledger.change(handle, CONNECTION_SIZE + held.drawn)
         if scope is not None:
-            self._too_full.append(scope)
+            self.too_full.append(scope)
         total = ledger.process.limit
         is_tight = ledger.used > total - total // TIGHT_PART
         connection.streams.hold_back(is_tight and held.drawn > total // len(ledger))
@@ -65,7 +61,7 @@ class Memory:
 
     def take_excess(self) -> Iterator[tuple[ConnectionHandle, str]]:
         """Yields who has to go and why; each has to be closed before the next is asked for."""
-        scopes, self._too_full = [*self._too_full, self._ledger.process], []
+        scopes, self.too_full = [*self.too_full, self._ledger.process], []
         for scope in scopes:
             while scope.used > scope.limit:
                 member = self._ledger.biggest_in(scope, self._places.is_protected)
