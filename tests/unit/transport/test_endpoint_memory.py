@@ -41,6 +41,7 @@ def send_all_but_the_first_byte(crowd: EndpointCrowd, address: UdpAddr, size: in
     crowd.run()
 
 
+@pytest.mark.slow
 @pytest.mark.spec("RESOURCES-21")
 def test_hundreds_that_send_out_of_order_fill_no_more_than_the_bound() -> None:
     crowd = crowd_with(MAX_HELD)

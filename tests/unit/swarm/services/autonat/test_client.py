@@ -179,6 +179,7 @@ def test_a_public_node_without_a_box_is_public() -> None:
     assert made.now < 1.5
 
 
+@pytest.mark.slow
 def test_with_one_packet_in_a_hundred_lost_no_verdict_is_wrong() -> None:
     wrong = []
     for seed in range(60):
