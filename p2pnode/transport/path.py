@@ -67,6 +67,7 @@ class Path:
         "phase_start",
         "probes_due",
         "recovery",
+        "remote_observed_sequence",
         "remote_status_sequence",
         "responses",
         "route",
@@ -104,6 +105,8 @@ class Path:
         """When it is given up, after the data has left it for that reason."""
         self.remote_status_sequence = -1
         self.observed_sequence = 0
+        self.remote_observed_sequence = -1
+        """Of the newest word that the peer gave on our address here."""
         self.owed_acks: list[Path] = []
         """Paths that the peer's data has left for this one: what came by them is said here."""
         self.probes_due = 0

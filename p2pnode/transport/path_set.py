@@ -278,13 +278,14 @@ class PathSet:
         self.issue_ids()
 
     def on_observed_address(self, frame: ObservedAddress) -> None:
-        """Takes a peer's word: of those that come together for a path the last one counts.
+        """Takes a peer's word: of those that come together for a path the newest one counts.
 
         What a node makes of one costs it far more than the frame costs its sender.
         """
         path = self.paths.get(frame.path_id)
-        if path is None or path.route is None:
-            return
+        if path is None or path.route is None or frame.sequence <= path.remote_observed_sequence:
+            return  # a frame that was lost is sent again, and comes after its successor
+        path.remote_observed_sequence = frame.sequence
         event = AddressObserved(frame.path_id, path.route, frame.address)
         for at, before in enumerate(self.events):
             if isinstance(before, AddressObserved) and before.path_id == frame.path_id:

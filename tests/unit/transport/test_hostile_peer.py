@@ -364,3 +364,28 @@ def test_of_the_addresses_that_come_together_the_last_one_counts():
 
     seen = [e.event.address for e in peer.events if isinstance(e.event, AddressObserved)]
     assert seen == [addresses[-1]]
+
+
+@pytest.mark.spec("TRANSPORT-55")
+def test_an_older_word_on_our_address_does_not_replace_a_newer_one():
+    peer = connected()
+    newer, older = UdpAddr("203.0.113.9", 2), UdpAddr("203.0.113.9", 1)
+
+    peer.send(ObservedAddress(0, 6, newer).encode())
+    for sequence in (5, 6):
+        peer.send(ObservedAddress(0, sequence, older).encode())
+
+    seen = [e.event.address for e in peer.events if isinstance(e.event, AddressObserved)]
+    assert seen == [newer]
+
+
+@pytest.mark.spec("TRANSPORT-55")
+def test_of_two_words_that_come_together_the_newer_one_counts_though_it_comes_first():
+    peer = connected()
+    newer, older = UdpAddr("203.0.113.9", 2), UdpAddr("203.0.113.9", 1)
+
+    words = ObservedAddress(0, 1, newer).encode() + ObservedAddress(0, 0, older).encode()
+    peer.send(words)
+
+    seen = [e.event.address for e in peer.events if isinstance(e.event, AddressObserved)]
+    assert seen == [newer]
