@@ -204,8 +204,8 @@ class PacketSender:
             self._control.write_frames(builder)
         while self._datagrams and builder.room:
             frame = Datagram(self._datagrams[0]).encode()
-            if not builder.add(frame):
-                break
+            if not builder.add(frame) and len(frame) <= path.mtu.current - DATA_OVERHEAD:
+                break  # else the path MTU has shrunk since it was queued, and it is lost
             self._held.beside -= FRAME_SIZE + len(self._datagrams.popleft())
         if self._streams.has_pending:
             self._streams.write_frames(builder, now, path.rtt.smoothed)

@@ -350,6 +350,26 @@ def test_a_datagram_that_cannot_fit_is_refused() -> None:
     assert got == [bytes(size)]
 
 
+def test_datagrams_that_wait_as_the_path_mtu_shrinks_hold_nothing_up() -> None:
+    pair = connected()
+    Transfer(pair, 200_000).run()
+    large = pair.client.connection.max_datagram_size
+    assert large > 1400
+    pair.mtu = 1300
+    while pair.client.connection.send_datagram(bytes(large)):
+        pass
+    pair.drive(lambda: pair.client.connection.max_datagram_size < large)
+    pair.drive(seconds=5)
+
+    that_fit = [b"small", bytes(pair.client.connection.max_datagram_size)]
+    for data in that_fit:
+        assert pair.client.connection.send_datagram(data)
+    pair.drive(seconds=5)
+
+    got = [e.event.data for e in pair.server.events if isinstance(e.event, DatagramReceived)]
+    assert got == that_fit
+
+
 def test_a_datagram_is_what_the_buffer_held_when_it_was_given() -> None:
     pair = connected()
     numbers = array("H", [1, 2, 3])
