@@ -4,31 +4,34 @@ A machine does no I/O, reads no clock and rolls no dice of its own.  Its driver 
 (`p2pnode.io`), the simulator (`p2pnode.netsim`) or a test that steps it by hand.
 
     put in     handle_received / handle_data ..., handle_timeout, and commands;
-               handle_unreachable where the machine has it
-    take out   poll_transmits / poll_output, poll_events, poll_timeout
+               handle_unreachable, handle_link_events where the machine has them
+    take out   poll_transmits / poll_output, poll_link_commands, poll_events, poll_timeout
 
 Rules of the contract:
 
 - `now` never decreases, from one call to the next, whichever it is.
 - What a call causes is told to whom it concerns at the time of that call: `handle_*` and commands
   settle at their `now`.  A command without `now` only queues; what it causes is settled by the
-  next `poll_transmits`, at its `now`.  `poll_events` settles nothing: it hands over.
+  next `poll_transmits` or `poll_link_commands`, at its `now`.  `poll_events` settles nothing: it
+  hands over.
 - `handle_timeout` before the deadline does nothing; at or after it, everything that is due is
   done, so that the deadline is another one afterwards.
 - Any number of `handle_*` calls may come before a drain (batched receive needs that).  A drain is
-  rounds of `drain_once`, transmits before events, until one has brought nothing; it is
-  synchronous and complete; only then may a shell `await`.  Who is told an event may command the
-  machine on the spot: the next round has what that caused.
+  rounds of `p2pnode.drain.drain_once`, transmits, then links, then events, until one has brought
+  nothing; it is synchronous and complete; only then may a shell `await`.  Who is told an event may
+  command the machine on the spot: the next round has what that caused.
 - After a drain there is no output without a cause: `handle_*` or a command.
 - `poll_timeout` changes only through `handle_*`, a command or a drain.
 - A machine never calls back, never logs secrets and never holds a machine that is not its part.
   A parent drains its parts inside its own `handle_*`.
 - Nothing from the network raises.
 - Everything is bounded; each bound is a named constant.
+
+Byte links (TCP) have rules of their own besides: `p2pnode.links`.
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -166,32 +169,6 @@ class SelfChecking(Protocol):
     def check(self) -> None:
         """Asserts it, after a complete drain.  Costs time: for `p2pnode.netsim.contract`."""
         ...
-
-
-EventT = TypeVar("EventT")
-
-
-def drain_once(
-    machine: DatagramMachine[EventT],
-    now: Instant,
-    send: Callable[[Transmit], object],
-    tell: Callable[[EventT], object],
-    *,
-    may_send: bool = True,
-) -> bool:
-    """One round of a drain, the order in which everybody drives a machine.
-
-    Returns whether it brought anything; the drain is complete once a round has not.  Where the
-    driver `may_send` nothing now, events alone are taken, and a later drain completes this one.
-    """
-    transmits = machine.poll_transmits(now) if may_send else []
-    for transmit in transmits:
-        send(transmit)
-    # Sending tells things as well, so events are taken behind it, or some would be left.
-    events = machine.poll_events()
-    for event in events:
-        tell(event)
-    return bool(transmits or events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from typing import Generic, Protocol, TypeVar
 import trio
 
 from p2pnode.clock import Instant
+from p2pnode.drain import drain_once
 from p2pnode.machine import (
     DatagramMachine,
     HearsUnreachable,
@@ -30,7 +31,6 @@ from p2pnode.machine import (
     SocketId,
     Transmit,
     Unreachable,
-    drain_once,
 )
 
 MAX_TURN_BYTES = 256 * 1024

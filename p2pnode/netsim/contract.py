@@ -11,7 +11,8 @@ What it asserts, of the machine unless it says otherwise:
   command, which a drain must follow (the driver's duty);
 - `handle_timeout` before the deadline does nothing; a deadline that was handled is another one
   after the drain;
-- what the machine knows of its own parts is so (`check`, where it has that).
+- what the machine knows of its own parts is so (`check`, where it has that);
+- both keep the rules of links (`link_rules`), where the machine has links.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import P2PNodeError, RemoteProtocolError
+from p2pnode.links import LinkCommand, LinkEvent, LinkMachine
 from p2pnode.machine import (
     DatagramMachine,
     HearsUnreachable,
@@ -28,6 +30,7 @@ from p2pnode.machine import (
     Transmit,
     Unreachable,
 )
+from p2pnode.netsim.link_rules import LinkRules
 
 EventT = TypeVar("EventT")
 P = ParamSpec("P")
@@ -42,9 +45,11 @@ class Contract(Generic[EventT]):
         self._machine = machine
         self._error = error
         self._check = machine.check if isinstance(machine, SelfChecking) else None
+        self._links = machine if isinstance(machine, LinkMachine) else None
+        self._link_rules = LinkRules(error)
         self._now: Instant = -inf
         self._has_sent = False
-        """Whether the round of a drain that is under way has brought transmits."""
+        """Whether the round of a drain that is under way has brought transmits or commands."""
         self._is_drained = False
         self._deadline: Deadline | None = None
         """After the last complete drain."""
@@ -71,6 +76,18 @@ class Contract(Generic[EventT]):
             except Exception as error:
                 raise self._raised("handle_unreachable", error) from error
 
+    def handle_link_events(self, events: Sequence[LinkEvent], now: Instant) -> None:
+        self._advance(now)
+        self._assert_at_rest("something happened to a link")
+        if self._links is None:
+            raise self._error("a machine without links was told of one")
+        self._is_drained = False
+        self._link_rules.on_events(events)
+        try:
+            self._links.handle_link_events(events, now)
+        except Exception as error:
+            raise self._raised("handle_link_events", error) from error
+
     def handle_timeout(self, now: Instant) -> None:
         self._advance(now)
         self._assert_at_rest("a timeout was handled")
@@ -93,6 +110,16 @@ class Contract(Generic[EventT]):
             raise self._raised("poll_transmits", error) from error
         self._has_sent = bool(transmits)
         return transmits
+
+    def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
+        self._advance(now)
+        try:
+            commands = self._poll_links()
+        except Exception as error:
+            raise self._raised("poll_link_commands", error) from error
+        self._link_rules.on_commands(commands)
+        self._has_sent = self._has_sent or bool(commands)
+        return commands
 
     def poll_events(self) -> Sequence[EventT]:
         try:
@@ -117,6 +144,9 @@ class Contract(Generic[EventT]):
         except Exception as error:
             raise self._raised("a command", error) from error
 
+    def _poll_links(self) -> Sequence[LinkCommand]:
+        return () if self._links is None else self._links.poll_link_commands(self._now)
+
     def _raised(self, call: str, error: Exception) -> Exception:
         return self._error(f"{call} raised {error!r}")
 
@@ -137,13 +167,15 @@ class Contract(Generic[EventT]):
             raise self._error(f"{moved} without a cause, {when} {what}")
         if deadline is not None and self._now >= deadline.at:
             return  # time alone is cause enough
-        if found := [*machine.poll_events(), *machine.poll_transmits(self._now)]:
+        transmits = machine.poll_transmits(self._now)
+        if found := [*machine.poll_events(), *transmits, *self._poll_links()]:
             raise self._error(f"{found[0]} came without a cause, {when} {what}")
 
     def _on_drained(self) -> None:
         machine = self._machine
         deadline = machine.poll_timeout()
-        if found := [*machine.poll_transmits(self._now), *machine.poll_events()]:
+        transmits = machine.poll_transmits(self._now)
+        if found := [*transmits, *self._poll_links(), *machine.poll_events()]:
             raise self._error(f"{found[0]} came after the drain was complete")
         if deadline != machine.poll_timeout():
             raise self._error(f"the deadline {deadline} moved because it was asked for")
@@ -151,6 +183,7 @@ class Contract(Generic[EventT]):
             raise self._error(f"the deadline {deadline} was handled, and is due still")
         if self._check is not None:
             self._check()
+        self._link_rules.on_drained()
         self._handled = None
         self._deadline = deadline
         self._is_drained = True

@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from p2pnode.clock import Instant, UnixTime
+from p2pnode.drain import drain_once
 from p2pnode.machine import (
     MAX_BEGINNING,
     DatagramMachine,
@@ -23,7 +24,6 @@ from p2pnode.machine import (
     Transmit,
     UdpAddr,
     Unreachable,
-    drain_once,
 )
 from p2pnode.netsim.contract import Contract
 from p2pnode.netsim.link import ETHERNET_MTU

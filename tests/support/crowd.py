@@ -9,8 +9,9 @@ from math import inf
 from random import Random
 
 from p2pnode.clock import UnixTime
+from p2pnode.drain import drain_once
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, UdpAddr, drain_once
+from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, UdpAddr
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.swarm import Swarm
 from p2pnode.transport.config import TransportConfig

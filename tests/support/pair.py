@@ -10,9 +10,10 @@ from heapq import heappop, heappush
 from random import Random
 
 from p2pnode.clock import UnixTime
+from p2pnode.drain import drain_once
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr, drain_once
+from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
 from p2pnode.resources.account import Account
 from p2pnode.transport.config import TransportConfig
 from p2pnode.transport.connection import Connection

@@ -9,10 +9,11 @@ from random import Random
 from typing import ParamSpec, TypeVar
 
 from p2pnode.clock import UnixTime
+from p2pnode.drain import drain_once
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr, drain_once
+from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
 from p2pnode.netsim.contract import Contract
 from p2pnode.protocols.multistream.messages import encode_message
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE

@@ -10,6 +10,7 @@ import pytest
 from tests.support.spec_tables import constant, limits_in_code, names_in_tables, tables
 
 PAGES = {
+    "p2pnode.links": ("links.md",),
     "p2pnode.protocols.autonat": ("autonat.md",),
     "p2pnode.protocols.dcutr": ("dcutr.md",),
     "p2pnode.protocols.file_transfer": ("file_transfer.md",),
@@ -27,6 +28,7 @@ PAGES = {
     "p2pnode.transport": ("transport.md", "recovery.md", "streams.md"),
 }
 FORMATS = {
+    "p2pnode.links": {"FIRST_ACCEPTED_LINK", "FIRST_OWN_LINK", "LINK_ID_STEP"},
     "p2pnode.protocols.autonat": {"ASKER_SIZE", "NONCE_SIZE", "TOKEN_SIZE", "PROBE_FIRST_BYTE"},
     "p2pnode.protocols.file_transfer": {"DIGEST_SIZE"},
     "p2pnode.protocols.kad": {"FIND_NODE"},
@@ -107,6 +109,7 @@ UNITS = {"ms": 0.001, "min": 60, "KiB": 1024, "MiB": 1024**2}
 COMPARED = [
     ("identify.md", "Limits and timers", "p2pnode.protocols.identify"),
     ("identity.md", "Limits", "p2pnode.identity"),
+    ("links.md", "Limits", "p2pnode"),
     ("multistream.md", "Limits", "p2pnode.protocols.multistream"),
     ("ping.md", "Limits and timers", "p2pnode.protocols.ping"),
     ("recovery.md", "Limits and timers", "p2pnode.transport"),

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from p2pnode.clock import Deadline, Instant
+from p2pnode.drain import drain_once
 from p2pnode.errors import DialError, TransportError
-from p2pnode.machine import Received, Transmit, Unreachable, drain_once
+from p2pnode.machine import Received, Transmit, Unreachable
 from p2pnode.netsim.contract import Contract
 from p2pnode.netsim.topology import wire
 from p2pnode.netsim.world import SimulationError
