@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
 
 from p2pnode.clock import Instant
-from p2pnode.machine import Buffer, SocketId, UdpAddr
+from p2pnode.machine import Buffer, SocketAddr, SocketId
 
 LinkId = NewType("LinkId", int)
 """Names one link.  Even where the machine connected it, odd where the driver accepted it."""
@@ -80,8 +80,8 @@ class LinkAccepted:
 
     link: LinkId
     listener: SocketId
-    local: UdpAddr
-    remote: UdpAddr
+    local: SocketAddr
+    remote: SocketAddr
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class LinkConnected:
     """What the machine wanted to connect is connected."""
 
     link: LinkId
-    local: UdpAddr
+    local: SocketAddr
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class ConnectLink:
     """Begin a link.  How long it may take is the machine's to say, by CloseLink."""
 
     link: LinkId
-    remote: UdpAddr
+    remote: SocketAddr
     listener: SocketId | None = None
     """Whose port to connect from, so that one NAT mapping serves both; None for any port."""
     local_ip: str | None = None

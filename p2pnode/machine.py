@@ -46,8 +46,11 @@ ConnectionHandle = NewType("ConnectionHandle", int)
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
-class UdpAddr(NamedTuple):
-    """An IP address and a UDP port.  `ip` is in canonical text form, IPv6 without brackets."""
+class SocketAddr(NamedTuple):
+    """An IP address and a port, of UDP or TCP.
+
+    `ip` is in canonical text form, IPv6 without brackets.
+    """
 
     ip: str
     port: int
@@ -80,7 +83,7 @@ class Received(NamedTuple):
     socket: SocketId
     local_ip: str | None
     """The address that the datagrams were sent to, where the driver knows it (PKTINFO)."""
-    remote: UdpAddr
+    remote: SocketAddr
     ecn: int
     segment_size: int
     """Datagrams start at multiples of this; the last one may be shorter."""
@@ -93,7 +96,7 @@ class Transmit(NamedTuple):
     socket: SocketId
     local_ip: str | None
     """The source address to send from, or None for the kernel's choice."""
-    remote: UdpAddr
+    remote: SocketAddr
     ecn: int
     ttl: int | None
     """Time to live, or None for the default.  Low values open NATs without arriving."""
@@ -115,7 +118,7 @@ class Unreachable(NamedTuple):
     """A datagram that did not arrive, as the system says (ICMP calls it so whatever the reason)."""
 
     socket: SocketId
-    remote: UdpAddr
+    remote: SocketAddr
     obstacle: Obstacle
     is_local: bool
     """True where this machine did not send it; else somebody else says so (ICMP), who may lie."""

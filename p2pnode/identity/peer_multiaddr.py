@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.wire.multiaddr import (
     Code,
     Component,
@@ -117,7 +117,7 @@ def udp_noise_addr(address: Multiaddr) -> UdpNoiseAddr | None:
     return UdpNoiseAddr(kind, host, int.from_bytes(parts[1].value, "big"), zone, peer_id)
 
 
-def udp_noise_multiaddr(addr: UdpAddr, peer_id: PeerId | None = None) -> Multiaddr:
+def udp_noise_multiaddr(addr: SocketAddr, peer_id: PeerId | None = None) -> Multiaddr:
     """Returns the noise-udp address of an IP address and port, with a zone where it has a scope.
 
     Raises AddressError where the IP address or the port is none.

@@ -10,7 +10,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from p2pnode.transport.aead import Aead
+from p2pnode.transports.noise_udp.aead import Aead
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _MAX_CPU_INFO = 64 * 1024

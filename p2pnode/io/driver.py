@@ -9,7 +9,7 @@
 Rules: a drain (`drain_once`) is synchronous and complete, or leaves a wake-up behind; no drain is
 longer than a turn, so that other tasks run in between.  While a socket is full the machine
 is not asked for more, so that nothing piles up here.  A bug that the machine meets as it serves one
-connection, stream or datagram costs that alone, and is told (`p2pnode.transport.faults`).  So an
+connection, stream or datagram costs that alone, and is told (`p2pnode.transports.faults`).  So an
 exception out of the machine or the dispatch names none of them, and ends `run`.
 
 Timers fire up to 1 ms late on Linux: trio waits in epoll, which counts milliseconds.

@@ -18,7 +18,7 @@ from p2pnode.io.dial_target import zone_hint, zone_index
 from p2pnode.io.driver import DatagramSocket
 from p2pnode.io.interfaces import InterfaceAddress, read_interfaces
 from p2pnode.io.udp.open import open_udp_socket
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.wire.ip_ranges import is_link_local, why_no_host
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 
@@ -36,7 +36,7 @@ class NodeSocket(NamedTuple):
     """A socket of a node, and the address that it is bound to."""
 
     socket: DatagramSocket
-    local: UdpAddr
+    local: SocketAddr
     is_listening: bool
 
 
@@ -50,7 +50,7 @@ def open_all_interfaces(port: int, stack: ExitStack) -> list[NodeSocket]:
     missing: ListenError | None = None
     for wildcard in WILDCARDS:
         try:
-            opened.append(_open(UdpAddr(wildcard, port), ids, stack, is_listening=True))
+            opened.append(_open(SocketAddr(wildcard, port), ids, stack, is_listening=True))
         except ListenError as exc:
             if not _is_family_missing(exc):
                 raise
@@ -75,7 +75,7 @@ def open_sockets(listen: Sequence[Multiaddr | str], stack: ExitStack) -> list[No
         if wildcard in covered:
             continue
         try:
-            opened.append(_open(UdpAddr(wildcard, 0), ids, stack, is_listening=False))
+            opened.append(_open(SocketAddr(wildcard, 0), ids, stack, is_listening=False))
         except ListenError as exc:
             logger.debug("%s", exc)
             missing = exc
@@ -94,7 +94,7 @@ def open_probe_sockets(sockets: Sequence[NodeSocket], stack: ExitStack) -> list[
     for is_ipv6, wildcard in enumerate(WILDCARDS):
         if any(s.is_listening and s.local.is_ipv6 == bool(is_ipv6) for s in sockets):
             try:
-                opened.append(_open(UdpAddr(wildcard, 0), ids, stack, is_listening=False))
+                opened.append(_open(SocketAddr(wildcard, 0), ids, stack, is_listening=False))
             except ListenError as exc:
                 logger.debug("no dial-backs from %s: %s", wildcard, exc)
     return opened
@@ -103,7 +103,7 @@ def open_probe_sockets(sockets: Sequence[NodeSocket], stack: ExitStack) -> list[
 def listen_address(
     given: Multiaddr | str,
     interfaces: Callable[[], tuple[InterfaceAddress, ...]] = read_interfaces,
-) -> UdpAddr:
+) -> SocketAddr:
     """Returns what to bind a socket to.  Raises AddressError for what is no such address.
 
     Systems take broadcast and multicast addresses, and packets for a whole network arrive there;
@@ -131,7 +131,7 @@ def listen_address(
             f"{_GIVE_ANOTHER}"
         )
     zone = zone_index(parts.zone) if parts.zone else 0
-    return UdpAddr(parts.host, parts.port, zone)
+    return SocketAddr(parts.host, parts.port, zone)
 
 
 def _why_not_ours(ip: str, *, has_zone: bool) -> str | None:
@@ -159,7 +159,7 @@ def _is_broadcast(ip: str, interfaces: Iterable[InterfaceAddress]) -> bool:
 
 
 def _open(
-    address: UdpAddr, ids: Iterator[SocketId], stack: ExitStack, *, is_listening: bool
+    address: SocketAddr, ids: Iterator[SocketId], stack: ExitStack, *, is_listening: bool
 ) -> NodeSocket:
     sock = open_udp_socket(address, next(ids))
     stack.callback(sock.close)

@@ -27,13 +27,13 @@ from p2pnode.io.resolver import resolve
 from p2pnode.io.store.store import FILE_NAME, Store
 from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.io.udp.plain import UdpSocket
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone
 from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.config import RelayMode
-from p2pnode.transport.config import TransportConfig
+from p2pnode.transports.noise_udp.config import TransportConfig
 
 MAX_BOOTSTRAP: Final = 12
 """peers to begin with; as many as a check dials"""
@@ -161,6 +161,6 @@ def _open_sockets(netcheck: Netcheck, driver: Driver[NetcheckDone], stack: ExitS
 
 
 def _open(wildcard: str, socket_id: SocketId, stack: ExitStack) -> UdpSocket:
-    sock = open_udp_socket(UdpAddr(wildcard, 0), socket_id)
+    sock = open_udp_socket(SocketAddr(wildcard, 0), socket_id)
     stack.callback(sock.close)
     return sock

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant, earliest
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.netcheck.knocking import KNOCKS, Knocking, NatAsk
 from p2pnode.netcheck.locating import Locating
 from p2pnode.netcheck.measuring_sockets import MeasuringSockets
@@ -57,7 +57,7 @@ class Lifetime:
     def __init__(
         self,
         sockets: Sequence[SocketId],
-        remote: UdpAddr,
+        remote: SocketAddr,
         connection: ConnectionHandle,
         nonce: Callable[[], bytes],
         measuring_sockets: MeasuringSockets,

@@ -10,7 +10,7 @@ Rule: the question goes over the connection with the peer: its other port need a
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.netcheck.knocking import NatAsk
 from p2pnode.netcheck.measuring_sockets import MeasuringSockets
 from p2pnode.protocols.nat_behaviour import LocateRequest, NatAnswer, NatStatus, encode_knock
@@ -28,7 +28,7 @@ class Locating:
         self,
         connection: ConnectionHandle,
         socket: SocketId,
-        remote: UdpAddr,
+        remote: SocketAddr,
         nonce: bytes,
         measuring_sockets: MeasuringSockets,
         now: Instant,
@@ -41,7 +41,7 @@ class Locating:
         self._measuring_sockets = measuring_sockets
         self._tries = 0
         self._ask_at: Instant | None = None
-        self.result: UdpAddr | None = None
+        self.result: SocketAddr | None = None
         self.is_over = False
         self.reason = ""
         self._knock(now)

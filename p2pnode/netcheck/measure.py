@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.netcheck.knocking import KNOCKS, Knocking, NatAsk
 from p2pnode.netcheck.locating import Locating
 from p2pnode.netcheck.measuring_sockets import Knock, Looked, MeasuringSockets
@@ -57,10 +57,10 @@ class Witness:
 
     peer_id: PeerId
     connection: ConnectionHandle
-    remote: UdpAddr
-    alternate: UdpAddr | None = None
+    remote: SocketAddr
+    alternate: SocketAddr | None = None
     """Its other port, once it has told."""
-    sees_us_at: UdpAddr | None = None
+    sees_us_at: SocketAddr | None = None
     """Our main socket, as it sees it."""
 
 
@@ -76,8 +76,8 @@ class _Hairpin:
 class _Seen:
     """Where the anchor sees a socket."""
 
-    local: UdpAddr
-    external: UdpAddr | None = None
+    local: SocketAddr
+    external: SocketAddr | None = None
     is_over: bool = False
 
 
@@ -105,7 +105,7 @@ class Measurement:
     def __init__(
         self,
         measuring_sockets: MeasuringSockets,
-        sockets: Sequence[tuple[SocketId, UdpAddr]],
+        sockets: Sequence[tuple[SocketId, SocketAddr]],
         interfaces: Sequence[str],
         nonce: Callable[[], bytes],
     ) -> None:
@@ -121,7 +121,7 @@ class Measurement:
         self._witnesses: dict[PeerId, Witness] = {}
         self._views: list[View] = []
         self._looking: set[int] = set()
-        self._looked_at: set[UdpAddr] = set()
+        self._looked_at: set[SocketAddr] = set()
         self._locatings: list[Locating] = []
         self._by_anchor: Knocking | None = None
         self._by_stranger: Knocking | None = None
@@ -213,7 +213,7 @@ class Measurement:
         if self._anchor is None and self._has_inside:
             return _INSIDE
         local = self._seen[self._order[_MAPPING]].local
-        own = [UdpAddr(ip, local.port) for ip in self._interfaces]
+        own = [SocketAddr(ip, local.port) for ip in self._interfaces]
         mapping = judge_mapping(self._views, own)
         return Findings(
             mapping,
@@ -254,7 +254,7 @@ class Measurement:
 
     # steps
 
-    def _look(self, socket: SocketId, remote: UdpAddr, now: Instant) -> None:
+    def _look(self, socket: SocketId, remote: SocketAddr, now: Instant) -> None:
         handle = self._measuring_sockets.look(socket, remote, now, LOOK_TIMEOUT)
         if handle is not None:
             self._looking.add(handle)
@@ -305,7 +305,7 @@ class Measurement:
                     return
 
     def _knocking(
-        self, witness: Witness, socket: SocketId, external: UdpAddr, now: Instant
+        self, witness: Witness, socket: SocketId, external: SocketAddr, now: Instant
     ) -> Knocking:
         nonces = [self._nonce() for _ in range(KNOCKS)]
         return Knocking(witness.connection, socket, external.port, nonces, now)
@@ -330,7 +330,7 @@ class Measurement:
         self._measuring_sockets.send(right, at_left, encode_knock(hairpin.nonces[1]))
 
 
-def _can_knock(witness: Witness, external: UdpAddr) -> bool:
+def _can_knock(witness: Witness, external: SocketAddr) -> bool:
     """A knock goes to the IP address that the peer sees us at: it must be this socket's, too."""
     seen = witness.sees_us_at
     return witness.alternate is not None and seen is not None and seen.ip == external.ip

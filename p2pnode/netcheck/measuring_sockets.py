@@ -14,13 +14,13 @@ from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Unreachable
+from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit, Unreachable
 from p2pnode.protocols.nat_behaviour import KNOCK_FIRST_BYTE
-from p2pnode.transport import events as transport
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.handshake import Credentials
-from p2pnode.transport.route import Route
+from p2pnode.transports import events as transport
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.handshake import Credentials
+from p2pnode.transports.route import Route
 
 MAX_KNOCK_SIZE: Final = 64
 """bytes of a datagram that can be a knock; chosen: one of ours has 33"""
@@ -33,8 +33,8 @@ class Looked(NamedTuple):
 
     handle: ConnectionHandle
     socket: SocketId
-    remote: UdpAddr
-    observed: UdpAddr | None
+    remote: SocketAddr
+    observed: SocketAddr | None
     """Where the remote sees the socket, or None where it did not answer."""
 
 
@@ -42,13 +42,13 @@ class Knock(NamedTuple):
     """A datagram that is no transport packet arrived."""
 
     socket: SocketId
-    remote: UdpAddr
+    remote: SocketAddr
     payload: bytes
 
 
 class _Look(NamedTuple):
     socket: SocketId
-    remote: UdpAddr
+    remote: SocketAddr
 
 
 class MeasuringSockets:
@@ -82,7 +82,9 @@ class MeasuringSockets:
 
     # commands
 
-    def look(self, socket: SocketId, remote: UdpAddr, now: Instant, timeout: float) -> int | None:
+    def look(
+        self, socket: SocketId, remote: SocketAddr, now: Instant, timeout: float
+    ) -> int | None:
         """Asks a remote address where it sees a socket; `poll_looked` has the answer.
 
         Returns the connection's handle, or None where there are too many.
@@ -98,7 +100,7 @@ class MeasuringSockets:
     def close_all(self, now: Instant) -> None:
         self._endpoint.close_all("measured", now)
 
-    def send(self, socket: SocketId, remote: UdpAddr, payload: bytes) -> None:
+    def send(self, socket: SocketId, remote: SocketAddr, payload: bytes) -> None:
         """Sends one datagram, outside of any connection."""
         self._datagrams.append(Transmit(socket, None, remote, 0, None, len(payload), payload))
 
@@ -158,7 +160,7 @@ class MeasuringSockets:
                 case _:
                     pass
 
-    def _end(self, handle: ConnectionHandle, observed: UdpAddr | None) -> None:
+    def _end(self, handle: ConnectionHandle, observed: SocketAddr | None) -> None:
         look = self._looks.pop(handle, None)
         if look is not None:
             self._looked.append(Looked(handle, look.socket, look.remote, observed))

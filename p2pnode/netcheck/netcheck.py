@@ -20,7 +20,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Unreachable
+from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit, Unreachable
 from p2pnode.netcheck.knocking import NatAsk
 from p2pnode.netcheck.lifetime import LIFETIME_SOCKETS, Lifetime
 from p2pnode.netcheck.measure import MEASURE_SOCKETS, Findings, Measurement, Witness
@@ -109,14 +109,14 @@ class Netcheck:
         self._nonce: Callable[[], bytes] = lambda: entropy(NONCE_SIZE)
         self._bootstrap = deque(bootstrap)
         self._wants_lifetime = wants_lifetime
-        self._measuring_addresses: dict[SocketId, UdpAddr] = {}
+        self._measuring_addresses: dict[SocketId, SocketAddr] = {}
         self._interfaces: tuple[str, ...] = ()
         self._measurement: Measurement | None = None
         self._lifetime: Lifetime | None = None
         self._is_ipv6 = False
         """The IP version that is checked: the first peer's."""
         self._witnesses: dict[PeerId, Witness] = {}
-        self._sees_us_at: dict[PeerId, UdpAddr] = {}
+        self._sees_us_at: dict[PeerId, SocketAddr] = {}
         self._asked: set[PeerId] = set()
         self._dialled: dict[PeerId | Multiaddr, None] = {}
         self._dials_open: dict[int, Instant] = {}
@@ -132,15 +132,15 @@ class Netcheck:
 
     # the driver's side
 
-    def add_main_socket(self, socket: SocketId, local: UdpAddr, now: Instant) -> None:
+    def add_main_socket(self, socket: SocketId, local: SocketAddr, now: Instant) -> None:
         """Tells of a socket for the node that asks peers; one an IP version."""
         self.swarm.add_socket(socket, local, now)
 
-    def add_probe_socket(self, socket: SocketId, local: UdpAddr) -> None:
+    def add_probe_socket(self, socket: SocketId, local: SocketAddr) -> None:
         """Tells of a socket for dial-backs, with which this node helps others meanwhile."""
         self.swarm.add_probe_socket(socket, local)
 
-    def add_measuring_socket(self, socket: SocketId, local: UdpAddr) -> None:
+    def add_measuring_socket(self, socket: SocketId, local: SocketAddr) -> None:
         """Tells of a socket to measure with; `measuring_sockets_wanted` of them an IP version."""
         self._measuring_addresses[socket] = local
 
@@ -251,7 +251,7 @@ class Netcheck:
                 self.swarm.ask_nat(connection, ReportRequest(), now)
 
     def _add_witness(
-        self, peer_id: PeerId, connection: ConnectionHandle, remote: UdpAddr, now: Instant
+        self, peer_id: PeerId, connection: ConnectionHandle, remote: SocketAddr, now: Instant
     ) -> None:
         if self._first_at is None:
             self._first_at = now

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from p2pnode.clock import Instant
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import Dependence
 from p2pnode.netsim.packet import Packet
 from p2pnode.netsim.part import Port
@@ -19,7 +19,7 @@ from p2pnode.netsim.world import World
 MAX_FLOWS = 65_536
 """Flows remembered.  Source: a usual nf_conntrack_max."""
 
-FlowKey: TypeAlias = tuple[UdpAddr, Hashable]
+FlowKey: TypeAlias = tuple[SocketAddr, Hashable]
 """An inside endpoint, and what of the remote the filter looks at."""
 
 

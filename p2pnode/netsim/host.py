@@ -20,9 +20,9 @@ from p2pnode.machine import (
     DatagramMachine,
     Obstacle,
     Received,
+    SocketAddr,
     SocketId,
     Transmit,
-    UdpAddr,
     Unreachable,
 )
 from p2pnode.netsim.contract import Contract
@@ -72,7 +72,7 @@ class Arrival(NamedTuple):
 
     socket: SocketId
     local_ip: str | None
-    remote: UdpAddr
+    remote: SocketAddr
     ecn: int
     payload: bytes
 
@@ -128,10 +128,10 @@ class Host:
         """
         socket = self.stack.bind(ip, port)
         if socket is None:
-            raise self.world.error(f"{self.name} cannot bind {UdpAddr(ip, port)}")
+            raise self.world.error(f"{self.name} cannot bind {SocketAddr(ip, port)}")
         return socket
 
-    def local_addr(self, socket: SocketId) -> UdpAddr:
+    def local_addr(self, socket: SocketId) -> SocketAddr:
         """Returns what the socket is bound to.  Raises KeyError where it is not open."""
         return self.stack.local_addr(socket)
 
@@ -262,7 +262,7 @@ class _Driven:
             return
         host.trace.delivered(now, host.name, packet)
         if src.ip.startswith("fe80:"):
-            src = UdpAddr(src.ip, src.port, interface_index)
+            src = SocketAddr(src.ip, src.port, interface_index)
         local_ip = dst.ip if host.params.has_pktinfo else None
         if not self._arrivals:
             self._world.schedule(now + host.params.batch_window, self._handle_arrivals)
@@ -342,11 +342,11 @@ class _Driven:
         now, trace = world.now, host.trace
         socket, local_ip, remote, ecn, ttl, segment_size, buffer = transmit
         route = host.stack.route(socket, local_ip, remote)
-        dst = UdpAddr(remote.ip, remote.port)
+        dst = SocketAddr(remote.ip, remote.port)
         hops = DEFAULT_TTL if ttl is None else ttl
         data = bytes(buffer)
         if isinstance(route, Drop):
-            unsent = Packet(next(world.packet_ids), UdpAddr("", 0), dst, ecn, hops, data)
+            unsent = Packet(next(world.packet_ids), SocketAddr("", 0), dst, ecn, hops, data)
             trace.dropped(now, host.name, unsent, route)
             if route is Drop.NO_ROUTE:
                 self._not_sent(transmit, data, Obstacle.NO_ROUTE)

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 
 
 class Dependence(enum.Enum):
@@ -17,7 +17,7 @@ class Dependence(enum.Enum):
     ADDRESS_DEPENDENT = "address-dependent"
     ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
 
-    def scope(self, remote: UdpAddr) -> Hashable:
+    def scope(self, remote: SocketAddr) -> Hashable:
         """Returns what of the remote address matters; equal for remotes that are treated alike."""
         if self is Dependence.ENDPOINT_INDEPENDENT:
             return None

@@ -6,7 +6,7 @@ hop limit ends here opens no mapping.  ICMP does not exist, so nothing else clos
 """
 
 from p2pnode.clock import Instant
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import Hairpin, NatBehaviour
 from p2pnode.netsim.nat_table import NatTable
 from p2pnode.netsim.packet import Packet
@@ -45,11 +45,11 @@ class NatBox:
         """Becomes another box and forgets everything."""
         self._set(self._public_ips, behaviour)
 
-    def add_forward(self, external: UdpAddr, internal: UdpAddr) -> None:
+    def add_forward(self, external: SocketAddr, internal: SocketAddr) -> None:
         """Opens a port to everybody until the next reboot, as UPnP or PCP would."""
         self.table.add_forward(external, internal)
 
-    def remove_forward(self, external: UdpAddr) -> None:
+    def remove_forward(self, external: SocketAddr) -> None:
         """Takes a port forward back.  Raises KeyError where there is none."""
         self.table.remove_forward(external)
 
@@ -97,7 +97,7 @@ class NatBox:
         self.trace.translated(now, self.name, translated)
         self.inside.send(translated, now)
 
-    def _hairpin(self, packet: Packet, external: UdpAddr, now: Instant) -> None:
+    def _hairpin(self, packet: Packet, external: SocketAddr, now: Instant) -> None:
         number, src, dst, ecn, ttl, payload = packet
         internal = self.table.inbound(external, dst, now)
         if isinstance(internal, Drop):
@@ -108,7 +108,7 @@ class NatBox:
         self.trace.translated(now, self.name, translated)
         self.inside.send(translated, now)
 
-    def _translates(self, address: UdpAddr) -> bool:
+    def _translates(self, address: SocketAddr) -> bool:
         return self._has_ipv6 if ":" in address.ip else self._has_ipv4
 
     def _set(self, public_ips: tuple[str, ...], behaviour: NatBehaviour) -> None:

@@ -10,7 +10,7 @@ from random import Random
 from typing import TypeAlias
 
 from p2pnode.clock import Instant
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import (
     Collision,
     FilterScope,
@@ -24,7 +24,7 @@ from p2pnode.netsim.trace import Drop
 MAX_FILTER_ENTRIES = 65_536
 """Remotes that one filter remembers.  Source: as many as a usual nf_conntrack_max has flows."""
 
-Key: TypeAlias = tuple[UdpAddr, Hashable]
+Key: TypeAlias = tuple[SocketAddr, Hashable]
 """An inside endpoint, and what of the remote the mapping depends on."""
 
 
@@ -33,7 +33,7 @@ class Mapping:
 
     __slots__ = ("allowed", "expires_at", "external", "internal", "is_replied", "key")
 
-    def __init__(self, key: Key, external: UdpAddr, allowed: dict[Hashable, Instant]) -> None:
+    def __init__(self, key: Key, external: SocketAddr, allowed: dict[Hashable, Instant]) -> None:
         self.key = key
         self.internal = key[0]
         self.external = external
@@ -52,16 +52,16 @@ class NatTable:
         self._public_ips = public_ips
         self._pools = {ip: PortPool(behaviour, rng) for ip in public_ips}
         self._by_key: dict[Key, Mapping] = {}
-        self._by_external: dict[UdpAddr, list[Mapping]] = {}
-        self._filters: dict[UdpAddr, dict[Hashable, Instant]] = {}
+        self._by_external: dict[SocketAddr, list[Mapping]] = {}
+        self._filters: dict[SocketAddr, dict[Hashable, Instant]] = {}
         self._paired: dict[tuple[str, bool], str] = {}
         self._per_host: dict[str, int] = {}
-        self._occupied: dict[tuple[UdpAddr, UdpAddr], Instant] = {}
-        self._forwards: dict[UdpAddr, UdpAddr] = {}
-        self._forwarded: dict[UdpAddr, UdpAddr] = {}
+        self._occupied: dict[tuple[SocketAddr, SocketAddr], Instant] = {}
+        self._forwards: dict[SocketAddr, SocketAddr] = {}
+        self._forwarded: dict[SocketAddr, SocketAddr] = {}
         self._none_expires_before: Instant = 0.0
 
-    def outbound(self, src: UdpAddr, dst: UdpAddr, now: Instant) -> UdpAddr | Drop:
+    def outbound(self, src: SocketAddr, dst: SocketAddr, now: Instant) -> SocketAddr | Drop:
         """Returns the source address that `dst` will see; opens or refreshes the mapping."""
         behaviour = self._behaviour
         if src in self._forwarded:
@@ -80,7 +80,7 @@ class NatTable:
         allowed[scope] = now + (lifetime if timeout is None else timeout)
         return mapping.external
 
-    def inbound(self, src: UdpAddr, dst: UdpAddr, now: Instant) -> UdpAddr | Drop:
+    def inbound(self, src: SocketAddr, dst: SocketAddr, now: Instant) -> SocketAddr | Drop:
         """Returns the inside endpoint, or why the box drops the packet."""
         if dst in self._forwards:
             return self._forwards[dst]
@@ -108,16 +108,16 @@ class NatTable:
                 accepted.allowed[scope] = accepted.expires_at
         return accepted.internal
 
-    def add_forward(self, external: UdpAddr, internal: UdpAddr) -> None:
+    def add_forward(self, external: SocketAddr, internal: SocketAddr) -> None:
         """Maps a port by hand: open to everybody, never expires, as UPnP and PCP leave it."""
         self._forwards[external] = internal
         self._forwarded[internal] = external
 
-    def remove_forward(self, external: UdpAddr) -> None:
+    def remove_forward(self, external: SocketAddr) -> None:
         """Takes a port forward back.  Raises KeyError where there is none."""
         self._forwarded.pop(self._forwards.pop(external), None)
 
-    def mappings(self, now: Instant) -> tuple[tuple[UdpAddr, UdpAddr], ...]:
+    def mappings(self, now: Instant) -> tuple[tuple[SocketAddr, SocketAddr], ...]:
         """Returns the (internal, external) pairs that are alive, oldest first."""
         return tuple((m.internal, m.external) for m in self._by_key.values() if m.expires_at > now)
 
@@ -126,7 +126,7 @@ class NatTable:
             return self._behaviour.stream_timeout
         return self._behaviour.unreplied_timeout
 
-    def _find(self, src: UdpAddr, dst: UdpAddr, now: Instant) -> Mapping | Drop:
+    def _find(self, src: SocketAddr, dst: SocketAddr, now: Instant) -> Mapping | Drop:
         key: Key = (src, self._behaviour.mapping.scope(dst))
         mapping = self._by_key.get(key)
         if self._behaviour.leaky:
@@ -140,7 +140,7 @@ class NatTable:
             return mapping
         return self._bind(key, dst, mapping, now)
 
-    def _bind(self, key: Key, dst: UdpAddr, old: Mapping | None, now: Instant) -> Mapping | Drop:
+    def _bind(self, key: Key, dst: SocketAddr, old: Mapping | None, now: Instant) -> Mapping | Drop:
         internal, behaviour = key[0], self._behaviour
         quota = behaviour.max_mappings_per_host
         if old is not None:
@@ -168,20 +168,20 @@ class NatTable:
         return mapping
 
     def _choose(
-        self, internal: UdpAddr, dst: UdpAddr, old: Mapping | None, now: Instant
-    ) -> UdpAddr | None:
+        self, internal: SocketAddr, dst: SocketAddr, old: Mapping | None, now: Instant
+    ) -> SocketAddr | None:
         same = old is not None and self._behaviour.same_port_after_expiry
         if old is not None and same and self._is_free(old.external, internal, dst, now):
             return old.external
         ip = self._public_ip(internal)
 
         def is_free(port: int) -> bool:
-            return self._is_free(UdpAddr(ip, port), internal, dst, now)
+            return self._is_free(SocketAddr(ip, port), internal, dst, now)
 
         port = self._pools[ip].choose(internal, is_free)
-        return None if port is None else UdpAddr(ip, port)
+        return None if port is None else SocketAddr(ip, port)
 
-    def _public_ip(self, internal: UdpAddr) -> str:
+    def _public_ip(self, internal: SocketAddr) -> str:
         is_ipv6 = ":" in internal.ip
         candidates = [ip for ip in self._public_ips if (":" in ip) is is_ipv6]
         if self._behaviour.pooling is Pooling.ARBITRARY or len(candidates) == 1:
@@ -191,7 +191,9 @@ class NatTable:
             self._paired[key] = candidates[self._rng.randrange(len(candidates))]
         return self._paired[key]
 
-    def _is_free(self, external: UdpAddr, internal: UdpAddr, dst: UdpAddr, now: Instant) -> bool:
+    def _is_free(
+        self, external: SocketAddr, internal: SocketAddr, dst: SocketAddr, now: Instant
+    ) -> bool:
         if external in self._forwards or self._is_occupied(external, dst, now):
             return False
         holders = self._by_external.get(external)
@@ -208,14 +210,14 @@ class NatTable:
         scope = self._behaviour.filtering.scope(dst)
         return not any(m.expires_at > now and m.allowed.get(scope, now) > now for m in holders)
 
-    def _occupy(self, external: UdpAddr, stranger: UdpAddr, now: Instant) -> None:
+    def _occupy(self, external: SocketAddr, stranger: SocketAddr, now: Instant) -> None:
         if len(self._occupied) >= self._behaviour.max_mappings:
             self._occupied = {k: until for k, until in self._occupied.items() if until > now}
             if len(self._occupied) >= self._behaviour.max_mappings:
                 return
         self._occupied[external, stranger] = now + self._behaviour.unreplied_timeout
 
-    def _is_occupied(self, external: UdpAddr, remote: UdpAddr, now: Instant) -> bool:
+    def _is_occupied(self, external: SocketAddr, remote: SocketAddr, now: Instant) -> bool:
         return self._occupied.get((external, remote), now) > now
 
     def _remove(self, mapping: Mapping) -> None:

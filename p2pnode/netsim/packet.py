@@ -5,7 +5,7 @@ A packet is immutable, so that a duplicating link may deliver the same object tw
 
 from typing import NamedTuple
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 
 IPV4_UDP_HEADERS = 20 + 8
 """Bytes (RFC 791 without options, RFC 768)."""
@@ -25,8 +25,8 @@ class Packet(NamedTuple):
 
     id: int
     """The same from the sender to the receiver, through every translation; not on the wire."""
-    src: UdpAddr
-    dst: UdpAddr
+    src: SocketAddr
+    dst: SocketAddr
     ecn: int
     ttl: int
     """Time to live or hop limit that is left."""

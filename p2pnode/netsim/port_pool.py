@@ -6,7 +6,7 @@ The pool knows no mappings: whether a port may be used is a question to its call
 from collections.abc import Callable
 from random import Random
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import Collision, NatBehaviour, PortChoice
 
 RANDOM_TRIES = 16
@@ -30,7 +30,7 @@ class PortPool:
             self._free_blocks = list(range(self._first, self._last + 2 - size, size))
             rng.shuffle(self._free_blocks)
 
-    def choose(self, internal: UdpAddr, is_free: IsFree) -> int | None:
+    def choose(self, internal: SocketAddr, is_free: IsFree) -> int | None:
         """Returns a port for a new mapping of this endpoint, or None where there is none."""
         if self._behaviour.parity:
             parity, unchecked = internal.port & 1, is_free

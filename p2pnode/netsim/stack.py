@@ -9,7 +9,7 @@ import ipaddress
 from random import Random
 from typing import NamedTuple
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.netsim.link import ETHERNET_MTU
 from p2pnode.netsim.part import Part, Port
 from p2pnode.netsim.trace import Drop
@@ -67,7 +67,7 @@ class Route(NamedTuple):
     """How a datagram leaves: through which interface (None: back to this host), from where."""
 
     interface: Interface | None
-    source: UdpAddr
+    source: SocketAddr
 
 
 class Stack:
@@ -76,7 +76,7 @@ class Stack:
     def __init__(self, rng: Random) -> None:
         self.interfaces: list[Interface] = []
         self._rng = rng
-        self._sockets: dict[SocketId, UdpAddr] = {}
+        self._sockets: dict[SocketId, SocketAddr] = {}
         self._bound: dict[tuple[str, int], SocketId] = {}
         self._next_socket = 0
 
@@ -97,7 +97,7 @@ class Stack:
             return None
         self._next_socket += 1
         socket = SocketId(self._next_socket)
-        self._sockets[socket] = UdpAddr(ip, port)
+        self._sockets[socket] = SocketAddr(ip, port)
         self._bound[ip, port] = socket
         return socket
 
@@ -106,7 +106,7 @@ class Stack:
         address = self._sockets.pop(socket)
         del self._bound[address.ip, address.port]
 
-    def local_addr(self, socket: SocketId) -> UdpAddr:
+    def local_addr(self, socket: SocketId) -> SocketAddr:
         """Returns what the socket is bound to.  Raises KeyError where it is not open."""
         return self._sockets[socket]
 
@@ -122,7 +122,7 @@ class Stack:
             return specific
         return self._bound.get((WILDCARD_IPV6 if ":" in ip else WILDCARD_IPV4, port))
 
-    def route(self, socket: SocketId, local_ip: str | None, remote: UdpAddr) -> Route | Drop:
+    def route(self, socket: SocketId, local_ip: str | None, remote: SocketAddr) -> Route | Drop:
         """Returns how a datagram to `remote` leaves, or why it cannot."""
         bound = self._sockets.get(socket)
         if bound is None or bound.is_ipv6 is not remote.is_ipv6:
@@ -132,15 +132,15 @@ class Stack:
         if local_ip is not None and not self.owns(local_ip):
             return Drop.BAD_SOURCE
         if self.owns(remote.ip):
-            return Route(None, UdpAddr(local_ip or remote.ip, bound.port))
+            return Route(None, SocketAddr(local_ip or remote.ip, bound.port))
         if local_ip in LOOPBACKS:
             return Drop.NO_ROUTE
         found = self._leave_from(local_ip, remote)
         if found is None:
             return Drop.NO_ROUTE
-        return Route(found[0], UdpAddr(found[1], bound.port))
+        return Route(found[0], SocketAddr(found[1], bound.port))
 
-    def _leave_from(self, local_ip: str | None, remote: UdpAddr) -> tuple[Interface, str] | None:
+    def _leave_from(self, local_ip: str | None, remote: SocketAddr) -> tuple[Interface, str] | None:
         candidates = [
             i
             for i in self.interfaces

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from p2pnode.clock import Instant
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.packet import Packet
 from p2pnode.netsim.part import Port
 from p2pnode.netsim.trace import Drop, Trace
@@ -32,7 +32,7 @@ class UdpBlock:
         self.inside = Port(self)
         self.outside = Port(self)
         self._policy = policy
-        self._passed: dict[tuple[UdpAddr, UdpAddr], int] = {}
+        self._passed: dict[tuple[SocketAddr, SocketAddr], int] = {}
         world.add(self)
 
     def handle_packet(self, packet: Packet, port: Port, now: Instant) -> None:
@@ -45,7 +45,7 @@ class UdpBlock:
         else:
             self.trace.dropped(now, self.name, packet, Drop.BLOCKED)
 
-    def _is_early(self, ours: UdpAddr, theirs: UdpAddr) -> bool:
+    def _is_early(self, ours: SocketAddr, theirs: SocketAddr) -> bool:
         passed = self._passed.get((ours, theirs), 0)
         if passed >= self._policy.first_packets or (not passed and len(self._passed) >= MAX_FLOWS):
             return False

@@ -10,7 +10,7 @@ from typing import Final
 from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_PEERS: Final = 4096
@@ -54,7 +54,7 @@ class AddressBook:
 
     def __init__(self) -> None:
         self._peers = Bounded[PeerId, dict[Multiaddr, BookEntry]](MAX_PEERS)
-        self._tokens = Bounded[UdpAddr, bytes](MAX_TOKENS)
+        self._tokens = Bounded[SocketAddr, bytes](MAX_TOKENS)
         """address tokens by remote, the newest last"""
 
     def add(
@@ -84,11 +84,11 @@ class AddressBook:
         if len(entries) < MAX_ADDRESSES_PER_PEER:
             entries.setdefault(address, BookEntry(address, source, expires_at))
 
-    def keep_token(self, remote: UdpAddr, token: bytes) -> None:
+    def keep_token(self, remote: SocketAddr, token: bytes) -> None:
         """A peer gave a token that proves our address to it at the next dial."""
         self._tokens[remote] = token
 
-    def token(self, remote: UdpAddr) -> bytes | None:
+    def token(self, remote: SocketAddr) -> bytes | None:
         """Returns the token that the peer at an address gave last."""
         return self._tokens.get(remote)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 
 MAX_CIRCUITS: Final = 4096
 """of this node at a time; chosen: as many as it may have connections"""

@@ -45,8 +45,8 @@ from p2pnode.swarm.services.service import (
     UseCircuit,
 )
 from p2pnode.swarm.stream_table import StreamTable
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.wire.multiaddr import Multiaddr
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
 from p2pnode.resources.limits import ResourceLimits
-from p2pnode.transport.config import TransportConfig
+from p2pnode.transports.noise_udp.config import TransportConfig
 
 DEFAULT_MAX_STREAMS: Final = 256
 """Streams of one protocol that one peer may have open to us: what the transport lets it open, so

@@ -8,7 +8,7 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.errors import ConnectionLost, DialError
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.swarm import events
 from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.events import SwarmEvent
@@ -19,10 +19,10 @@ from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.state import SwarmState
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.trimming import Trimming
-from p2pnode.transport import events as transport
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.route import Route
+from p2pnode.transports import events as transport
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.route import Route
 
 MAX_ONE_WAY_CONNECTIONS: Final = 64
 """connections of those who came for something of their own; the oldest goes; chosen: as many as
@@ -143,7 +143,7 @@ class ConnectionReports:
             self._relayed_paths.release_idle(peer.peer_id, now)
 
     def _on_observed(
-        self, handle: ConnectionHandle, route: Route, address: UdpAddr, now: Instant
+        self, handle: ConnectionHandle, route: Route, address: SocketAddr, now: Instant
     ) -> None:
         peer = self._peers.get(handle)
         if peer is None:

@@ -14,20 +14,20 @@ from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr, Unreachable
+from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit, Unreachable
 from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
 from p2pnode.swarm.stream_table import StreamTable
-from p2pnode.transport import events as transport
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.faults import Faults
-from p2pnode.transport.handshake import Credentials
-from p2pnode.transport.packet import HandshakeType
-from p2pnode.transport.route import Route
-from p2pnode.transport.stream_events import (
+from p2pnode.transports import events as transport
+from p2pnode.transports.faults import Faults
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.handshake import Credentials
+from p2pnode.transports.noise_udp.packet import HandshakeType
+from p2pnode.transports.route import Route
+from p2pnode.transports.stream_events import (
     StreamReadable,
     StreamResetByPeer,
     StreamStoppedByPeer,
@@ -82,14 +82,14 @@ class DialBackEndpoint:
         self.is_active = False
         """False while there is nothing to ask it for, as with most nodes for ever: those who drive
         it look at this after every packet."""
-        self._sockets: dict[SocketId, UdpAddr] = {}
+        self._sockets: dict[SocketId, SocketAddr] = {}
         self._tickets: dict[ConnectionHandle, int] = {}
         """handshake -> ticket"""
         self._results: list[DialledBack] = []
         self._datagrams: list[Transmit] = []
 
     @property
-    def sockets(self) -> dict[SocketId, UdpAddr]:
+    def sockets(self) -> dict[SocketId, SocketAddr]:
         """With what they are bound to."""
         return self._sockets
 
@@ -98,7 +98,7 @@ class DialBackEndpoint:
         ports = {local.is_ipv6: local.port for local in self._sockets.values()}
         return ports.get(False), ports.get(True)
 
-    def add_socket(self, socket: SocketId, local: UdpAddr) -> None:
+    def add_socket(self, socket: SocketId, local: SocketAddr) -> None:
         self._sockets[socket] = local
 
     @property
@@ -215,7 +215,7 @@ class DialBackEndpoint:
             case _:
                 pass
 
-    def _socket_for(self, remote: UdpAddr) -> SocketId | None:
+    def _socket_for(self, remote: SocketAddr) -> SocketId | None:
         sockets = self._sockets.items()
         return next((s for s, local in sockets if local.is_ipv6 == remote.is_ipv6), None)
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -40,7 +40,7 @@ class DialCandidate(NamedTuple):
     """An address to try directly."""
 
     address: Multiaddr
-    remote: UdpAddr
+    remote: SocketAddr
 
 
 class RelayedCandidate(NamedTuple):
@@ -80,7 +80,9 @@ class PeerDial:
         self.is_direct_only: bool = is_direct_only
         """No relay is asked, and relays that others ask are not waited for."""
         self.follows = follows
-        self._known: dict[UdpAddr | PeerId, None] = {} if follows is None else dict(follows._known)
+        self._known: dict[SocketAddr | PeerId, None] = (
+            {} if follows is None else dict(follows._known)
+        )
         self._waiting: list[DialCandidate] = []
         self._relays: list[RelayedCandidate] = []
         self._asked: dict[PeerId, RelayedCandidate] = {}
@@ -223,7 +225,7 @@ class PeerDial:
             return False
         self.search_at = now + pause
         self.attempts.clear()
-        self._known = {key: None for key in self._known if isinstance(key, UdpAddr)}
+        self._known = {key: None for key in self._known if isinstance(key, SocketAddr)}
         return True
 
     def poll_timeout(self) -> Deadline | None:

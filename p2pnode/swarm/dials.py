@@ -17,7 +17,7 @@ from p2pnode.identity.peer_multiaddr import (
     udp_noise_multiaddr,
     with_peer_id,
 )
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm import events
@@ -28,8 +28,8 @@ from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
 from p2pnode.wire.multiaddr import (
     Code,
@@ -364,7 +364,7 @@ def _candidate(address: Multiaddr) -> DialCandidate | RelayedCandidate:
     if parts.kind not in ("ip4", "ip6"):
         raise LocalProtocolError("names are resolved by the shell before a swarm dials")
     scope = int(parts.zone) if parts.zone.isdigit() else 0
-    return DialCandidate(address, UdpAddr(parts.host, parts.port, scope))
+    return DialCandidate(address, SocketAddr(parts.host, parts.port, scope))
 
 
 def _candidate_or_none(address: Multiaddr) -> DialCandidate | RelayedCandidate | None:

@@ -4,13 +4,13 @@ from typing import NamedTuple, TypeAlias
 
 from p2pnode.errors import ConnectionLost, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, IdentifyInfo, SocketReport
 from p2pnode.protocols.nat_behaviour import NatAnswer, NatRequest
 from p2pnode.resources.refusal import Refusal
 from p2pnode.swarm.swarm_stream import SwarmStream
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
 
@@ -121,7 +121,7 @@ class AddressObserved(NamedTuple):
     """A peer told where it sees us; `report` is what all evidence for the socket amounts to."""
 
     peer_id: PeerId
-    address: UdpAddr
+    address: SocketAddr
     disposition: Disposition
     report: SocketReport
 

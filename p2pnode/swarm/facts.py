@@ -8,7 +8,7 @@ from typing import NamedTuple
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import SocketReport
 from p2pnode.protocols.nat_behaviour import NatFacts
@@ -24,9 +24,9 @@ from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.services.relay.server import Relaying
 from p2pnode.swarm.state import SwarmState
 from p2pnode.swarm.stream_table import StreamTable
-from p2pnode.transport.connection import Connection
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.connection import Connection
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
 __all__ = ["BookEntry", "ConnectionFacts", "Relaying", "Reservation", "SwarmFacts"]
@@ -114,7 +114,7 @@ class SwarmFacts(ServiceFacts):
         """Returns what `known_addresses` does, with source and lifetime."""
         return self._state.book.entries(peer_id, now)
 
-    def token(self, remote: UdpAddr) -> bytes | None:
+    def token(self, remote: SocketAddr) -> bytes | None:
         """Returns the address token that a peer at `remote` gave for the next dial."""
         return self._state.book.token(remote)
 

@@ -16,7 +16,7 @@ from p2pnode.machine import ConnectionHandle
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.refusal import Refusal, Resource, ScopeKind
 from p2pnode.swarm.peer import Peer
-from p2pnode.transport.places import holder
+from p2pnode.transports.places import holder
 
 MAX_NEGOTIATING: Final = 64
 """Inbound streams of one connection whose protocol is not known yet; chosen: a burst of requests"""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.protocols.identify import (
     Disposition,
     Observation,
@@ -17,7 +17,7 @@ from p2pnode.protocols.identify import (
 )
 from p2pnode.protocols.identify.socket_evidence import OBSERVATION_LIFETIME
 from p2pnode.swarm.peer import Peer
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 
 OBSERVATION_REFRESH: Final = OBSERVATION_LIFETIME / 3
 """seconds between two refreshes of what connected peers observed; chosen: one may come late"""
@@ -39,7 +39,7 @@ class Observations:
         """connection -> what its peer saw last"""
         self.refresh_at = now + OBSERVATION_REFRESH
 
-    def on_observed(self, peer: Peer, route: Route, address: UdpAddr, now: Instant) -> Observed:
+    def on_observed(self, peer: Peer, route: Route, address: SocketAddr, now: Instant) -> Observed:
         """A peer tells where it sees us on a route."""
         observer = None if route.is_relayed else route.remote
         observation = Observation(peer.peer_id, observer, route.socket, address)

@@ -5,7 +5,7 @@ A socket bound to a wildcard stands for every address of this machine's interfac
 
 from collections.abc import Iterable
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognised here, not bound
@@ -15,11 +15,11 @@ class OwnAddresses:
     """Sockets and interfaces; chooses the socket that a destination is dialled from."""
 
     def __init__(self) -> None:
-        self._sockets: dict[SocketId, UdpAddr] = {}
+        self._sockets: dict[SocketId, SocketAddr] = {}
         self._listening: dict[SocketId, None] = {}
         self._interfaces: tuple[str, ...] = ()
 
-    def add_socket(self, socket: SocketId, local: UdpAddr, *, is_listening: bool) -> None:
+    def add_socket(self, socket: SocketId, local: SocketAddr, *, is_listening: bool) -> None:
         self._sockets[socket] = local
         if is_listening:
             self._listening[socket] = None
@@ -30,15 +30,15 @@ class OwnAddresses:
         self._interfaces = addresses
         return changed
 
-    def listening(self) -> dict[SocketId, UdpAddr]:
+    def listening(self) -> dict[SocketId, SocketAddr]:
         """Returns the sockets that others may reach us at, with what they are bound to."""
         return {socket: self._sockets[socket] for socket in self._listening}
 
-    def listen_addresses(self) -> tuple[UdpAddr, ...]:
+    def listen_addresses(self) -> tuple[SocketAddr, ...]:
         """Returns where peers on the same network reach us, loopback last."""
         return self._expanded(self._listening)
 
-    def socket_addresses(self) -> tuple[UdpAddr, ...]:
+    def socket_addresses(self) -> tuple[SocketAddr, ...]:
         """Returns the same for all sockets, also for those that only dial, where none listens."""
         return self._expanded(self._listening or self._sockets)
 
@@ -46,7 +46,7 @@ class OwnAddresses:
         """Returns the listening sockets; where none listens, all."""
         return tuple(self._listening or self._sockets)
 
-    def socket_for(self, remote: UdpAddr) -> SocketId | None:
+    def socket_for(self, remote: SocketAddr) -> SocketId | None:
         """Returns the socket that reaches `remote`, a listening one if possible.
 
         Dialling from the listening socket is what lets one NAT mapping serve all peers.
@@ -67,14 +67,14 @@ class OwnAddresses:
                 best = rank, socket
         return None if best is None else best[1]
 
-    def _expanded(self, sockets: Iterable[SocketId]) -> tuple[UdpAddr, ...]:
-        found: dict[UdpAddr, None] = {}
+    def _expanded(self, sockets: Iterable[SocketId]) -> tuple[SocketAddr, ...]:
+        found: dict[SocketAddr, None] = {}
         for socket in sockets:
             local = self._sockets[socket]
             if local.ip in WILDCARDS:
                 for ip in self._interfaces:
                     if (":" in ip) == local.is_ipv6:
-                        found[UdpAddr(ip, local.port)] = None
+                        found[SocketAddr(ip, local.port)] = None
             else:
                 found[local._replace(scope_id=0)] = None
         return tuple(sorted(found, key=lambda a: ip_scope(a.ip) is IpScope.LOOPBACK))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 
 

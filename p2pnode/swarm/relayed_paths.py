@@ -13,7 +13,7 @@ from p2pnode.clock import Instant
 from p2pnode.errors import LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm.address_book import AddressBook
 from p2pnode.swarm.connection_pool import ConnectionPool
@@ -21,10 +21,10 @@ from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
 from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.requests import ReleaseCircuit, RequestCircuit, ServiceRequest
-from p2pnode.transport.connection import Connection
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.punch import Punch
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.connection import Connection
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.punch import Punch
+from p2pnode.transports.route import Route
 
 MAX_STANDBY_RELAYS: Final = 2
 """relays asked at once for another circuit to a peer; chosen: as many as a peer has"""
@@ -150,7 +150,7 @@ class RelayedPaths:
             self._requests.append(RequestCircuit(peer_id, relay, (address,)))
 
     def punch(
-        self, handle: ConnectionHandle, remotes: Sequence[UdpAddr], punch: Punch, now: Instant
+        self, handle: ConnectionHandle, remotes: Sequence[SocketAddr], punch: Punch, now: Instant
     ) -> None:
         """Probes addresses as new routes of a relayed connection, from the listening sockets."""
         connection = self._open(handle)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
 

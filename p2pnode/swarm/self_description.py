@@ -11,7 +11,7 @@ from p2pnode.clock import Instant, UnixTime
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.identity.peer_record import next_seq, seal_peer_record
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.identify import IdentifyMessage
 from p2pnode.protocols.identify.address_filter import addrs_to_send
 from p2pnode.swarm.config import SwarmConfig
@@ -102,5 +102,5 @@ class SelfDescription:
         return record
 
 
-def _is_public(address: UdpAddr) -> bool:
+def _is_public(address: SocketAddr) -> bool:
     return ip_scope(address.ip) is IpScope.PUBLIC

@@ -2,7 +2,7 @@
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.protocols.autonat.filtering import Filtering
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.resources.account import Account
@@ -10,7 +10,7 @@ from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.state import SwarmState
-from p2pnode.transport.endpoint import Endpoint
+from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.wire.multiaddr import Multiaddr
 
 
@@ -89,11 +89,11 @@ class ServiceFacts:
 
     # this node
 
-    def socket_addresses(self) -> dict[SocketId, UdpAddr]:
+    def socket_addresses(self) -> dict[SocketId, SocketAddr]:
         """Returns the listening sockets, with what they are bound to."""
         return self._state.addresses.listening()
 
-    def interface_addresses(self) -> tuple[UdpAddr, ...]:
+    def interface_addresses(self) -> tuple[SocketAddr, ...]:
         """Returns where this node listens, an address for each interface."""
         return self._state.addresses.socket_addresses()
 
@@ -101,7 +101,7 @@ class ServiceFacts:
         """Returns the ports that dial-backs leave from, for IPv4 and IPv6."""
         return self._prober.ports()
 
-    def seen_at(self, now: Instant) -> tuple[tuple[SocketId, UdpAddr, bool], ...]:
+    def seen_at(self, now: Instant) -> tuple[tuple[SocketId, SocketAddr, bool], ...]:
         """Returns where peers see the listening sockets: (socket, address, is confirmed)."""
         return tuple(
             (socket, seen.address, seen.is_confirmed)
@@ -109,7 +109,7 @@ class ServiceFacts:
             for seen in self._state.observed.report(socket, now).addresses
         )
 
-    def seen_by(self, socket: SocketId, now: Instant) -> tuple[tuple[PeerId, UdpAddr], ...]:
+    def seen_by(self, socket: SocketId, now: Instant) -> tuple[tuple[PeerId, SocketAddr], ...]:
         """Returns which peer sees a socket where."""
         return self._state.observed.report(socket, now).evidence
 

@@ -17,7 +17,7 @@ from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.reachability import OwnReachability
 from p2pnode.swarm.self_description import SelfDescription
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 
 
 class SwarmState:

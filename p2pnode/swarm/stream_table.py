@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from p2pnode.clock import Deadline, Instant, earliest
+from p2pnode.deadlines import Deadlines
 from p2pnode.errors import ClosedLocally, LocalProtocolError, P2PNodeError
 from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.multistream import Responder
@@ -19,10 +20,9 @@ from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import OpenStream, Service
 from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
-from p2pnode.transport.deadlines import Deadlines
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.faults import Faults
-from p2pnode.transport.work import REQUEST_WORK
+from p2pnode.transports.faults import Faults
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.work import REQUEST_WORK
 from p2pnode.wire.reset_code import StreamResetCode
 
 

@@ -22,9 +22,9 @@ from p2pnode.machine import (
     Buffer,
     ConnectionHandle,
     Received,
+    SocketAddr,
     SocketId,
     Transmit,
-    UdpAddr,
     Unreachable,
 )
 from p2pnode.protocols.autonat import Evidence
@@ -53,11 +53,11 @@ from p2pnode.swarm.state import SwarmState
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.swarm.trimming import Trimming
-from p2pnode.transport import events as transport
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.faults import Faults
-from p2pnode.transport.handshake import Credentials
-from p2pnode.transport.stream_events import (
+from p2pnode.transports import events as transport
+from p2pnode.transports.faults import Faults
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.handshake import Credentials
+from p2pnode.transports.stream_events import (
     StreamFinished,
     StreamOpened,
     StreamReadable,
@@ -192,14 +192,14 @@ class Swarm:
     # commands: each has taken effect, and whom it concerns was told, when it returns
 
     def add_socket(
-        self, socket: SocketId, local: UdpAddr, now: Instant, *, is_listening: bool = True
+        self, socket: SocketId, local: SocketAddr, now: Instant, *, is_listening: bool = True
     ) -> None:
         """Tells of a socket of the driver's, and the address that it is bound to."""
         self._state.addresses.add_socket(socket, local, is_listening=is_listening)
         self._news.on_addresses_changed(now)
         self._settle(now)
 
-    def add_probe_socket(self, socket: SocketId, local: UdpAddr) -> None:
+    def add_probe_socket(self, socket: SocketId, local: SocketAddr) -> None:
         """Tells of a socket for dial-backs, which is used for nothing else; causes nothing."""
         self._prober.add_socket(socket, local)
 
@@ -311,7 +311,7 @@ class Swarm:
         """Takes an address of an earlier run, with what is left of its time; causes nothing."""
         self._state.book.restore(peer_id, address, source, expires_at)
 
-    def remember_token(self, remote: UdpAddr, token: bytes) -> None:
+    def remember_token(self, remote: SocketAddr, token: bytes) -> None:
         """Takes an address token that a peer at `remote` gave in an earlier run; causes nothing."""
         self._state.book.keep_token(remote, token)
 

@@ -18,8 +18,8 @@ from p2pnode.errors import (
 )
 from p2pnode.machine import Buffer, ConnectionHandle
 from p2pnode.protocols.multistream import Agreed, Failed, Initiator, ProposalRefused, Responder
-from p2pnode.transport.connection import Connection
-from p2pnode.transport.send_stream import SendState, SendStream
+from p2pnode.transports.delivery.send_stream import SendState, SendStream
+from p2pnode.transports.noise_udp.connection import Connection
 from p2pnode.wire.reset_code import RETRIABLE, StreamResetCode
 
 NEGOTIATION_TIMEOUT: Final = 10.0

@@ -13,8 +13,8 @@ from p2pnode.machine import ConnectionHandle
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.state import SwarmState
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.noise_udp.endpoint import Endpoint
 
 SILENCE: Final = 10.0
 """seconds from one trimming to the next at least; go-libp2p's silence period"""

@@ -13,7 +13,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import with_peer_id
 from p2pnode.io.node.connection_info import path_kind, via
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.netsim import nat_presets
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.host import Host
@@ -230,5 +230,7 @@ def _add_host(core: Realm, member: Member) -> Host:
     if kind.name == "port-forward":
         assert site.nat is not None
         for port in (PORT, PORT + PROBE_PORT_OFFSET):
-            site.nat.add_forward(UdpAddr(site.nat.public_ips[0], port), UdpAddr(host.ip, port))
+            site.nat.add_forward(
+                SocketAddr(site.nat.public_ips[0], port), SocketAddr(host.ip, port)
+            )
     return host

@@ -20,7 +20,7 @@ from p2pnode.errors import DialError, LocalProtocolError, P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.netsim.host import MAX_EVENTS_KEPT, Host
 from p2pnode.swarm import Swarm, SwarmConfig
 from p2pnode.swarm.events import (
@@ -122,12 +122,12 @@ class SimNode:
         )
 
     def _bind(self, ip: str) -> None:
-        host, local = self.host, UdpAddr(ip, self._port)
+        host, local = self.host, SocketAddr(ip, self._port)
         socket = host.bind(local.port, ip)
         self.sockets.append(socket)
         host.call(self.swarm.add_socket, socket, local, host.now)
         if self._dials_back:
-            local = UdpAddr(ip, self._port + PROBE_PORT_OFFSET)
+            local = SocketAddr(ip, self._port + PROBE_PORT_OFFSET)
             probe = host.bind(local.port, ip)
             self.sockets.append(probe)
             host.call(self.swarm.add_probe_socket, probe, local)
@@ -136,7 +136,7 @@ class SimNode:
 
     def address(self, ip: str | None = None) -> Multiaddr:
         """Returns where a host that is not behind a NAT can be dialled."""
-        return udp_noise_multiaddr(UdpAddr(ip or self.host.ip, self._port))
+        return udp_noise_multiaddr(SocketAddr(ip or self.host.ip, self._port))
 
     def of(self, kind: type[T]) -> list[T]:
         """Returns the events of a kind so far."""

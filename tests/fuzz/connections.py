@@ -4,17 +4,17 @@ import contextlib
 from typing import Final
 
 from p2pnode.errors import DecodeError, HandshakeError
-from p2pnode.machine import Received, SocketId, UdpAddr
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.events import ConnectionClosed
-from p2pnode.transport.packet import decode_initial_untrusted
+from p2pnode.machine import Received, SocketAddr, SocketId
+from p2pnode.transports.events import ConnectionClosed
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.packet import decode_initial_untrusted
 from tests.fuzz.choices import Choices
 from tests.support.noise_udp import DESTINATION, SOURCE, exchange
 from tests.support.pair import Pair, Side
 from tests.support.raw_peer import RawPeer
 
 MAX_ACTIONS: Final = 60
-STRANGER: Final = UdpAddr("203.0.113.66", 666)
+STRANGER: Final = SocketAddr("203.0.113.66", 666)
 
 
 def fuzz_handshake(data: bytes) -> None:
@@ -67,7 +67,9 @@ def act_as_peer(peer: RawPeer, choices: Choices) -> None:
             peer.wait(choices.byte() / 50)
         case 1:
             port = 7000 + choices.byte() % 4
-            peer.deliver(peer.seal(choices.take(choices.byte())), source=UdpAddr("1.2.3.4", port))
+            peer.deliver(
+                peer.seal(choices.take(choices.byte())), source=SocketAddr("1.2.3.4", port)
+            )
         case 2:
             path_id = choices.byte() % 4
             if path_id in peer.ids:
@@ -144,7 +146,7 @@ def disturb(pair: Pair, choices: Choices) -> None:
     """Delivers something forged, changed, repeated or out of order."""
     side = pair.sides[choices.byte() % 2]
     other = pair.client if side is pair.server else pair.server
-    source = (other.address, STRANGER, UdpAddr("192.0.2.1", 9))[choices.byte() % 3]
+    source = (other.address, STRANGER, SocketAddr("192.0.2.1", 9))[choices.byte() % 3]
     action = choices.byte() % 5
     if action == 0:
         deliver(pair, side, choices.take(choices.byte()), source, choices)
@@ -160,7 +162,7 @@ def disturb(pair: Pair, choices: Choices) -> None:
         deliver(pair, side, choices.mutate(datagram), source, choices)
 
 
-def deliver(pair: Pair, to: Side, datagram: bytes, source: UdpAddr, choices: Choices) -> None:
+def deliver(pair: Pair, to: Side, datagram: bytes, source: SocketAddr, choices: Choices) -> None:
     """Delivers a read of the socket, cut into datagrams of any size."""
     size = len(datagram) if choices.byte() % 4 else 1 + choices.below(1500)
     received = Received(

@@ -4,7 +4,7 @@ from random import Random
 from typing import Final
 
 from p2pnode.clock import UnixTime
-from p2pnode.machine import Received, SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, StreamMachine
 from p2pnode.protocols.relay import (
     CIRCUIT_HOP_PROTOCOL_ID,
     CIRCUIT_TYPE,
@@ -34,7 +34,7 @@ from p2pnode.swarm.demultiplexer import demultiplex
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay.server import RelayServer
 from p2pnode.swarm.services.service import OpenStream
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.framing import encode_frame
 from tests.fuzz.choices import Choices
 from tests.support.autonat_swarm import FakeFacts
@@ -58,8 +58,8 @@ WORDS: Final = [
 """What streams of relays say."""
 
 
-def address(connection: int) -> UdpAddr:
-    return UdpAddr(f"9.8.{connection}.1", 4001)
+def address(connection: int) -> SocketAddr:
+    return SocketAddr(f"9.8.{connection}.1", 4001)
 
 
 class _Relay:
@@ -68,7 +68,7 @@ class _Relay:
     def __init__(self, choices: Choices) -> None:
         self.choices = choices
         self.now = 0.0
-        self.facts = FakeFacts(UdpAddr("9.9.9.9", 4001))
+        self.facts = FakeFacts(SocketAddr("9.9.9.9", 4001))
         for connection, peer in enumerate(PEERS, 1):
             route = Route(SOCKET, None, address(connection))
             self.facts.peers[connection] = Peer(connection, peer, route, False)

@@ -35,15 +35,16 @@ from p2pnode.protocols.relay.messages import (
     encode_hop,
     encode_stop,
 )
-from p2pnode.transport import frame
-from p2pnode.transport.packet import (
+from p2pnode.transports.delivery import frame as stream_frame
+from p2pnode.transports.noise_udp import frame
+from p2pnode.transports.noise_udp.packet import (
     FinalMessage,
     Initial,
     Retry,
     VersionNegotiation,
     stateless_reset,
 )
-from p2pnode.transport.token import ADDRESS_LIFETIME, TokenIssuer
+from p2pnode.transports.noise_udp.token import ADDRESS_LIFETIME, TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.fuzz.relays import WORDS
@@ -63,16 +64,19 @@ IDENTIFY: Final = IdentifyMessage(
 )
 VOUCHER: Final = seal_voucher(private_key("a"), peer_id("a"), 1 << 32).encode()
 FRAMES: Final = [
-    frame.Ack(0, 100, ((7, 9), (0, 3)), (1, 2, 3)).encode(),
-    frame.stream_header(0, 0, False, 5) + b"hello" + frame.stream_header(4, 70, True, None) + b"x",
-    frame.ResetStream(0, 1, 2).encode() + frame.StopSending(0, 1).encode(),
+    frame.encode_ack(stream_frame.Ack(0, 100, ((7, 9), (0, 3)), (1, 2, 3))),
+    stream_frame.stream_header(0, 0, False, 5) + b"hello",
+    stream_frame.stream_header(4, 70, True, None) + b"x",
+    stream_frame.ResetStream(0, 1, 2).encode() + stream_frame.StopSending(0, 1).encode(),
     frame.NewConnectionId(1, 0, 0, bytes(8), bytes(16)).encode(),
     frame.RetireConnectionId(0, 0).encode() + frame.MaxPathId(9).encode(),
     frame.PathChallenge(bytes(8)).encode() + frame.PathResponse(bytes(8)).encode(),
     frame.PathAbandon(1, 0).encode() + frame.PathStatus(0, 1, False).encode(),
     frame.ObservedAddress(0, 0, CLIENT).encode() + frame.AckFrequency(1, 10, 9000).encode(),
-    frame.MaxData(1 << 30).encode() + frame.MaxStreamData(0, 9).encode(),
-    frame.MaxStreams(99).encode() + frame.ImmediateAck().encode() + frame.Datagram(b"d").encode(),
+    stream_frame.MaxData(1 << 30).encode() + stream_frame.MaxStreamData(0, 9).encode(),
+    stream_frame.MaxStreams(99).encode()
+    + frame.ImmediateAck().encode()
+    + frame.Datagram(b"d").encode(),
     frame.ConnectionClose(1, 2, "reason", False).encode(),
     frame.HandshakeDone().encode() + frame.NewToken(b"token").encode(),
 ]

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from p2pnode.clock import UnixTime
-from p2pnode.machine import Received, UdpAddr
+from p2pnode.machine import Received, SocketAddr
 from p2pnode.protocols import autonat, dcutr, identify, kad, nat_behaviour, ping, relay
 from p2pnode.protocols.autonat import delegated_messages as dial_back
 from p2pnode.protocols.autonat.messages_v1 import DialResponseV1, DialV1, encode_message_v1
@@ -56,9 +56,10 @@ from p2pnode.swarm.services.service import (
     SendDatagram,
     UseCircuit,
 )
-from p2pnode.transport import frame
-from p2pnode.transport.control_frames import MAX_OUTSTANDING
-from p2pnode.transport.punch import Punch, PunchProbe
+from p2pnode.transports.delivery import frame as stream_frame
+from p2pnode.transports.noise_udp import frame
+from p2pnode.transports.noise_udp.control_frames import MAX_OUTSTANDING
+from p2pnode.transports.punch import Punch, PunchProbe
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.fuzz.choices import Choices
@@ -67,7 +68,7 @@ from tests.support.raw_swarm import HEADER, OWN, PROBE_SOCKET, SOCKET, RawSwarm,
 
 if TYPE_CHECKING:
     from p2pnode.swarm.swarm_stream import SwarmStream
-    from p2pnode.transport.route import Route
+    from p2pnode.transports.route import Route
 
 MAX_ACTIONS: Final = 120
 END: Final = 900.0
@@ -160,8 +161,8 @@ class _Scene:
         number, other = choices.byte() % 6, choices.byte()
         stream_id = list(peer.streams)[-1 - other % len(peer.streams)] if peer.streams else 0
         every = [
-            frame.ResetStream(stream_id, other, peer.streams.get(stream_id, 0)).encode(),
-            frame.StopSending(stream_id, other).encode(),
+            stream_frame.ResetStream(stream_id, other, peer.streams.get(stream_id, 0)).encode(),
+            stream_frame.StopSending(stream_id, other).encode(),
             frame.NewConnectionId(number, other % 3, 0, choices.take(8).ljust(8, b"\1"), bytes(16))
             .encode(),
             frame.RetireConnectionId(number, other % 3).encode(),
@@ -169,15 +170,18 @@ class _Scene:
             frame.PathStatus(number, other, bool(other % 2)).encode(),
             frame.MaxPathId(8 + other).encode(),
             frame.PathChallenge(bytes([other] * 8)).encode() * (1 + number),
-            frame.ObservedAddress(0, other, UdpAddr(f"9.9.9.{number}", 4001)).encode(),
+            frame.ObservedAddress(0, other, SocketAddr(f"9.9.9.{number}", 4001)).encode(),
             frame.AckFrequency(other, number, other * 1000).encode(),
             frame.ImmediateAck().encode(),
-            frame.MaxData(other << 16).encode() + frame.MaxStreams(other << 2).encode(),
-            frame.MaxStreamData(stream_id, other << 12).encode(),
+            stream_frame.MaxData(other << 16).encode()
+            + stream_frame.MaxStreams(other << 2).encode(),
+            stream_frame.MaxStreamData(stream_id, other << 12).encode(),
             frame.Datagram(choices.take(number)).encode(),
             frame.NewToken(b"token").encode(),
             frame.HandshakeDone().encode(),
-            frame.Ack(number % 3, other, ((max(0, other - number), other + 1),)).encode(),
+            frame.encode_ack(
+                stream_frame.Ack(number % 3, other, ((max(0, other - number), other + 1),))
+            ),
             peer.opened[-1 - other % len(peer.opened)].payload if peer.opened else b"\1",
             frame.ConnectionClose(other, 0, "x", number == 5).encode() if number > 3 else b"\1",
         ]  # fmt: skip
@@ -186,7 +190,9 @@ class _Scene:
     def throw(self, peer: RawSwarmPeer) -> None:
         """Sends something outside of the connection, or from elsewhere, or on another path."""
         choices = self.choices
-        source = [peer.address, UdpAddr("66.6.6.6", 6), UdpAddr("10.0.0.6", 6)][choices.byte() % 3]
+        source = [peer.address, SocketAddr("66.6.6.6", 6), SocketAddr("10.0.0.6", 6)][
+            choices.byte() % 3
+        ]
         socket = (SOCKET, PROBE_SOCKET)[choices.byte() % 2]
         path_id = choices.byte() % 3
         match choices.byte() % 5:
@@ -221,7 +227,7 @@ class _Scene:
             return
         route = self.routes[-1 - number % len(self.routes)]
         punch = Punch(now + number % 3, (PunchProbe(0.0), PunchProbe(0.2, 3)), now + 5.0)
-        remotes = (peer.address, UdpAddr(f"88.8.8.{number}", 8))
+        remotes = (peer.address, SocketAddr(f"88.8.8.{number}", 8))
         every: list[Command] = [
             PunchRoutes(peer.handle, remotes, punch),
             UseCircuit(route, peer.peer_id, True),
@@ -252,7 +258,7 @@ class _Scene:
             f"{other.multiaddr}/p2p/{other.peer_id}/p2p-circuit/p2p/{peer.peer_id}"
         )
         request = [nat.ReportRequest(), nat.KnockRequest(4001, bytes(32))][number % 2]
-        strange = UdpAddr(f"77.7.7.{number}", 7)
+        strange = SocketAddr(f"77.7.7.{number}", 7)
         every = [
             lambda: self.open(handle, (ECHO, ping.PROTOCOL_ID)[number % 2]),
             self.use_stream,
@@ -306,7 +312,7 @@ class _Scene:
                 swarm.release_stream(stream, self.world.now)
 
 
-def udp(address: UdpAddr) -> object:
+def udp(address: SocketAddr) -> object:
     return parse_multiaddr(f"/ip4/{address.ip}/udp/{address.port}/noise")
 
 
@@ -359,7 +365,7 @@ def words(peers: list[RawSwarmPeer]) -> dict[str, list[bytes]]:
         dial_back.encode_order(dial_back.Order(a.multiaddr, bytes(16), bytes(32), "20.7.7.7")),
     ]
     people = [
-        kad_messages.CloserPeer(peer_id(i), (udp(UdpAddr(f"55.5.5.{i}", 5)),)) for i in range(4)
+        kad_messages.CloserPeer(peer_id(i), (udp(SocketAddr(f"55.5.5.{i}", 5)),)) for i in range(4)
     ]
     found = [kad_messages.CloserPeer(p.peer_id, (p.multiaddr, through)) for p in peers]
     nats = [

@@ -68,15 +68,12 @@ from p2pnode.protocols.relay.messages import (
 )
 from p2pnode.protocols.relay.stop import StopRequester, StopResponder
 from p2pnode.protocols.relay.voucher import open_voucher_untrusted
-from p2pnode.transport import packet
-from p2pnode.transport.frame import (
-    STREAM_TYPES,
-    decode_frame_untrusted,
-    decode_stream_untrusted,
-)
-from p2pnode.transport.parameters import decode_parameters_untrusted
-from p2pnode.transport.token import TokenIssuer
-from p2pnode.transport.varint import decode_varint_untrusted
+from p2pnode.transports.delivery.frame import STREAM_TYPES, decode_stream_untrusted
+from p2pnode.transports.delivery.varint import decode_varint_untrusted
+from p2pnode.transports.noise_udp import packet
+from p2pnode.transports.noise_udp.frame import decode_frame_untrusted
+from p2pnode.transports.noise_udp.parameters import decode_parameters_untrusted
+from p2pnode.transports.noise_udp.token import TokenIssuer
 from p2pnode.wire.framing import FrameReader
 from p2pnode.wire.multiaddr import (
     components,
@@ -93,6 +90,7 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_handshake
 from tests.fuzz.relays import fuzz_circuits, fuzz_relay_server
 from tests.fuzz.swarms import fuzz_swarm
+from tests.support.frames import encode
 from tests.support.identities import peer_id
 from tests.support.noise import make_pair
 from tests.support.noise_udp import CLIENT
@@ -346,7 +344,7 @@ def fuzz_frames(data: bytes) -> None:
                 position += 1
             else:
                 frame, position = decode_frame_untrusted(data, position)
-                assert decode_frame_untrusted(frame.encode(), 0)[0] == frame
+                assert decode_frame_untrusted(encode(frame), 0)[0] == frame
             assert before < position <= len(data)
 
 

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import (
     Collision,
     Dependence,
@@ -26,12 +26,12 @@ from p2pnode.netsim.nat_table import NatTable
 from p2pnode.netsim.trace import Drop
 
 PUBLIC = "22.0.0.1"
-INSIDE = [UdpAddr(f"192.168.1.{i}", port) for i in (10, 11) for port in (2000, 2001)]
-OUTSIDE = [UdpAddr(f"30.0.0.{i}", port) for i in (1, 2) for port in (1000, 1001)]
+INSIDE = [SocketAddr(f"192.168.1.{i}", port) for i in (10, 11) for port in (2000, 2001)]
+OUTSIDE = [SocketAddr(f"30.0.0.{i}", port) for i in (1, 2) for port in (1000, 1001)]
 PORTS = (2000, 2031)
 
 
-def scope_of(dependence: Dependence, remote: UdpAddr) -> Hashable:
+def scope_of(dependence: Dependence, remote: SocketAddr) -> Hashable:
     return {
         Dependence.ENDPOINT_INDEPENDENT: "anybody",
         Dependence.ADDRESS_DEPENDENT: remote.ip,
@@ -43,10 +43,10 @@ def scope_of(dependence: Dependence, remote: UdpAddr) -> Hashable:
 class Flow:
     """One mapping from its first packet to its death, with every packet that concerned it."""
 
-    internal: UdpAddr
+    internal: SocketAddr
     key: Hashable
-    external: UdpAddr
-    log: list[tuple[float, str, UdpAddr]]  # (time, "out", "in" or "filtered", remote)
+    external: SocketAddr
+    log: list[tuple[float, str, SocketAddr]]  # (time, "out", "in" or "filtered", remote)
 
 
 class Reference:
@@ -67,7 +67,7 @@ class Reference:
                 until = at + (self.b.stream_timeout if answered else self.b.unreplied_timeout)
         return until
 
-    def admits(self, flow: Flow, remote: UdpAddr, now: float) -> bool:
+    def admits(self, flow: Flow, remote: SocketAddr, now: float) -> bool:
         """Looks for an outbound packet that still allows the remote to answer."""
         assert self.b.filter_timeout is not None
         per_endpoint = self.b.filter_scope is FilterScope.INTERNAL_ENDPOINT
@@ -83,14 +83,14 @@ class Reference:
             for at, what, to in f.log
         )
 
-    def find(self, internal: UdpAddr, remote: UdpAddr, now: float) -> Flow | None:
+    def find(self, internal: SocketAddr, remote: SocketAddr, now: float) -> Flow | None:
         key = scope_of(self.b.mapping, remote)
         for flow in self.flows:
             if (flow.internal, flow.key) == (internal, key) and self.alive_until(flow) > now:
                 return flow
         return None
 
-    def at(self, external: UdpAddr, now: float) -> Flow | None:
+    def at(self, external: SocketAddr, now: float) -> Flow | None:
         for flow in self.flows:
             if flow.external == external and self.alive_until(flow) > now:
                 return flow
@@ -136,11 +136,11 @@ class NatAgainstReference(RuleBasedStateMachine):
         self.reference = Reference(behaviour)
 
     @rule(internal=st.sampled_from(INSIDE), remote=st.sampled_from(OUTSIDE))
-    def send(self, internal: UdpAddr, remote: UdpAddr) -> None:
+    def send(self, internal: SocketAddr, remote: SocketAddr) -> None:
         expected = self.reference.find(internal, remote, self.now)
         external = self.nat.outbound(internal, remote, self.now)
 
-        assert isinstance(external, UdpAddr)
+        assert isinstance(external, SocketAddr)
         assert external.ip == PUBLIC
         assert PORTS[0] <= external.port <= PORTS[1]
         if expected is None:
@@ -153,7 +153,7 @@ class NatAgainstReference(RuleBasedStateMachine):
 
     @precondition(lambda self: self.reference.flows)
     @rule(data=st.data(), remote=st.sampled_from(OUTSIDE))
-    def answer(self, data: st.DataObject, remote: UdpAddr) -> None:
+    def answer(self, data: st.DataObject, remote: SocketAddr) -> None:
         external = data.draw(st.sampled_from(self.reference.flows)).external
         flow = self.reference.at(external, self.now)
         got = self.nat.inbound(remote, external, self.now)

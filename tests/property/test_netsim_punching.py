@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim import nat_presets as presets
 from p2pnode.netsim.host import Host
 from p2pnode.netsim.link import LinkParams
@@ -54,7 +54,7 @@ def punch(net: Pair) -> bool:
             host.call(machine.ask_server)
     net.world.run_until(lambda: None not in (a.reflexive, b.reflexive), timeout=5)
 
-    def start(host: Host, machine: Puncher, peer: UdpAddr | None) -> None:
+    def start(host: Host, machine: Puncher, peer: SocketAddr | None) -> None:
         assert peer is not None
         host.call(machine.punch, peer, host.now)
 

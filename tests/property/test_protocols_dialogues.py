@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols.identify import (
     IdentifyMessage,
     IdentifyRequester,
@@ -163,8 +163,8 @@ def test_no_bytes_raise_out_of_an_identify_reader(data: bytes, cuts: list[int]) 
     assert machine.is_done
 
 
-udp_addrs = st.builds(UdpAddr, st.ip_addresses().map(str), st.integers(0, 65535)) | st.builds(
-    UdpAddr, st.sampled_from(["1.1.1.1", "1.1.1.2", "2a00::1"]), st.integers(1, 3)
+udp_addrs = st.builds(SocketAddr, st.ip_addresses().map(str), st.integers(0, 65535)) | st.builds(
+    SocketAddr, st.sampled_from(["1.1.1.1", "1.1.1.2", "2a00::1"]), st.integers(1, 3)
 )
 observations = st.builds(
     Observation,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from p2pnode.clock import UnixTime
 from p2pnode.errors import DecodeError
-from p2pnode.machine import ConnectionHandle, Received, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId
 from p2pnode.protocols.relay.accounting import MonthlyVolume
 from p2pnode.protocols.relay.circuit import CircuitKey, Leg
 from p2pnode.protocols.relay.circuit_table import CircuitTable
@@ -56,8 +56,8 @@ class Model:
         self.circuits: list[tuple[CircuitKey, int, int, bytes, bytes]] = []
         self.counter = 0
 
-    def remote(self, peer: int) -> UdpAddr:
-        return UdpAddr(f"1.1.1.{peer}", 4000 + self.ports[peer])
+    def remote(self, peer: int) -> SocketAddr:
+        return SocketAddr(f"1.1.1.{peer}", 4000 + self.ports[peer])
 
     def leg(self, peer: int) -> Leg:
         return Leg(peer_id(peer), ConnectionHandle(peer), SocketId(0), None, self.remote(peer))

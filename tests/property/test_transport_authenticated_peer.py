@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pnode.machine import UdpAddr
-from p2pnode.transport.frame import Ack, ConnectionClose, PathAbandon, stream_header
+from p2pnode.machine import SocketAddr
+from p2pnode.transports.delivery.frame import Ack, stream_header
+from p2pnode.transports.noise_udp.frame import ConnectionClose, PathAbandon
 from tests.support.frames import frames_of
 from tests.support.raw_peer import RawPeer
 
@@ -61,7 +62,7 @@ def take_step(peer, step):
         case "wait", seconds, _:
             peer.wait(seconds)
         case "move", port, _:
-            peer.address = UdpAddr("198.51.100.7", port)
+            peer.address = SocketAddr("198.51.100.7", port)
         case "ask", what, size:
             ask(peer, what, size)
             peer.drain()

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.flow_control import CREDIT_RESERVE, LITTLE_DATA, MAX_CONNECTION_WINDOW
-from p2pnode.transport.stream_set import StreamSet
+from p2pnode.transports.delivery.flow_control import (
+    CREDIT_RESERVE,
+    LITTLE_DATA,
+    MAX_CONNECTION_WINDOW,
+)
+from p2pnode.transports.delivery.stream_set import StreamSet
+from p2pnode.transports.noise_udp.config import TransportConfig
 from tests.support.greedy_sender import GreedySender
 from tests.support.stream_link import Limits
 

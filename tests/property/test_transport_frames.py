@@ -7,20 +7,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from p2pnode.errors import DecodeError
-from p2pnode.transport import frame, packet
-from p2pnode.transport.aead import Aead
-from p2pnode.transport.parameters import (
-    MAX_ACK_DELAY_US,
-    TransportParameters,
-    decode_parameters_untrusted,
-)
-from p2pnode.transport.varint import (
+from p2pnode.transports.delivery import frame as stream_frame
+from p2pnode.transports.delivery.varint import (
     MAX_VARINT,
     decode_varint_untrusted,
     encode_varint,
     varint_size,
 )
-from tests.support.frames import frames_of, integers
+from p2pnode.transports.noise_udp import frame, packet
+from p2pnode.transports.noise_udp.aead import Aead
+from p2pnode.transports.noise_udp.parameters import (
+    MAX_ACK_DELAY_US,
+    TransportParameters,
+    decode_parameters_untrusted,
+)
+from tests.support.frames import encode, frames_of, integers
 
 ids = st.integers(0, (1 << 64) - 1)
 frames = frames_of(integers, st.integers(1 << 20, 1 << 40))
@@ -38,7 +39,7 @@ def test_integers_are_read_back_from_the_shortest_form(value, prefix):
 
 @given(st.lists(frames, min_size=1, max_size=5))
 def test_frames_are_read_back_one_behind_the_other(several):
-    encoded = b"".join(each.encode() for each in several)
+    encoded = b"".join(encode(each) for each in several)
     position, found = 0, []
     while position < len(encoded):
         one, position = frame.decode_frame_untrusted(encoded, position)
@@ -48,9 +49,9 @@ def test_frames_are_read_back_one_behind_the_other(several):
 
 @given(integers, integers, st.booleans(), st.binary(max_size=50), st.booleans())
 def test_stream_frames_are_read_back(stream_id, offset, fin, data, is_last):
-    header = frame.stream_header(stream_id, offset, fin, None if is_last else len(data))
+    header = stream_frame.stream_header(stream_id, offset, fin, None if is_last else len(data))
     encoded = header + data + (b"" if is_last else b"\x01")
-    assert frame.decode_stream_untrusted(encoded, 0) == (
+    assert stream_frame.decode_stream_untrusted(encoded, 0) == (
         stream_id,
         offset,
         data,
@@ -67,7 +68,7 @@ def test_an_ack_expands_to_the_numbers_that_it_was_made_of(numbers):
         if low != high - 1:
             ranges.append((high, stop))
             stop = low + 1
-    values, position, encoded = [], 1, frame.Ack(0, 0, tuple(ranges)).encode()
+    values, position, encoded = [], 1, encode(stream_frame.Ack(0, 0, tuple(ranges)))
     while position < len(encoded):
         value, position = decode_varint_untrusted(encoded, position)
         values.append(value)
@@ -145,10 +146,10 @@ def mutated(draw, valid):
 DECODERS = {
     "frame": (
         lambda data: frame.decode_frame_untrusted(data or b"\0", 0),
-        frames.map(lambda f: f.encode()),
+        frames.map(encode),
     ),
     "stream": (
-        lambda data: frame.decode_stream_untrusted(data or b"\0", 0),
+        lambda data: stream_frame.decode_stream_untrusted(data or b"\0", 0),
         st.binary(min_size=1, max_size=20).map(lambda b: bytes([8 | b[0] & 7]) + b),
     ),
     "parameters": (decode_parameters_untrusted, parameters.map(lambda p: p.encode())),

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2pnode.errors import DecodeError, HandshakeError
-from p2pnode.machine import UdpAddr
-from p2pnode.transport.token import TokenIssuer, TokenKind
+from p2pnode.machine import SocketAddr
+from p2pnode.transports.noise_udp.token import TokenIssuer, TokenKind
 from tests.support.noise_udp import LOW_ORDER_POINTS, entropy, exchange
 
 REFUSED = (DecodeError, HandshakeError)
@@ -99,7 +99,7 @@ def test_every_handshake_has_secrets_of_its_own(seed, token):
 
 ISSUER = TokenIssuer(entropy("issuer")(32))
 addresses = st.builds(
-    UdpAddr,
+    SocketAddr,
     st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map(str),
     st.integers(0, 65535),
     st.just(0),  # a scope is the link's own and no part of an address

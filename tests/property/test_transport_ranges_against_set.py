@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.transport.ranges import RangeSet
+from p2pnode.transports.delivery.ranges import RangeSet
 
 changes = st.lists(
     st.tuples(st.sampled_from(["add", "remove"]), st.integers(0, 60), st.integers(1, 20)),

@@ -3,13 +3,13 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.transport.ack_tracker import AckTracker
-from p2pnode.transport.congestion import minimum_window
-from p2pnode.transport.cubic import Cubic
-from p2pnode.transport.ecn import EcnState, EcnValidator
-from p2pnode.transport.loss_recovery import LossRecovery, SentPacket
-from p2pnode.transport.mtu_discovery import MtuDiscovery
-from p2pnode.transport.rtt import RttEstimator
+from p2pnode.transports.delivery.ack_tracker import AckTracker
+from p2pnode.transports.delivery.congestion import minimum_window
+from p2pnode.transports.delivery.cubic import Cubic
+from p2pnode.transports.delivery.ecn import EcnState, EcnValidator
+from p2pnode.transports.delivery.loss_recovery import LossRecovery, SentPacket
+from p2pnode.transports.delivery.mtu_discovery import MtuDiscovery
+from p2pnode.transports.delivery.rtt import RttEstimator
 
 
 class Ledger:

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pnode.errors import StreamReset, TransportError
-from p2pnode.transport.send_stream import SendQueues, SendStream
-from p2pnode.transport.stream_events import (
+from p2pnode.transports.delivery.send_stream import SendQueues, SendStream
+from p2pnode.transports.stream_events import (
     StreamFinished,
     StreamOpened,
     StreamResetByPeer,

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from p2pnode.errors import StreamReset, TransportError
-from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.recv_stream import RecvState, RecvStream
-from p2pnode.transport.send_stream import SendQueues, SendState, SendStream
+from p2pnode.transports.delivery.recv_stream import RecvState, RecvStream
+from p2pnode.transports.delivery.send_stream import SendQueues, SendState, SendStream
+from p2pnode.transports.error_code import ErrorCode
 from tests.support.held import nothing_held
 
 WINDOW = 400

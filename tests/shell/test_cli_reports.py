@@ -22,13 +22,13 @@ from p2pnode.io.node.events import (
     ReachabilityChanged,
     ReservationsChanged,
 )
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols.autonat import Evidence, Prober, Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, MappingKind, ObservedAddress, SocketReport
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.shell.fake_node import HOSTILE_INFO, OURS, PEER, RELAY
 
-REMOTE = UdpAddr("192.0.2.7", 4001)
+REMOTE = SocketAddr("192.0.2.7", 4001)
 VIA = parse_multiaddr("/ip4/192.0.2.7/udp/4001/noise")
 
 

@@ -12,7 +12,7 @@ import pytest
 from p2pnode.io.udp import linux
 from p2pnode.io.udp.error_queue import IcmpError
 from p2pnode.io.udp.linux import LinuxUdpSocket
-from p2pnode.machine import MAX_BEGINNING, Obstacle, SocketId, UdpAddr, Unreachable
+from p2pnode.machine import MAX_BEGINNING, Obstacle, SocketAddr, SocketId, Unreachable
 from tests.shell.test_udp import LOOPBACKS, FakeSocket, batch, datagrams, one, read, sockets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the error queue is Linux's")
@@ -70,7 +70,7 @@ async def test_errors_of_packets_too_large_for_the_path_turn_segmentation_off_fo
 
 async def test_what_this_machine_cannot_send_is_told_as_its_own_word() -> None:
     with fake(errors=[errno.ENETUNREACH] * 9) as (sock, kernel):
-        remote = UdpAddr("192.0.2.1", 7)
+        remote = SocketAddr("192.0.2.1", 7)
         sock.send(one(remote, b"x"))
         assert sock.unreachable.take() == [
             Unreachable(sock.socket_id, remote, Obstacle.NO_ROUTE, True, b"x")
@@ -82,14 +82,14 @@ async def test_what_this_machine_cannot_send_is_told_as_its_own_word() -> None:
 async def test_a_full_device_is_not_asked_twice() -> None:
     """IP_RECVERR makes Linux tell of datagrams that the device's queue had no room for."""
     with fake(errors=[errno.ENOBUFS] * 9) as (sock, kernel):
-        sock.send(one(UdpAddr("192.0.2.1", 7), b"x"))
+        sock.send(one(SocketAddr("192.0.2.1", 7), b"x"))
         assert kernel.writes == 1
         assert not sock.unreachable
 
 
 async def test_a_write_that_errors_of_others_keep_failing_is_lost_and_nobodys_fault() -> None:
     with fake(errors=[errno.ENETUNREACH] * 99) as (sock, kernel):
-        remote, other = UdpAddr("192.0.2.1", 7), UdpAddr("192.0.2.2", 7)
+        remote, other = SocketAddr("192.0.2.1", 7), SocketAddr("192.0.2.2", 7)
         sock._error_queue = EndlessErrors(other)  # type: ignore[assignment]
         assert sock.send(one(remote, b"x")) is None
         assert kernel.writes == 1 + linux.MAX_REPEATS
@@ -103,7 +103,7 @@ async def test_a_write_that_errors_of_others_keep_failing_is_lost_and_nobodys_fa
 class EndlessErrors:
     """An error queue that has one more error each time."""
 
-    def __init__(self, remote: UdpAddr) -> None:
+    def __init__(self, remote: SocketAddr) -> None:
         self._error = IcmpError(errno.ENETUNREACH, (remote.ip, remote.port), b"quoted")
 
     def take(self) -> list[IcmpError]:
@@ -152,8 +152,8 @@ def is_awake(sock: LinuxUdpSocket) -> bool:
     return bool(poll.poll(0))
 
 
-def closed(ip: str) -> UdpAddr:
+def closed(ip: str) -> SocketAddr:
     """Returns an address where nobody listens."""
     with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((ip, 0))
-        return UdpAddr(ip, sock.getsockname()[1])
+        return SocketAddr(ip, sock.getsockname()[1])

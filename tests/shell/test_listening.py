@@ -5,7 +5,7 @@ import pytest
 from p2pnode.errors import AddressError
 from p2pnode.io.interfaces import InterfaceAddress
 from p2pnode.io.listening import listen_address
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from tests.support.identities import peer_id
 
 INTERFACES = (
@@ -17,7 +17,7 @@ INTERFACES = (
 )
 
 
-def parsed(text: str) -> UdpAddr:
+def parsed(text: str) -> SocketAddr:
     return listen_address(text, lambda: INTERFACES)
 
 
@@ -47,14 +47,14 @@ def test_what_is_no_address_of_a_machine_is_refused_with_advice(address: str, ad
 @pytest.mark.parametrize(
     ("address", "bound"),
     [
-        ("/ip4/0.0.0.0/udp/7/noise", UdpAddr("0.0.0.0", 7)),
-        ("/ip6/::/udp/7/noise", UdpAddr("::", 7)),
-        (" /ip4/192.168.1.7/udp/7/noise\n", UdpAddr("192.168.1.7", 7)),
-        ("/ip4/192.0.2.11/udp/7/noise", UdpAddr("192.0.2.11", 7)),
-        ("/ip4/192.0.2.255/udp/7/noise", UdpAddr("192.0.2.255", 7)),
-        ("/ip4/192.168.1.8/udp/7/noise", UdpAddr("192.168.1.8", 7)),
-        ("/ip6zone/2/ip6/fe80::1/udp/7/noise", UdpAddr("fe80::1", 7, 2)),
+        ("/ip4/0.0.0.0/udp/7/noise", SocketAddr("0.0.0.0", 7)),
+        ("/ip6/::/udp/7/noise", SocketAddr("::", 7)),
+        (" /ip4/192.168.1.7/udp/7/noise\n", SocketAddr("192.168.1.7", 7)),
+        ("/ip4/192.0.2.11/udp/7/noise", SocketAddr("192.0.2.11", 7)),
+        ("/ip4/192.0.2.255/udp/7/noise", SocketAddr("192.0.2.255", 7)),
+        ("/ip4/192.168.1.8/udp/7/noise", SocketAddr("192.168.1.8", 7)),
+        ("/ip6zone/2/ip6/fe80::1/udp/7/noise", SocketAddr("fe80::1", 7, 2)),
     ],
 )
-def test_what_a_machine_may_have_is_taken_without_blanks(address: str, bound: UdpAddr) -> None:
+def test_what_a_machine_may_have_is_taken_without_blanks(address: str, bound: SocketAddr) -> None:
     assert parsed(address) == bound

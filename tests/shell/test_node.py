@@ -20,7 +20,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.node.events import EventsDropped, PeerConnected, PeerDisconnected, PeerIdentified
 from p2pnode.io.node.pings import PingLost, PingOutcome, Pong
 from p2pnode.io.node.stream import Stream
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.ping import MAX_INBOUND_STREAMS_PER_PEER as MAX_PINGS
 from p2pnode.protocols.ping import PROTOCOL_ID as PING
 from p2pnode.wire.reset_code import StreamResetCode
@@ -157,7 +157,7 @@ async def test_a_stream_of_a_lost_connection_tells_the_way_that_its_packets_went
 ) -> None:
     async with node_pair() as pair:
         opened, accepted = await pair.streams()
-        pair.network.move(UdpAddr("10.0.0.1", 4001), UdpAddr("10.0.0.9", 30000))
+        pair.network.move(SocketAddr("10.0.0.1", 4001), SocketAddr("10.0.0.9", 30000))
         await opened.send_all(b"from elsewhere")
         await wait_all_tasks_blocked()
 

@@ -20,7 +20,7 @@ from p2pnode.io.node.config import NodeConfig, NodeSettings
 from p2pnode.io.node.events import PeerConnected
 from p2pnode.io.node.lifetime import open_node
 from p2pnode.io.node.stream import Stream
-from p2pnode.transport.aead import Aead
+from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.wire.multiaddr import Multiaddr
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0/noise"

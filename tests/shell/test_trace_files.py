@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from p2pnode import open_node
-from p2pnode.transport.aead import Aead, packet_key
+from p2pnode.transports.noise_udp.aead import Aead, packet_key
 
 PROTOCOL = "/echo/1.0.0"
 

@@ -16,7 +16,7 @@ from p2pnode.io.udp.buffers import WANTED_BUFFER, raise_buffers, warn_if_small
 from p2pnode.io.udp.linux import MAX_GSO_SEGMENTS, LinuxUdpSocket
 from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.io.udp.plain import UdpSocket
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Ecn, Received, SocketAddr, SocketId, Transmit
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the fast path is Linux's")
 
@@ -98,19 +98,19 @@ async def test_ecn_marks_arrive(ip: str, ecn: int) -> None:
 @linux_only
 async def test_a_wildcard_socket_knows_where_it_was_asked_and_answers_from_there() -> None:
     with sockets("127.0.0.1", "0.0.0.0") as (asker, wildcard):
-        asker.send(one(UdpAddr("127.0.0.77", wildcard.local.port), b"question"))
+        asker.send(one(SocketAddr("127.0.0.77", wildcard.local.port), b"question"))
         [question] = await read(wildcard, 1)
         assert question.local_ip == "127.0.0.77"
         wildcard.send(one(asker.local, b"answer")._replace(local_ip=question.local_ip))
         [answer] = await read(asker, 1)
-        assert answer.remote == UdpAddr("127.0.0.77", wildcard.local.port)
+        assert answer.remote == SocketAddr("127.0.0.77", wildcard.local.port)
 
 
 @linux_only
 @pytest.mark.skipif(not has_ipv6(), reason="IPv6 is switched off")
 async def test_an_ipv6_wildcard_socket_knows_where_it_was_asked() -> None:
     with sockets("::1", "::") as (asker, wildcard):
-        asker.send(one(UdpAddr("::1", wildcard.local.port), b"question"))
+        asker.send(one(SocketAddr("::1", wildcard.local.port), b"question"))
         [question] = await read(wildcard, 1)
         assert question.local_ip == "::1"
         wildcard.send(one(asker.local, b"answer")._replace(local_ip="::1"))
@@ -125,7 +125,7 @@ async def test_the_time_to_live_holds_for_one_datagram(kind: str) -> None:
     with peer, sockets("127.0.0.1", "127.0.0.1", kind=kind) as (a, _):
         peer.bind(("127.0.0.1", 0))
         peer.setsockopt(socket.IPPROTO_IP, ip_recvttl, 1)
-        to = UdpAddr(*peer.getsockname())
+        to = SocketAddr(*peer.getsockname())
         a.send(one(to, b"low")._replace(ttl=3))
         a.send(one(to, b"usual"))
         ttls: list[int] = []
@@ -222,13 +222,13 @@ async def test_a_refused_port_is_a_loss_and_not_an_error(kind: str) -> None:
 @pytest.mark.parametrize(
     "remote",
     [
-        UdpAddr("localhost", 9),  # names are never looked up here
-        UdpAddr("::1", 9),
-        UdpAddr("127.0.0.1", 0),
-        UdpAddr("255.255.255.255", 9),  # broadcast is not allowed
+        SocketAddr("localhost", 9),  # names are never looked up here
+        SocketAddr("::1", 9),
+        SocketAddr("127.0.0.1", 0),
+        SocketAddr("255.255.255.255", 9),  # broadcast is not allowed
     ],
 )
-async def test_an_address_that_cannot_be_sent_to_is_counted(kind: str, remote: UdpAddr) -> None:
+async def test_an_address_that_cannot_be_sent_to_is_counted(kind: str, remote: SocketAddr) -> None:
     with sockets("127.0.0.1", "127.0.0.1", kind=kind) as (a, _):
         assert a.send(one(remote, b"x")) is None
         assert (a.counters.send_errors, a.counters.datagrams_out) == (1, 0)
@@ -288,20 +288,20 @@ async def test_a_port_in_use_is_one_sentence() -> None:
 
 async def test_an_address_of_another_machine_is_one_sentence() -> None:
     with pytest.raises(ListenError, match=r"^cannot listen on 203\.0\.113\.1:0: this machine does"):
-        open_udp_socket(UdpAddr("203.0.113.1", 0), SocketId(7))
+        open_udp_socket(SocketAddr("203.0.113.1", 0), SocketId(7))
 
 
 async def test_ipv4_and_ipv6_can_have_the_same_port() -> None:
     if not has_ipv6():
         pytest.skip("IPv6 is switched off")
-    v6 = open_udp_socket(UdpAddr("::", 0), SocketId(1))
-    v4 = open_udp_socket(UdpAddr("0.0.0.0", v6.local.port), SocketId(2))
+    v6 = open_udp_socket(SocketAddr("::", 0), SocketId(1))
+    v4 = open_udp_socket(SocketAddr("0.0.0.0", v6.local.port), SocketId(2))
     v4.close()
     v6.close()
 
 
 async def test_closing_wakes_the_task_that_waits() -> None:
-    sock = open_udp_socket(UdpAddr("127.0.0.1", 0), SocketId(1))
+    sock = open_udp_socket(SocketAddr("127.0.0.1", 0), SocketId(1))
 
     async def wait() -> None:
         with pytest.raises(trio.ClosedResourceError):
@@ -384,7 +384,7 @@ class sockets:
         self._sockets: list[UdpSocket] = []
         for number, ip in enumerate(ips):
             if kind == "platform":
-                self._sockets.append(open_udp_socket(UdpAddr(ip, 0), SocketId(number)))
+                self._sockets.append(open_udp_socket(SocketAddr(ip, 0), SocketId(number)))
             else:
                 self._sockets.append(UdpSocket(plain_socket(ip), SocketId(number)))
 
@@ -404,11 +404,11 @@ def plain_socket(ip: str) -> socket.socket:
     return sock
 
 
-def one(remote: UdpAddr, data: bytes) -> Transmit:
+def one(remote: SocketAddr, data: bytes) -> Transmit:
     return batch(remote, len(data), [data])
 
 
-def batch(remote: UdpAddr, segment_size: int, segments: list[bytes]) -> Transmit:
+def batch(remote: SocketAddr, segment_size: int, segments: list[bytes]) -> Transmit:
     return Transmit(SocketId(0), None, remote, 0, None, segment_size, b"".join(segments))
 
 
@@ -431,8 +431,8 @@ async def datagrams(sock: UdpSocket, count: int) -> list[bytes]:
     return cut
 
 
-def free_address() -> UdpAddr:
+def free_address() -> SocketAddr:
     """Returns an address where nobody listens."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        return UdpAddr(*sock.getsockname())
+        return SocketAddr(*sock.getsockname())

@@ -17,7 +17,7 @@ from p2pnode.io.node.lifetime import NodeParts, run_node
 from p2pnode.io.node.node import Node
 from p2pnode.io.store.store import FILE_NAME, Store
 from p2pnode.io.wall_clock import POLL_INTERVAL, STEP_THRESHOLD, watch_wall_clock
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.self_description import MAX_RECORD_AGE
 from tests.support.node_pair import SimNetwork, sim_node
@@ -67,7 +67,7 @@ async def test_drift_is_told_where_it_has_come_to_a_second(autojump_clock: MockC
 
 @asynccontextmanager
 async def node_with_store(network: SimNetwork, folder: Path, wall: Wall) -> AsyncIterator[Node]:
-    entropy, address = Random("node").randbytes, UdpAddr("10.0.0.9", 4001)
+    entropy, address = Random("node").randbytes, SocketAddr("10.0.0.9", 4001)
     with closing(Store(folder)) as store:
         parts = NodeParts(
             identity=PrivateKey.generate(entropy),

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.transport.handshake import Credentials
+from p2pnode.transports.noise_udp.handshake import Credentials
 from tests.siege.hostile_peer import HostilePeer
 
 DIAL_PATIENCE: Final = 1.0

@@ -3,8 +3,8 @@
 from random import Random
 from typing import Final
 
-from p2pnode.transport.frame import ConnectionClose
-from p2pnode.transport.packet import (
+from p2pnode.transports.noise_udp.frame import ConnectionClose
+from p2pnode.transports.noise_udp.packet import (
     DATA,
     DATA_HEADER,
     PATTERN_XX,

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from p2pnode.transport.handshake import Credentials
+from p2pnode.transports.noise_udp.handshake import Credentials
 from tests.siege.attack import DIAL_PATIENCE, Dialling, Field, Outgoing, make_credentials
 from tests.siege.hostile_peer import HostilePeer, Stage
 from tests.siege.payloads import Payload

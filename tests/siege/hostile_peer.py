@@ -10,18 +10,16 @@ from typing import Final
 
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, HandshakeError
-from p2pnode.transport.aead import Aead
-from p2pnode.transport.frame import (
-    STREAM_TYPES,
-    Ack,
+from p2pnode.transports.delivery.frame import STREAM_TYPES, Ack, MaxStreams, decode_stream_untrusted
+from p2pnode.transports.noise_udp.aead import Aead
+from p2pnode.transports.noise_udp.frame import (
     ConnectionClose,
-    MaxStreams,
     NewToken,
     decode_frame_untrusted,
-    decode_stream_untrusted,
+    encode_ack,
 )
-from p2pnode.transport.handshake import Answer, Credentials, InitiatorHandshake
-from p2pnode.transport.packet import (
+from p2pnode.transports.noise_udp.handshake import Answer, Credentials, InitiatorHandshake
+from p2pnode.transports.noise_udp.packet import (
     DATA,
     KEY_PHASE,
     STATELESS_RESET,
@@ -29,7 +27,7 @@ from p2pnode.transport.packet import (
     decode_message_untrusted,
     decode_retry_untrusted,
 )
-from p2pnode.transport.parameters import TransportParameters
+from p2pnode.transports.noise_udp.parameters import TransportParameters
 from tests.support.raw_packets import RawPackets
 
 ACK_EVERY: Final = 4
@@ -183,7 +181,7 @@ class HostilePeer:
         """Returns an ACK frame of the packets that came last without a gap; empty without any."""
         if self._largest < 0:
             return b""
-        return Ack(0, 0, ((self._first, self._largest + 1),)).encode()
+        return encode_ack(Ack(0, 0, ((self._first, self._largest + 1),)))
 
     def _take(self, payload: bytes) -> bool:
         """Returns whether the packet wants to be acknowledged."""

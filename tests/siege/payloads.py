@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Final
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols import identify
 from p2pnode.protocols.identify.messages import IdentifyMessage, encode_identify_frames
 from p2pnode.protocols.multistream.messages import MULTISTREAM_PROTOCOL, encode_message
-from p2pnode.transport.frame import ObservedAddress, ResetStream, RetireConnectionId, stream_header
+from p2pnode.transports.delivery.frame import ResetStream, stream_header
+from p2pnode.transports.noise_udp.frame import ObservedAddress, RetireConnectionId
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.siege.hostile_peer import HostilePeer
 
@@ -35,7 +36,7 @@ def observed_addresses(peer: HostilePeer) -> bytes:
     said: list[bytes] = []
     while sum(map(len, said)) < ROOM - 20:
         number = peer.next_number()
-        address = UdpAddr(f"99.1.{number >> 8 & 255}.{number & 255}", 1024 + number % 60000)
+        address = SocketAddr(f"99.1.{number >> 8 & 255}.{number & 255}", 1024 + number % 60000)
         said.append(ObservedAddress(0, number, address).encode())
     return b"".join(said)
 

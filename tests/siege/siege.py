@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from p2pnode.entropy import Entropy
-from p2pnode.transport.packet import DATA, KEY_PHASE, STATELESS_RESET
+from p2pnode.transports.noise_udp.packet import DATA, KEY_PHASE, STATELESS_RESET
 from tests.siege.attack import Attack, Field, Outgoing
 from tests.siege.flood import Flood
 from tests.siege.half_open import EarlyPackets, HalfOpen

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from p2pnode.clock import Instant
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.packet import DEFAULT_TTL, Packet
 from p2pnode.netsim.part import Port, connect
 from p2pnode.netsim.topology import Realm
@@ -37,9 +37,9 @@ class Attackers:
         self.is_attacking = True
         self._world = net.world
         ips = [a for a in victim.host.interfaces[0].addresses if (":" in a) == is_ipv6]
-        self._victim = UdpAddr(ips[0], PORT)
+        self._victim = SocketAddr(ips[0], PORT)
         pattern = "2a13:{}::1" if is_ipv6 else "13.{}.0.1"
-        self._addresses = [UdpAddr(pattern.format(n), 5000) for n in range(sources)]
+        self._addresses = [SocketAddr(pattern.format(n), 5000) for n in range(sources)]
         entropy = self._world.entropy(self.name)
         self.siege = Siege(rows, sources=sources, entropy=entropy, scale=scale, only=only)
         self._world.add(self)

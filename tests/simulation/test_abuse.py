@@ -28,7 +28,7 @@ from p2pnode.swarm.dialer import MAX_ADDRESSES
 from p2pnode.swarm.events import DialFailed
 from p2pnode.swarm.services.peer_discovery import MAX_REMEMBERED
 from p2pnode.swarm.swarm_stream import SwarmStream
-from p2pnode.transport.path_validation import FULL_SIZE
+from p2pnode.transports.noise_udp.path_validation import FULL_SIZE
 from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.hostile import Hostile, Town, bystander, identities

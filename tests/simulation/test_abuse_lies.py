@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.host import Host
 from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_presets import address_restricted, full_cone, home
@@ -35,25 +35,25 @@ from p2pnode.protocols.relay.hop import HOP_TIMEOUT
 from p2pnode.swarm.events import PeerIdentified, PongReceived
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport.packet import (
+from p2pnode.transports.noise_udp.packet import (
     DATA,
     VERSION,
     HandshakeType,
     VersionNegotiation,
     stateless_reset,
 )
-from p2pnode.transport.path import MAX_ROUTES
-from p2pnode.transport.path_validation import GIVES_UP_AFTER, MAX_PROBES, PROBE_SIZE
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.path import MAX_ROUTES
+from p2pnode.transports.noise_udp.path_validation import GIVES_UP_AFTER, MAX_PROBES, PROBE_SIZE
+from p2pnode.transports.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
 from tests.support.datagram_machines import ScriptedMachine, transmit
 from tests.support.hostile import Hostile, Town
 from tests.support.raw_peer import RawPeer
 
-LIE = UdpAddr("99.1.1.1", 53)
+LIE = SocketAddr("99.1.1.1", 53)
 
 
-def seen(node: SimNode) -> dict[UdpAddr, bool]:
+def seen(node: SimNode) -> dict[SocketAddr, bool]:
     """Returns where the node believes to be seen, and whether that is confirmed."""
     now = node.host.now
     return {address: confirmed for _, address, confirmed in node.swarm.facts.seen_at(now)}
@@ -62,7 +62,7 @@ def seen(node: SimNode) -> dict[UdpAddr, bool]:
 # where we are seen
 
 
-def observed_by(town: Town, liars: int, *lies: UdpAddr) -> list[Hostile]:
+def observed_by(town: Town, liars: int, *lies: SocketAddr) -> list[Hostile]:
     """Has so many peers in networks of their own say so to the node, in turn."""
     found = []
     for n in range(liars):
@@ -115,7 +115,7 @@ def test_many_lies_leave_the_truth_among_the_candidates() -> None:
     truth = next(iter(seen(town.node)))
     for n in range(3):
         town.node.connect(town.honest(f"honest {n}"))
-    observed_by(town, 12, *(UdpAddr("99.1.1.1", 1000 + n) for n in range(12)))
+    observed_by(town, 12, *(SocketAddr("99.1.1.1", 1000 + n) for n in range(12)))
     town.world.run_for(10)
     assert len(seen(town.node)) <= MAX_ADDRESSES_PER_SOCKET
     assert next(iter(seen(town.node))) == truth
@@ -131,7 +131,7 @@ def test_a_lie_about_our_address_has_few_probes_sent_there() -> None:
         for mallory in liars:
             connection = mallory.swarm.facts.best(town.node.peer_id)
             if connection is not None:
-                mallory.observe(connection, UdpAddr(LIE.ip, 1000 + n))
+                mallory.observe(connection, SocketAddr(LIE.ip, 1000 + n))
         town.world.run_for(2)
     minutes = (town.world.now - began) / autonat.budget.RATE_WINDOW + 1
     small = [p for _, p in town.bystanders.arrivals if len(p.payload) <= autonat.PROBE_SIZE]
@@ -289,7 +289,7 @@ def test_helpers_in_league_that_were_never_contacted_do_not_get_through() -> Non
         nonlocal knocks
         knocks += 1
         helper = next(helper for helper in helpers if helper.host.ip == ip)
-        inject(town, UdpAddr(helper.host.ip, 5001), at, payload)
+        inject(town, SocketAddr(helper.host.ip, 5001), at, payload)
 
     ips = tuple(helper.host.ip for helper in helpers)
     town.node.connect(accomplice(town, ips, knock))
@@ -301,7 +301,7 @@ def test_helpers_in_league_that_were_never_contacted_do_not_get_through() -> Non
 # forged packets
 
 
-def inject(town: Town, source: UdpAddr, target: UdpAddr, payload: bytes) -> None:
+def inject(town: Town, source: SocketAddr, target: SocketAddr, payload: bytes) -> None:
     """Puts a packet with a forged source on the Internet."""
     packet = Packet(next(town.world.packet_ids), source, target, 0, DEFAULT_TTL, payload)
     router = town.net.router
@@ -323,7 +323,7 @@ FORGED = {
 def test_two_nodes_do_not_answer_each_others_answers(payload: bytes) -> None:
     town = Town()
     one, other = town.honest("one"), town.honest("other")
-    ends = UdpAddr(one.host.ip, 4001), UdpAddr(other.host.ip, 4001)
+    ends = SocketAddr(one.host.ip, 4001), SocketAddr(other.host.ip, 4001)
     count = 100
     for n in range(count):
         inject(town, ends[n % 2], ends[1 - n % 2], payload)
@@ -341,7 +341,7 @@ def test_two_nodes_do_not_answer_each_others_answers(payload: bytes) -> None:
 def test_a_forged_source_gets_at_most_three_times_what_came_from_it() -> None:
     town = Town()
     server = town.honest("server")
-    target = UdpAddr(server.host.ip, 4001)
+    target = SocketAddr(server.host.ip, 4001)
     mallory = town.hostile()
     route = Route(mallory.sockets[0], None, target)
     mallory.swarm._endpoint.dial(route, None, town.world.now, timeout=1.0)
@@ -352,7 +352,7 @@ def test_a_forged_source_gets_at_most_three_times_what_came_from_it() -> None:
     ]
     paid = 0
     for n in range(100):
-        source = UdpAddr("99.1.1.1", 1000 + n % 10)
+        source = SocketAddr("99.1.1.1", 1000 + n % 10)
         inject(town, source, target, initial)
         paid += len(initial)
         town.world.run_for(0.01)
@@ -367,7 +367,7 @@ def test_forged_sources_of_a_connections_packets_get_the_probes_of_few_routes(
 ) -> None:
     peer = RawPeer()
     peer.connect()
-    sources = [UdpAddr(f"203.0.{n % victims}.9", 1000 + n) for n in range(100)]
+    sources = [SocketAddr(f"203.0.{n % victims}.9", 1000 + n) for n in range(100)]
     for source in sources:
         peer.deliver(peer.seal(b"\x01"), source=source)
     peer.wait(GIVES_UP_AFTER - 0.5)

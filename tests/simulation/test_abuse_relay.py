@@ -3,7 +3,7 @@
 import pytest
 
 from p2pnode.errors import PeerIdMismatch
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 from p2pnode.netsim.nat_presets import corporate, full_cone, home
 from p2pnode.netsim.topology import SiteParams
 from p2pnode.protocols import relay
@@ -336,7 +336,7 @@ def test_a_circuit_id_is_of_no_use_from_another_address() -> None:
     sender = spy.attach(lambda host: ScriptedMachine())
     socket = spy.bind(7)
     table = town.relay.swarm._services.relay_server._table
-    target = UdpAddr(town.relay.host.ip, 4001)
+    target = SocketAddr(town.relay.host.ip, 4001)
     known = list(table._flows)
     guesses = [*known, *(town.world.rng("guess").randbytes(8) for _ in range(1000))]
     before, at_node = table.strays, packets_of(town, spy.name)
@@ -367,7 +367,7 @@ def test_a_circuit_packet_from_elsewhere_is_not_taken_by_its_end() -> None:
     node, now = town.node, town.world.now
     (own,) = node.swarm._state.circuits._by_socket.values()
     packet = bytes([relay.CIRCUIT_TYPE]) + own.receive_id + bytes(100)
-    elsewhere = UdpAddr("99.9.9.9", 9)
+    elsewhere = SocketAddr("99.9.9.9", 9)
     received = Received(SocketId(node.sockets[0]), None, elsewhere, 0, len(packet), packet)
     assert node.swarm._state.circuits.unwrap([received]) == ([], [])
     guest.do(guest.swarm.ping, connection, now)
@@ -430,7 +430,7 @@ def test_a_stranger_over_a_circuit_gets_no_more_than_three_times_what_it_sent() 
     def count(now: float) -> list[Transmit]:
         transmits = forward(now)
         for one in transmits:
-            to_node = one.remote != UdpAddr(flood.mallory.host.ip, 4001)
+            to_node = one.remote != SocketAddr(flood.mallory.host.ip, 4001)
             sent[to_node] += len(one.buffer)
         return transmits
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import Dependence, FilterScope, NatBehaviour
 from p2pnode.netsim.nat_table import NatTable
 from p2pnode.protocols.autonat import (
@@ -35,8 +35,8 @@ from p2pnode.protocols.autonat import (
 from tests.support.autonat import ALICE, deliver
 from tests.support.identities import peer_id
 
-INSIDE = UdpAddr("192.168.1.10", 4001)
-SERVER = UdpAddr("8.8.8.8", 4001)
+INSIDE = SocketAddr("192.168.1.10", 4001)
+SERVER = SocketAddr("8.8.8.8", 4001)
 HELPERS = [Helper(peer_id(f"h{n}"), f"7.0.0.{n}") for n in range(1, 6)]
 ABILITY = DialAbility()
 HOP = 0.025  # seconds one way
@@ -67,14 +67,14 @@ class World:
         self.address = udp_noise_multiaddr(self.external)
         self.tracker.track([self.address], 0.0)
 
-    def write_to(self, remote: UdpAddr) -> UdpAddr:
+    def write_to(self, remote: SocketAddr) -> SocketAddr:
         self.contacts.note(remote.ip, self.now)
         external = self.box.outbound(INSIDE, remote, self.now)
-        assert isinstance(external, UdpAddr)
+        assert isinstance(external, SocketAddr)
         self.box.inbound(remote, external, self.now)  # the answer
         return external
 
-    def would_reach(self, source: UdpAddr) -> bool:
+    def would_reach(self, source: SocketAddr) -> bool:
         return self.box.inbound(source, self.external, self.now) == INSIDE
 
     def probe_once(self) -> None:
@@ -101,7 +101,7 @@ class World:
             probe = receiver.wants_probe
             assert probe is not None
             assert probe.target == self.external
-            source = UdpAddr(order.order.helper_ip, self.rng.randrange(1024, 65536))
+            source = SocketAddr(order.order.helper_ip, self.rng.randrange(1024, 65536))
             if self.rng.random() >= self.loss and self.would_reach(source):
                 token = decode_probe_untrusted(probe.payload)
                 contacted = self.contacts.has_contacted(source.ip, self.now)
@@ -133,7 +133,7 @@ def test_one_question_finds_the_truth_behind_every_nat_in_three_seconds(nat: Nat
     world = World(nat, seed=1, loss=0.0)
     world.probe_once()
     found = world.tracker.verdict(world.address, world.now)
-    truth = world.would_reach(UdpAddr("9.9.9.9", 9))
+    truth = world.would_reach(SocketAddr("9.9.9.9", 9))
 
     assert found is not None
     assert found.reachability is (Reachability.PUBLIC if truth else Reachability.PRIVATE)
@@ -159,11 +159,11 @@ def test_with_one_packet_in_a_hundred_lost_the_truth_is_found_all_the_same() -> 
 def test_what_v2_alone_sees_never_makes_an_unreachable_address_public(nat: NatBehaviour) -> None:
     world = World(nat, seed=1, loss=0.0)
     for number in range(3):
-        server = UdpAddr(f"8.8.4.{number}", 4001)
+        server = SocketAddr(f"8.8.4.{number}", 4001)
         world.write_to(server)
         is_heard = world.would_reach(server._replace(port=5005))
         piece = Evidence(0.0, is_heard, Prober.ACQUAINTANCE, server.ip, server.ip, "")
         world.tracker.on_evidence(world.address, [piece], 0.0)
 
-    if not world.would_reach(UdpAddr("9.9.9.9", 9)):
+    if not world.would_reach(SocketAddr("9.9.9.9", 9)):
         assert world.tracker.overall(0.0) is not Reachability.PUBLIC

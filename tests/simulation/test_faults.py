@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from p2pnode.errors import ClosedByFault, LocalProtocolError
-from p2pnode.machine import Received, UdpAddr
+from p2pnode.machine import Received, SocketAddr
 from p2pnode.netsim.topology import internet
 from p2pnode.netsim.world import SimulationError, World
 from p2pnode.protocols.autonat import PROBE_FIRST_BYTE
@@ -22,8 +22,8 @@ from p2pnode.swarm.services.service import (
     ReplaceCircuit,
 )
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport.punch import Punch, PunchProbe
-from p2pnode.transport.stream_set import StreamSet
+from p2pnode.transports.delivery.stream_set import StreamSet
+from p2pnode.transports.punch import Punch, PunchProbe
 from tests.support.echo import echo
 
 PROTOCOL = "/test/1"
@@ -184,7 +184,7 @@ def test_a_bug_that_a_command_of_a_service_meets_ends_the_connection_it_names(
         "ping": (ProbePath(three.handle), (connection, "ping")),
         "disconnect": (Disconnect(three.handle, "enough"), (connection, "close")),
         "punch": (
-            PunchRoutes(three.handle, (UdpAddr("9.9.9.9", 9),), PUNCH),
+            PunchRoutes(three.handle, (SocketAddr("9.9.9.9", 9),), PUNCH),
             (connection.paths, "punch"),
         ),
         "open": (OpenStream(three.handle, "/x", None), (connection.streams, "open")),
@@ -233,7 +233,7 @@ def test_a_bug_that_a_strangers_datagram_meets_costs_that_datagram(
 
 def send(three: Three, payload: bytes) -> None:
     """Has b receive a datagram from a."""
-    source = UdpAddr(three.a.host.ip, 4001)
+    source = SocketAddr(three.a.host.ip, 4001)
     received = Received(three.b.sockets[0], None, source, 0, len(payload), payload)
     three.b.do(three.b.swarm.handle_received, [received], three.world.now)
 

@@ -5,18 +5,18 @@ What is mended stays here, so that it does not come back; what is not is marked,
 
 from typing import Any
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.netsim import nat_presets, topology
 from p2pnode.swarm import events
-from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.events import ConnectionClosed, PathValidated
-from p2pnode.transport.punch import Punch, PunchProbe
-from p2pnode.transport.route import Route
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.events import ConnectionClosed, PathValidated
+from p2pnode.transports.punch import Punch, PunchProbe
+from p2pnode.transports.route import Route
 from tests.support.handover import Handover, ToldNode
 from tests.support.pair import Pair, Side
 
-NOBODY = UdpAddr("203.0.113.99", 9)
-WIFI = UdpAddr("192.0.2.50", 5000)
+NOBODY = SocketAddr("203.0.113.99", 9)
+WIFI = SocketAddr("192.0.2.50", 5000)
 
 
 def scene(seed: int = 0) -> Handover:

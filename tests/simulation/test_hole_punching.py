@@ -33,7 +33,7 @@ from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, silence_te
 from p2pnode.protocols.nat_behaviour.why import UDP_SILENT
 from p2pnode.swarm import events
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport.config import TransportConfig
+from p2pnode.transports.noise_udp.config import TransportConfig
 from tests.support.identities import peer_id
 from tests.support.swarm_worlds import (
     TICK,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone
 from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.netsim import nat_presets, topology
@@ -255,7 +255,7 @@ def test_where_udp_is_blocked_it_says_so_in_time(peers: int) -> None:
 @pytest.mark.spec("NATB-16")
 def test_a_first_peer_that_is_gone_does_not_spoil_the_check() -> None:
     check = Check(SiteParams(nat=nat_presets.home()))
-    gone = udp_noise_multiaddr(UdpAddr(check.peers[0].host.ip, 9))
+    gone = udp_noise_multiaddr(SocketAddr(check.peers[0].host.ip, 9))
     targets = [Bootstrap(None, gone), Bootstrap(None, check.peers[0].address())]
 
     attach(check.host, targets, check.done, lifetime=False)

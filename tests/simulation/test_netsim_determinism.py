@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim import nat_presets as presets
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.host import Host, HostParams
@@ -32,7 +32,7 @@ ROUGH = LinkParams(
 )
 
 
-def ticker(server: UdpAddr, host: Host) -> Ticker:
+def ticker(server: SocketAddr, host: Host) -> Ticker:
     return Ticker(host.bind(), server, 0.005, 700, host.now)
 
 

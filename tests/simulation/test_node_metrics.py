@@ -5,7 +5,7 @@ from p2pnode.io.metrics.exposition import NodeMetrics
 from p2pnode.io.metrics.facts import Histogram, NodeFacts
 from p2pnode.io.metrics.node_metrics import NodeFactsSource
 from p2pnode.io.metrics.table import METRICS
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_presets import corporate, home
 from p2pnode.netsim.topology import PairParams, SiteParams, nat_pair, pair
 from p2pnode.protocols.identify import PROTOCOL_ID as IDENTIFY
@@ -60,7 +60,7 @@ def test_a_meeting_through_a_relay_that_becomes_direct_is_counted_on_all_three_s
 def test_an_address_that_nobody_answers_at_is_an_error_of_a_dial() -> None:
     net = nat_pair(1, home(), home())
     a, b = SimNode(net.a), SimNode(net.b)
-    a.dial(b, udp_noise_multiaddr(UdpAddr(net.public[0].ip, 4001)))
+    a.dial(b, udp_noise_multiaddr(SocketAddr(net.public[0].ip, 4001)))
     net.world.run_for(30)
 
     facts = facts_of(a)

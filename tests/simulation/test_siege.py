@@ -19,7 +19,7 @@ from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import PongReceived
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport import incoming
+from p2pnode.transports.noise_udp import incoming
 from tests.siege.siege import ROWS, SIEGE
 from tests.siege.simulated import Attackers
 from tests.support.hostile import give_secret
@@ -32,7 +32,8 @@ STRANGERS_WAIT: Final = 2.0
 MIB: Final = 1 << 20
 MOST_CALLS: Final = 30
 """Python calls of the whole node for each byte of a cheap flood.  The rest of the defence is that
-packets wait their turn, which needs time that passes: tests/unit/transport/test_turns.py."""
+packets wait their turn, which needs time that passes:
+tests/unit/transports/noise_udp/test_turns.py."""
 MOST_HELD: Final = 8 * MIB
 """bytes of memory, the attackers' own with them"""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from p2pnode.errors import DialError
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.host import Host
 from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_presets import corporate, full_cone, home
@@ -23,7 +23,7 @@ from p2pnode.swarm.events import (
 )
 from p2pnode.swarm.services.service import DialBack
 from p2pnode.testbed.sim_node import PORT, SimNode
-from p2pnode.transport.config import TransportConfig
+from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.echo import echo
 
@@ -327,7 +327,7 @@ def test_a_dial_back_is_a_visit_by_a_stranger_from_another_port() -> None:
     node.connect(server)
     net.world.run_for(1)
     known = len(node.of(ConnectionEstablished))
-    command = DialBack(1, node.peer_id, UdpAddr(node.host.ip, PORT), 5.0)
+    command = DialBack(1, node.peer_id, SocketAddr(node.host.ip, PORT), 5.0)
     server.do(server.swarm._prober.dial_back, command, net.world.now)
     seen = node.swarm._state.one_way
     net.world.run_until(lambda: bool(seen), 5)

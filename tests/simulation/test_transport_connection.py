@@ -13,12 +13,12 @@ from p2pnode.errors import (
     LocalProtocolError,
     ResetByPeer,
 )
-from p2pnode.machine import UdpAddr
-from p2pnode.transport.aead import LIMITS, Aead, AeadLimits
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.events import ConnectionClosed, DatagramReceived, MaxDatagramSizeChanged
-from p2pnode.transport.packet import DATA, DATA_OVERHEAD, RESET_SIZE, STATELESS_RESET
+from p2pnode.machine import SocketAddr
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.events import ConnectionClosed, DatagramReceived, MaxDatagramSizeChanged
+from p2pnode.transports.noise_udp.aead import LIMITS, Aead, AeadLimits
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.packet import DATA, DATA_OVERHEAD, RESET_SIZE, STATELESS_RESET
 from tests.support.pair import Pair, Side, make_endpoint
 from tests.support.transfer import Transfer
 
@@ -115,7 +115,7 @@ def test_forged_and_replayed_packets_change_nothing() -> None:
                 pair.inject(side, old, source)
         flipped = bytearray(datagram)
         flipped[len(replayed) % len(datagram)] ^= 1
-        pair.inject(side, bytes(flipped), UdpAddr("198.18.0.1", 1))
+        pair.inject(side, bytes(flipped), SocketAddr("198.18.0.1", 1))
         return True
 
     pair.filter = attack
@@ -304,17 +304,17 @@ def test_resets_are_few_and_answer_neither_resets_nor_handshakes() -> None:
     pair = connected()
     for i in range(300):
         stray = bytes([DATA]) + i.to_bytes(8, "big") + bytes(DATA_OVERHEAD - 9)
-        pair.inject(pair.server, stray[:-1], UdpAddr("198.18.0.1", 1))
-        pair.inject(pair.server, stray, UdpAddr("198.18.0.1", 1))
-        pair.inject(pair.server, bytes([STATELESS_RESET]) + bytes(24), UdpAddr("198.18.0.1", 1))
-        pair.inject(pair.server, bytes([0x90]) + bytes(60), UdpAddr("198.18.0.1", 1))
+        pair.inject(pair.server, stray[:-1], SocketAddr("198.18.0.1", 1))
+        pair.inject(pair.server, stray, SocketAddr("198.18.0.1", 1))
+        pair.inject(pair.server, bytes([STATELESS_RESET]) + bytes(24), SocketAddr("198.18.0.1", 1))
+        pair.inject(pair.server, bytes([0x90]) + bytes(60), SocketAddr("198.18.0.1", 1))
     answers = pair.server.endpoint.poll_transmits(pair.now)
     assert len(answers) == 100
     assert all(len(t.buffer) == RESET_SIZE < DATA_OVERHEAD for t in answers)
 
     pair.now += 0.5
     for _ in range(300):
-        pair.inject(pair.server, stray, UdpAddr("198.18.0.1", 1))
+        pair.inject(pair.server, stray, SocketAddr("198.18.0.1", 1))
     assert len(pair.server.endpoint.poll_transmits(pair.now)) == 50
 
 

@@ -2,7 +2,11 @@
 
 import pytest
 
-from p2pnode.transport.flow_control import CREDIT_RESERVE, LITTLE_DATA, MAX_CONNECTION_WINDOW
+from p2pnode.transports.delivery.flow_control import (
+    CREDIT_RESERVE,
+    LITTLE_DATA,
+    MAX_CONNECTION_WINDOW,
+)
 from tests.support.pair import Pair
 
 BIG = 6_000_000

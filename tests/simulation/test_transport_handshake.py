@@ -5,19 +5,19 @@ import pytest
 from p2pnode.errors import DialError, HandshakeError, PeerIdMismatch
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Received, SocketId, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId
 from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
-from p2pnode.transport.aead import Aead
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.events import AddressObserved, Connected, TokenReceived
-from p2pnode.transport.incoming import MAX_EARLY_PACKETS, RETRY_THRESHOLD
-from p2pnode.transport.packet import MIN_INITIAL_SIZE, HandshakeType, VersionNegotiation
-from p2pnode.transport.route import Route
+from p2pnode.transports.events import AddressObserved, Connected, TokenReceived
+from p2pnode.transports.noise_udp.aead import Aead
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.incoming import MAX_EARLY_PACKETS, RETRY_THRESHOLD
+from p2pnode.transports.noise_udp.packet import MIN_INITIAL_SIZE, HandshakeType, VersionNegotiation
+from p2pnode.transports.route import Route
 from tests.support.pair import Pair, Side, make_endpoint, seeded_entropy
 from tests.support.transfer import Transfer
 
-STRANGER = UdpAddr("198.18.0.9", 999)
+STRANGER = SocketAddr("198.18.0.9", 999)
 
 
 def kinds(pair: Pair, name: str) -> list[int]:
@@ -226,7 +226,7 @@ def flood(pair: Pair, count: int, side: Side) -> list[bytes]:
     for i in range(count):
         endpoint.dial(Route(SocketId(0), None, side.address), side.peer_id, pair.now)
         initial = endpoint.poll_transmits(pair.now)[0].buffer
-        pair.inject(side, bytes(initial), UdpAddr(f"198.18.{i // 250}.{i % 250 + 1}", 7))
+        pair.inject(side, bytes(initial), SocketAddr(f"198.18.{i // 250}.{i % 250 + 1}", 7))
         answers += [bytes(t.buffer) for t in side.endpoint.poll_transmits(pair.now)]
     return answers
 
@@ -319,11 +319,11 @@ def test_without_an_aead_in_common_there_is_no_connection() -> None:
 
 def test_each_side_tells_the_other_where_it_sees_it() -> None:
     pair = Pair()
-    pair.translate[pair.client.address] = UdpAddr("203.0.113.7", 40000)
+    pair.translate[pair.client.address] = SocketAddr("203.0.113.7", 40000)
     pair.connect()
     pair.drive(seconds=1)
     seen = [e.event.address for e in pair.client.events if isinstance(e.event, AddressObserved)]
-    assert seen == [UdpAddr("203.0.113.7", 40000)]
+    assert seen == [SocketAddr("203.0.113.7", 40000)]
     seen = [e.event.address for e in pair.server.events if isinstance(e.event, AddressObserved)]
     assert seen == [pair.server.address]
 

@@ -5,25 +5,25 @@ from typing import Any
 import pytest
 
 from p2pnode.errors import ClosedByPeer, LocalProtocolError
-from p2pnode.machine import SocketId, UdpAddr
-from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.events import (
+from p2pnode.machine import SocketAddr, SocketId
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.events import (
     AddressObserved,
     ConnectionClosed,
     PathChanged,
     PathFailed,
     PathValidated,
 )
-from p2pnode.transport.frame import AckFrequency, PathStatus
-from p2pnode.transport.path_validation import MAX_PROBES, PROBE_SIZE
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.frame import AckFrequency, PathStatus
+from p2pnode.transports.noise_udp.path_validation import MAX_PROBES, PROBE_SIZE
+from p2pnode.transports.route import Route
 from tests.support.pair import Pair, Side
 from tests.support.transfer import Transfer
 
-WIFI = UdpAddr("192.0.2.50", 5000)
-MOVED = UdpAddr("203.0.113.7", 40_000)
-MOVED_AGAIN = UdpAddr("203.0.113.8", 41_000)
-NOBODY = UdpAddr("203.0.113.99", 9)
+WIFI = SocketAddr("192.0.2.50", 5000)
+MOVED = SocketAddr("203.0.113.7", 40_000)
+MOVED_AGAIN = SocketAddr("203.0.113.8", 41_000)
+NOBODY = SocketAddr("203.0.113.99", 9)
 
 
 def connected(**more: Any) -> Pair:
@@ -51,7 +51,7 @@ def open_second_path(pair: Pair, route: Route) -> int:
 
 @pytest.mark.spec("TRANSPORT-30")
 @pytest.mark.parametrize("moved", [MOVED, MOVED._replace(ip="192.0.2.1")])
-def test_a_transfer_goes_on_when_a_nat_rebinds(moved: UdpAddr) -> None:
+def test_a_transfer_goes_on_when_a_nat_rebinds(moved: SocketAddr) -> None:
     pair = connected()
     transfer = Transfer(pair, 500_000)
     pair.drive(transfer.step, 0.06)
@@ -178,7 +178,7 @@ def test_a_gain_of_few_milliseconds_changes_nothing_however_large_a_part_they_ar
 def test_a_circuit_that_is_available_is_preferred_to_a_direct_path_that_stands_by() -> None:
     pair = connected()
     pair.client.more[-1] = WIFI
-    pair.server.more[-1] = UdpAddr("192.0.2.60", 6000)
+    pair.server.more[-1] = SocketAddr("192.0.2.60", 6000)
     open_second_path(pair, Route(SocketId(-1), None, pair.server.more[-1]))
     was_direct = not pair.server.connection.route.is_relayed
     pair.client.connection.paths._control.push(PathStatus(0, 1, is_available=False).encode())
@@ -191,7 +191,7 @@ def test_a_circuit_that_is_available_is_preferred_to_a_direct_path_that_stands_b
 def test_a_direct_path_is_preferred_to_a_circuit() -> None:
     pair = Pair()
     pair.client.more[-1] = WIFI
-    pair.server.more[-1] = UdpAddr("192.0.2.60", 6000)
+    pair.server.more[-1] = SocketAddr("192.0.2.60", 6000)
     circuit = Route(SocketId(-1), None, pair.server.more[-1])
     pair.client.handle = pair.client.endpoint.dial(circuit, pair.server.peer_id, pair.now)
     pair.drive(lambda: pair.connected(pair.server))
@@ -284,7 +284,7 @@ def test_the_number_of_paths_is_bounded() -> None:
     pair = connected()
     routes = [Route(SocketId(i), None, pair.server.address) for i in range(1, 10)]
     for route in routes:
-        pair.client.more[route.socket] = UdpAddr("192.0.2.70", 7000 + route.socket)
+        pair.client.more[route.socket] = SocketAddr("192.0.2.70", 7000 + route.socket)
     for route in routes[:8]:
         pair.client.connection.paths.open([route], pair.now)
         pair.drive(seconds=1)
@@ -348,7 +348,7 @@ def test_a_new_ip_address_starts_the_measurements_anew() -> None:
 @pytest.mark.spec("TRANSPORT-28")
 def test_a_challenge_is_answered_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
     pair, route = with_second_socket()
-    sent: list[tuple[int, UdpAddr]] = []
+    sent: list[tuple[int, SocketAddr]] = []
     original = pair._send
 
     def watch(side: Side, transmit: Any) -> None:

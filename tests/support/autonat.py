@@ -1,13 +1,13 @@
 """Streams between AutoNAT's machines, without a network."""
 
-from p2pnode.machine import ResetStream, SendData, SendEof, StreamMachine, UdpAddr
+from p2pnode.machine import ResetStream, SendData, SendEof, SocketAddr, StreamMachine
 from p2pnode.protocols.autonat import Asker, DialAbility
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id
 
 ALICE = peer_id("a")
-ALICE_ADDR = UdpAddr("1.2.3.4", 4001)
+ALICE_ADDR = SocketAddr("1.2.3.4", 4001)
 ASKER = Asker(ALICE, ALICE_ADDR)
 RELAYED = Asker(ALICE, None)
 ABILITY = DialAbility(own_ips=frozenset({"9.9.9.9"}))
@@ -21,7 +21,7 @@ def addr(text: str) -> Multiaddr:
 
 
 def asker(name: object, ip: str) -> Asker:
-    return Asker(peer_id(name), UdpAddr(ip, 4001))
+    return Asker(peer_id(name), SocketAddr(ip, 4001))
 
 
 def outputs(machine: StreamMachine) -> tuple[bytes, list[str]]:

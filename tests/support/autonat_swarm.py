@@ -10,7 +10,7 @@ from itertools import count
 from random import Random
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import ResetStream, SendData, SendEof, SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import ResetStream, SendData, SendEof, SocketAddr, SocketId, StreamMachine
 from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_table import NatTable
 from p2pnode.protocols.autonat import ContactLog
@@ -27,7 +27,7 @@ from p2pnode.swarm.services.service import (
     SendDatagram,
     Service,
 )
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from tests.support.identities import peer_id
 
 SOCKET = SocketId(1)
@@ -39,12 +39,12 @@ ALL_PROTOCOLS = tuple(dict.fromkeys((*AutonatServer.inbound, *AutonatClient.inbo
 class FakeFacts:
     """A `ServiceFacts` that tests fill in."""
 
-    def __init__(self, local: UdpAddr) -> None:
+    def __init__(self, local: SocketAddr) -> None:
         self.local = local
         self.peers: dict[int, Peer] = {}
         self.infos: dict = {}
         self.known: dict = {}
-        self.seen: list[tuple[SocketId, UdpAddr, bool]] = []
+        self.seen: list[tuple[SocketId, SocketAddr, bool]] = []
         self.rtts: dict[int, float] = {}
 
     def peer(self, connection):
@@ -86,7 +86,7 @@ class SimNode:
     """A node's AutoNAT services, its contacts and its machines."""
 
     name: str
-    local: UdpAddr
+    local: SocketAddr
     protocols: tuple[str, ...] = ALL_PROTOCOLS
     nat: NatTable | None = None
     contacts: ContactLog = field(default_factory=ContactLog)
@@ -135,7 +135,7 @@ class AutonatWorld:
     ) -> SimNode:
         """A node at a public IP, or behind a box that has it."""
         box = None if nat is None else NatTable((ip,), nat, Random(name))
-        local = UdpAddr(ip if box is None else "192.168.1.10", 4001)
+        local = SocketAddr(ip if box is None else "192.168.1.10", 4001)
         node = self.nodes[name] = SimNode(name, local, protocols, box)
         return node
 
@@ -183,7 +183,7 @@ class AutonatWorld:
         """Whether a stranger's packet arrives at the best candidate of a node now."""
         box = node.nat
         assert box is not None
-        stranger = UdpAddr("9.9.9.9", 9)
+        stranger = SocketAddr("9.9.9.9", 9)
         return box.inbound(stranger, node.facts.seen[0][1], self.now) == node.local
 
     # events
@@ -271,17 +271,17 @@ class AutonatWorld:
                     case PumpMachine(_, machine):
                         self._progress(node, machine)
                     case SendDatagram(target, payload):
-                        source = UdpAddr(node.local.ip, next(self._ports))
+                        source = SocketAddr(node.local.ip, next(self._ports))
                         self._at(HOP, self._probe, source, target, payload)
                     case DialBack():
-                        source = UdpAddr(node.local.ip, next(self._ports))
+                        source = SocketAddr(node.local.ip, next(self._ports))
                         self._at(3 * HOP, self._dial_back, node, service, command, source)
                     case Disconnect(connection):
                         self._hang_up(node, connection)
                     case _:
                         pass
 
-    def _probe(self, source: UdpAddr, target: UdpAddr, payload: bytes) -> None:
+    def _probe(self, source: SocketAddr, target: SocketAddr, payload: bytes) -> None:
         node = self._behind(source, target)
         if node is not None and not self.loses():
             self.probes_arrived += 1
@@ -289,7 +289,7 @@ class AutonatWorld:
             self._drain(node)
 
     def _dial_back(
-        self, node: SimNode, service: Service, command: DialBack, source: UdpAddr
+        self, node: SimNode, service: Service, command: DialBack, source: SocketAddr
     ) -> None:
         far = self._behind(source, command.address)
         if far is None:
@@ -315,15 +315,15 @@ class AutonatWorld:
 
     # addresses
 
-    def _external(self, node: SimNode, remote: UdpAddr) -> UdpAddr:
+    def _external(self, node: SimNode, remote: SocketAddr) -> SocketAddr:
         if node.nat is None:
             return node.local
         external = node.nat.outbound(node.local, remote, self.now)
-        assert isinstance(external, UdpAddr)
+        assert isinstance(external, SocketAddr)
         node.nat.inbound(remote, external, self.now)
         return external
 
-    def _behind(self, source: UdpAddr, target: UdpAddr) -> SimNode | None:
+    def _behind(self, source: SocketAddr, target: SocketAddr) -> SimNode | None:
         for node in self.nodes.values():
             if node.nat is None:
                 if target == node.local:

@@ -9,19 +9,19 @@ from math import inf
 from random import Random
 
 from p2pnode.clock import UnixTime
+from p2pnode.deadlines import Deadlines
 from p2pnode.drain import drain_once
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.machine import DatagramMachine, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import DatagramMachine, Received, SocketAddr, SocketId, Transmit
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.swarm import Swarm
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.deadlines import Deadlines
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.handshake import Credentials
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.handshake import Credentials
+from p2pnode.transports.route import Route
 from tests.support.identities import private_key
 
-OWN = UdpAddr("9.9.9.9", 4001)
+OWN = SocketAddr("9.9.9.9", 4001)
 SOCKET = SocketId(0)
 LATENCY = 0.01  # seconds
 UNIX_EPOCH = UnixTime(1_700_000_000.0)
@@ -49,7 +49,7 @@ class Crowd:
         )
         self._entropy = entropy
         self._machines: list[DatagramMachine[object]] = [self.swarm]
-        self._by_address: dict[UdpAddr, int] = {OWN: 0}
+        self._by_address: dict[SocketAddr, int] = {OWN: 0}
         self._addresses = [OWN]
         self._deadlines = Deadlines[int]()
         self._queue: list[tuple[float, int, int, Received]] = []
@@ -70,7 +70,7 @@ class Crowd:
                 now=self.now,
                 unix_now=UNIX_EPOCH,
             )
-            address = UdpAddr(f"20.{number >> 8}.{number & 0xFF}.7", 7777)
+            address = SocketAddr(f"20.{number >> 8}.{number & 0xFF}.7", 7777)
             self._machines.append(endpoint)
             self._addresses.append(address)
             self._by_address[address] = number

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 
-REMOTE = UdpAddr("192.0.2.1", 4001)
+REMOTE = SocketAddr("192.0.2.1", 4001)
 
 
-def transmit(data: bytes, socket_id: int = 0, remote: UdpAddr = REMOTE) -> Transmit:
+def transmit(data: bytes, socket_id: int = 0, remote: SocketAddr = REMOTE) -> Transmit:
     """Returns a plain datagram."""
     return Transmit(SocketId(socket_id), None, remote, 0, None, len(data), data)
 

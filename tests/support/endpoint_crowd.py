@@ -4,15 +4,15 @@ from typing import Any
 
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, Received, SocketId, UdpAddr
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.connection import Connection
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.events import Connected, ConnectionClosed
-from p2pnode.transport.route import Route
+from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId
+from p2pnode.transports.events import Connected, ConnectionClosed
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.connection import Connection
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.route import Route
 from tests.support.pair import make_endpoint
 
-SERVER = UdpAddr("192.0.2.1", 4001)
+SERVER = SocketAddr("192.0.2.1", 4001)
 
 
 class EndpointCrowd:
@@ -22,13 +22,13 @@ class EndpointCrowd:
         """`config` is the server's."""
         self.now = 0.0
         self.server, self.server_id = self._make("server", config, **server)
-        self.at: dict[UdpAddr, Endpoint] = {SERVER: self.server}
-        self.handles: dict[UdpAddr, ConnectionHandle] = {}
-        self.events: dict[UdpAddr, list[object]] = {SERVER: []}
+        self.at: dict[SocketAddr, Endpoint] = {SERVER: self.server}
+        self.handles: dict[SocketAddr, ConnectionHandle] = {}
+        self.events: dict[SocketAddr, list[object]] = {SERVER: []}
 
-    def connect(self, ip: str, port: int = 1) -> UdpAddr:
+    def connect(self, ip: str, port: int = 1) -> SocketAddr:
         """Lets a new client dial; returns its address."""
-        address = UdpAddr(ip, port)
+        address = SocketAddr(ip, port)
         client, _ = self._make(str(address))
         self.at[address], self.events[address] = client, []
         route = Route(SocketId(0), None, SERVER)
@@ -36,7 +36,7 @@ class EndpointCrowd:
         self.run()
         return address
 
-    def client(self, address: UdpAddr) -> Connection:
+    def client(self, address: SocketAddr) -> Connection:
         """Returns a client's end of its connection, to command."""
         connection = self.at[address].command(self.handles[address])
         assert connection is not None
@@ -62,10 +62,10 @@ class EndpointCrowd:
                     endpoint.handle_timeout(self.now)
             self.run()
 
-    def is_connected(self, address: UdpAddr) -> bool:
+    def is_connected(self, address: SocketAddr) -> bool:
         return any(isinstance(e, Connected) for e in self.events[address])
 
-    def end_of(self, address: UdpAddr) -> P2PNodeError | None:
+    def end_of(self, address: SocketAddr) -> P2PNodeError | None:
         """Returns why a client's connection ended, None while it has not."""
         found = [e.reason for e in self.events[address] if isinstance(e, ConnectionClosed)]
         return found[0] if found else None
@@ -76,7 +76,7 @@ class EndpointCrowd:
         config = config or TransportConfig()
         return make_endpoint(name, config=config, now=self.now, seed=1, **more)
 
-    def _deliver(self, address: UdpAddr, endpoint: Endpoint) -> bool:
+    def _deliver(self, address: SocketAddr, endpoint: Endpoint) -> bool:
         transmits = endpoint.poll_transmits(self.now)
         for transmit in transmits:
             to = self.at.get(transmit.remote)

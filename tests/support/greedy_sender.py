@@ -1,7 +1,7 @@
 """A peer that uses every byte of credit at once and keeps none back: it may."""
 
-from p2pnode.transport.frame import MaxData, MaxStreamData, ResetStream
-from p2pnode.transport.stream_set import StreamSet
+from p2pnode.transports.delivery.frame import MaxData, MaxStreamData, ResetStream
+from p2pnode.transports.delivery.stream_set import StreamSet
 from tests.support.stream_link import Limits, frames, packet
 
 CHUNK = 16 * 1024

@@ -40,8 +40,8 @@ from p2pnode.swarm import SwarmConfig, events
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport.connection import Connection
-from p2pnode.transport.error_code import ErrorCode
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.noise_udp.connection import Connection
 from p2pnode.wire.multiaddr import Multiaddr
 
 PROTOCOL: Final = "/test/handover"

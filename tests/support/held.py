@@ -1,7 +1,7 @@
 """An account of held bytes for parts that are tested without their connection."""
 
-from p2pnode.transport.flow_control import ReceiveWindow
-from p2pnode.transport.held_bytes import HeldBytes
+from p2pnode.transports.delivery.flow_control import ReceiveWindow
+from p2pnode.transports.delivery.held_bytes import HeldBytes
 
 
 def nothing_held() -> HeldBytes:

@@ -16,7 +16,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import Transmit, UdpAddr
+from p2pnode.machine import SocketAddr, Transmit
 from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_presets import home
 from p2pnode.netsim.packet import Packet
@@ -30,9 +30,9 @@ from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport.frame import ObservedAddress
-from p2pnode.transport.packet import HandshakeType
-from p2pnode.transport.token import TokenIssuer
+from p2pnode.transports.noise_udp.frame import ObservedAddress
+from p2pnode.transports.noise_udp.packet import HandshakeType
+from p2pnode.transports.noise_udp.token import TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -44,7 +44,7 @@ Tamper = Callable[[list[Transmit]], list[Transmit]]
 
 def bystander(ip: str = "99.1.1.1", port: int = 53) -> Multiaddr:
     """Returns the address of somebody who has nothing to do with it."""
-    return udp_noise_multiaddr(UdpAddr(ip, port))
+    return udp_noise_multiaddr(SocketAddr(ip, port))
 
 
 class Bystanders:
@@ -72,7 +72,7 @@ class Bystanders:
         return Counter(packet.dst.ip for _, packet in self.arrivals)
 
     @property
-    def by_address(self) -> Counter[UdpAddr]:
+    def by_address(self) -> Counter[SocketAddr]:
         """How many packets each address got."""
         return Counter(packet.dst for _, packet in self.arrivals)
 
@@ -141,7 +141,7 @@ class Hostile(SimNode):
 
         service._describe = lie
 
-    def observe(self, connection: int, address: UdpAddr) -> None:
+    def observe(self, connection: int, address: SocketAddr) -> None:
         """Tells the peer that it is seen somewhere else."""
         found = self.swarm._endpoint.command(connection)
         assert found is not None

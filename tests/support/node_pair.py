@@ -13,10 +13,10 @@ from p2pnode.io.listening import NodeSocket
 from p2pnode.io.node.lifetime import NodeParts, run_node
 from p2pnode.io.node.node import Node
 from p2pnode.io.node.stream import Stream
-from p2pnode.machine import Transmit, UdpAddr
+from p2pnode.machine import SocketAddr, Transmit
 from p2pnode.swarm import SwarmConfig
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.packet import HandshakeType
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.packet import HandshakeType
 from tests.support.sim_socket import SimSocket
 
 PROTOCOL = "/test/1.0.0"
@@ -30,18 +30,18 @@ class SimNetwork:
         self.is_cut = False
         self.handshakes: list[Transmit] = []
         """First messages that were sent, repeated ones included."""
-        self._sockets: dict[UdpAddr, LinkedSocket] = {}
+        self._sockets: dict[SocketAddr, LinkedSocket] = {}
 
-    def socket(self, address: UdpAddr) -> "LinkedSocket":
+    def socket(self, address: SocketAddr) -> "LinkedSocket":
         sock = self._sockets[address] = LinkedSocket(self, address)
         return sock
 
-    def move(self, old: UdpAddr, new: UdpAddr) -> None:
+    def move(self, old: SocketAddr, new: SocketAddr) -> None:
         """Others see that socket elsewhere from now on, as behind a NAT that has forgotten it."""
         sock = self._sockets[new] = self._sockets.pop(old)
         sock.address = new
 
-    def carry(self, source: UdpAddr, transmit: Transmit) -> None:
+    def carry(self, source: SocketAddr, transmit: Transmit) -> None:
         if transmit.buffer[0] == HandshakeType.INITIAL:
             self.handshakes.append(transmit)
         target = self._sockets.get(transmit.remote)
@@ -55,7 +55,7 @@ class SimNetwork:
 class LinkedSocket(SimSocket):
     """One socket of the network."""
 
-    def __init__(self, network: SimNetwork, address: UdpAddr) -> None:
+    def __init__(self, network: SimNetwork, address: SocketAddr) -> None:
         super().__init__()
         self.address = address
         self._network = network
@@ -71,7 +71,7 @@ async def sim_node(
 ) -> AsyncIterator[Node]:
     """Yields a node with one socket at ip:4001; the same name gives the same identity."""
     entropy = Random(f"{name}/entropy").randbytes
-    address = UdpAddr(ip, 4001)
+    address = SocketAddr(ip, 4001)
     parts = NodeParts(
         identity=PrivateKey.generate(entropy),
         secret=entropy(32),

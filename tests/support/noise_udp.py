@@ -6,25 +6,25 @@ from random import Random
 
 from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
-from p2pnode.transport.handshake import (
+from p2pnode.machine import SocketAddr, SocketId
+from p2pnode.transports.noise_udp.handshake import (
     Answer,
     Credentials,
     InitiatorHandshake,
     ResponderHandshake,
     Secrets,
 )
-from p2pnode.transport.packet import (
+from p2pnode.transports.noise_udp.packet import (
     Initial,
     decode_initial_untrusted,
     decode_message_untrusted,
 )
-from p2pnode.transport.parameters import TransportParameters
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.parameters import TransportParameters
+from p2pnode.transports.route import Route
 from tests.support.identities import private_key
 
-CLIENT = UdpAddr("192.0.2.1", 1111)
-SERVER = UdpAddr("192.0.2.2", 2222)
+CLIENT = SocketAddr("192.0.2.1", 1111)
+SERVER = SocketAddr("192.0.2.2", 2222)
 LOW_ORDER_POINTS = [
     bytes(32),
     (1).to_bytes(32, "little"),
@@ -62,7 +62,7 @@ def parameters(connection_id: int, **changes: object) -> TransportParameters:
     return TransportParameters(**(values | changes))
 
 
-def route(remote: UdpAddr = CLIENT, socket: int = 0) -> Route:
+def route(remote: SocketAddr = CLIENT, socket: int = 0) -> Route:
     return Route(SocketId(socket), None, remote)
 
 

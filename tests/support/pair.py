@@ -13,15 +13,15 @@ from p2pnode.clock import UnixTime
 from p2pnode.drain import drain_once
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Ecn, Received, SocketAddr, SocketId, Transmit
 from p2pnode.resources.account import Account
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.connection import Connection
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.events import Connected, DialFailed, EndpointEvent
-from p2pnode.transport.faults import Faults
-from p2pnode.transport.handshake import Credentials
-from p2pnode.transport.route import Route
+from p2pnode.transports.events import Connected, DialFailed, EndpointEvent
+from p2pnode.transports.faults import Faults
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.connection import Connection
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.handshake import Credentials
+from p2pnode.transports.route import Route
 
 UNIX_EPOCH = UnixTime(1_700_000_000.0)
 MAX_STEPS = 200_000
@@ -37,17 +37,17 @@ class Side:
     """One endpoint at one address."""
 
     name: str
-    address: UdpAddr
+    address: SocketAddr
     endpoint: Endpoint
     peer_id: PeerId
     events: list[EndpointEvent] = field(default_factory=list)
     handle: int = 0
     """Of the connection that was made last."""
-    more: dict[int, UdpAddr] = field(default_factory=dict)
+    more: dict[int, SocketAddr] = field(default_factory=dict)
     """Addresses of further sockets."""
 
     @property
-    def sockets(self) -> dict[int, UdpAddr]:
+    def sockets(self) -> dict[int, SocketAddr]:
         return {0: self.address, **self.more}
 
     @property
@@ -105,20 +105,22 @@ class Pair:
         self.ce_marking = 0.0
         self.filter: Callable[[str, bytes], bool] = lambda sender, datagram: True
         """(sender's name, datagram) -> whether it arrives."""
-        self.translate: dict[UdpAddr, UdpAddr] = {}
+        self.translate: dict[SocketAddr, SocketAddr] = {}
         """What a NAT would do: the source address that the other side sees."""
-        self.latency_from: dict[UdpAddr, float] = {}
+        self.latency_from: dict[SocketAddr, float] = {}
         """Of packets from, or to, an address: instead of `latency`."""
-        self.blocked: dict[UdpAddr, None] = {}
+        self.blocked: dict[SocketAddr, None] = {}
         """Addresses from and to which nothing gets through."""
         self.log: list[tuple[float, str, bytes]] = []
         self.dropped_too_big = 0
         self._queue: list[tuple[float, int, str, Received]] = []
         self._count = 0
-        self.client = self._side("client", UdpAddr("192.0.2.1", 1111), client_config, seed)
-        self.server = self._side("server", UdpAddr("192.0.2.2", 2222), server_config, seed)
+        self.client = self._side("client", SocketAddr("192.0.2.1", 1111), client_config, seed)
+        self.server = self._side("server", SocketAddr("192.0.2.2", 2222), server_config, seed)
 
-    def _side(self, name: str, address: UdpAddr, config: TransportConfig | None, seed: int) -> Side:
+    def _side(
+        self, name: str, address: SocketAddr, config: TransportConfig | None, seed: int
+    ) -> Side:
         endpoint, peer_id = make_endpoint(
             name, config=config or TransportConfig(), now=self.now, seed=seed
         )
@@ -186,7 +188,7 @@ class Pair:
         if isinstance(event.event, Connected):
             side.handle = event.handle
 
-    def inject(self, to: Side, datagram: bytes, source: UdpAddr) -> None:
+    def inject(self, to: Side, datagram: bytes, source: SocketAddr) -> None:
         """Delivers a forged datagram at once."""
         received = Received(SocketId(0), to.address.ip, source, 0, len(datagram), datagram)
         to.endpoint.handle_received([received], self.now)

@@ -2,9 +2,9 @@
 
 from cryptography.exceptions import InvalidTag
 
-from p2pnode.transport.aead import Aead, packet_key
-from p2pnode.transport.handshake import Secrets
-from p2pnode.transport.packet import DATA, DATA_HEADER, DATA_HEADER_SIZE
+from p2pnode.transports.noise_udp.aead import Aead, packet_key
+from p2pnode.transports.noise_udp.handshake import Secrets
+from p2pnode.transports.noise_udp.packet import DATA, DATA_HEADER, DATA_HEADER_SIZE
 
 PATH_IDS = range(16)
 """Those that are tried for what comes; the header does not tell the path."""

@@ -3,31 +3,26 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from p2pnode.machine import Received, SocketId, UdpAddr
-from p2pnode.transport.aead import Aead
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.events import Connected, EndpointEvent
-from p2pnode.transport.frame import (
-    STREAM_TYPES,
-    Frame,
-    NewConnectionId,
-    decode_frame_untrusted,
-    decode_stream_untrusted,
-)
-from p2pnode.transport.handshake import InitiatorHandshake, ResponderHandshake, Secrets
-from p2pnode.transport.packet import (
+from p2pnode.machine import Received, SocketAddr, SocketId
+from p2pnode.transports.delivery.frame import STREAM_TYPES, decode_stream_untrusted
+from p2pnode.transports.events import Connected, EndpointEvent
+from p2pnode.transports.noise_udp.aead import Aead
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.frame import Frame, NewConnectionId, decode_frame_untrusted
+from p2pnode.transports.noise_udp.handshake import InitiatorHandshake, ResponderHandshake, Secrets
+from p2pnode.transports.noise_udp.packet import (
     DATA,
     HandshakeType,
     decode_initial_untrusted,
     decode_message_untrusted,
 )
-from p2pnode.transport.parameters import TransportParameters
+from p2pnode.transports.noise_udp.parameters import TransportParameters
 from tests.support.noise_udp import credentials, entropy, parameters, route
 from tests.support.pair import make_endpoint
 from tests.support.raw_packets import RawPackets
 
 OUR_ID = 0xABCD
-OUR_ADDRESS = UdpAddr("198.51.100.7", 7777)
+OUR_ADDRESS = SocketAddr("198.51.100.7", 7777)
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ class RawPeer:
         self.opened: list[Opened] = []
         self.datagrams: list[bytes] = []
         """All that the endpoint sent, handshake packets too."""
-        self.bytes_to: Counter[UdpAddr] = Counter()
+        self.bytes_to: Counter[SocketAddr] = Counter()
         """How many bytes went to each address."""
         self.events: list[EndpointEvent] = []
         self._credentials = credentials(name)
@@ -130,7 +125,7 @@ class RawPeer:
         """Delivers a packet of any payload and takes what comes back."""
         self.deliver(self.seal(payload, **where))
 
-    def deliver(self, *datagrams: bytes, source: UdpAddr | None = None) -> None:
+    def deliver(self, *datagrams: bytes, source: SocketAddr | None = None) -> None:
         """Delivers datagrams in one batch and takes what comes back."""
         remote = source or self.address
         batch = [Received(SocketId(0), None, remote, 0, max(1, len(d)), d) for d in datagrams]

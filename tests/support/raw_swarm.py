@@ -13,21 +13,22 @@ from p2pnode.drain import drain_once
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 from p2pnode.netsim.contract import Contract
 from p2pnode.protocols.multistream.messages import encode_message
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import ConnectionEstablished, SwarmEvent
 from p2pnode.swarm.swarm import Swarm
-from p2pnode.transport.frame import Ack, stream_header
+from p2pnode.transports.delivery.frame import Ack, stream_header
+from p2pnode.transports.noise_udp.frame import encode_ack
 from p2pnode.wire.multiaddr import Multiaddr
 from tests.support.identities import private_key
 from tests.support.noise_udp import parameters
 from tests.support.raw_peer import RawPeer
 
 SOCKET, PROBE_SOCKET = SocketId(0), SocketId(1)
-OWN = UdpAddr("9.9.9.9", 4001)
+OWN = SocketAddr("9.9.9.9", 4001)
 HEADER = encode_message("/multistream/1.0.0")
 MAX_ROUNDS = 1000
 P = ParamSpec("P")
@@ -55,7 +56,7 @@ class RawSwarm:
         )
         self.machine: Contract[SwarmEvent] = Contract(self.swarm, BrokenContractError)
         self.events: list[SwarmEvent] = []
-        self.peers: dict[UdpAddr, RawSwarmPeer] = {}
+        self.peers: dict[SocketAddr, RawSwarmPeer] = {}
         self.sent: list[Transmit] = []
         """What went to others than the peers."""
         self.call(self.swarm.handle_interfaces_changed, (OWN.ip,), self.now)
@@ -124,7 +125,7 @@ class RawSwarmPeer(RawPeer):
             our_parameters=parameters(0xABCD00 + number),
         )
         self.world = world
-        self.address = UdpAddr(f"{20 + number}.7.7.7", 7777)
+        self.address = SocketAddr(f"{20 + number}.7.7.7", 7777)
         self.streams: dict[int, int] = {}
         """Streams of either side -> how many bytes we have sent on them."""
         self._next_stream = 0 if is_initiator else 1
@@ -154,7 +155,7 @@ class RawSwarmPeer(RawPeer):
         swarm = self.world.swarm
         self.world.call(swarm.dial, self.peer_id, [self.multiaddr], self.world.now)
 
-    def deliver(self, *datagrams: bytes, source: UdpAddr | None = None) -> None:
+    def deliver(self, *datagrams: bytes, source: SocketAddr | None = None) -> None:
         make = partial(Received, SOCKET, OWN.ip, source or self.address, 0)
         self.world.receive(*[make(max(1, len(d)), d) for d in datagrams])
 
@@ -169,7 +170,7 @@ class RawSwarmPeer(RawPeer):
         for path_id in {packet.path_id for packet in self.opened[self._acked :]}:
             numbers = [p.number for p in self.opened[self._acked :] if p.path_id == path_id]
             for number in sorted(set(numbers))[-8:]:
-                self.send(Ack(path_id, 0, ((number, number + 1),)).encode())
+                self.send(encode_ack(Ack(path_id, 0, ((number, number + 1),))))
         self._acked = len(self.opened)
 
     def ask(self, protocol: str, data: bytes) -> int:

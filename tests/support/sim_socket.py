@@ -5,7 +5,7 @@ from collections import deque
 import trio
 
 from p2pnode.io.udp.unreachable import UnreachableReports
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 
 
 class SimSocket:
@@ -24,7 +24,7 @@ class SimSocket:
         self._readable = trio.Event()
         self._writable = trio.Event()
 
-    def deliver(self, data: bytes, remote: UdpAddr) -> None:
+    def deliver(self, data: bytes, remote: SocketAddr) -> None:
         """A datagram arrives."""
         self._inbox.append(Received(self.socket_id, None, remote, 0, len(data), data))
         self._readable.set()

@@ -35,7 +35,13 @@ def tables(spec: str, heading: str) -> list[list[list[str]]]:
     return found
 
 
-HOMES = ("p2pnode.swarm", "p2pnode.protocols", "p2pnode.wire", "p2pnode")
+HOMES = (
+    "p2pnode.swarm",
+    "p2pnode.protocols",
+    "p2pnode.transports.noise_udp",
+    "p2pnode.wire",
+    "p2pnode",
+)
 """What the modules that a spec names are counted from, behind the spec's own package."""
 
 

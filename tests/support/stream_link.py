@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from p2pnode.transport.frame import (
+from p2pnode.transports.delivery.frame import (
     STREAM_TYPES,
     DataBlocked,
     MaxData,
@@ -13,11 +13,11 @@ from p2pnode.transport.frame import (
     StopSending,
     StreamDataBlocked,
     StreamsBlocked,
-    decode_frame_untrusted,
     decode_stream_untrusted,
 )
-from p2pnode.transport.packet_builder import PacketBuilder
-from p2pnode.transport.stream_set import StreamSet
+from p2pnode.transports.delivery.packet_builder import PacketBuilder
+from p2pnode.transports.delivery.stream_set import StreamSet
+from p2pnode.transports.noise_udp.frame import decode_frame_untrusted
 
 ROOM = 1200
 

@@ -10,9 +10,9 @@ from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import Command, OpenStream, PumpMachine, Service
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.events import ConnectionClosed
-from p2pnode.transport.stream_events import (
+from p2pnode.transports.events import ConnectionClosed
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.stream_events import (
     StreamOpened,
     StreamReadable,
     StreamResetByPeer,

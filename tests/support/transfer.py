@@ -2,7 +2,7 @@
 
 from random import Random
 
-from p2pnode.transport.connection import Connection
+from p2pnode.transports.noise_udp.connection import Connection
 from tests.support.pair import Pair, Side
 
 WRITE_SIZE = 64 * 1024

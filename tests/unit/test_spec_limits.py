@@ -25,7 +25,7 @@ PAGES = {
     "p2pnode.noise": ("noise.md",),
     "p2pnode.resources": ("resources.md",),
     "p2pnode.swarm": ("swarm.md", "autonat.md", "kad.md", "nat_behaviour.md", "relay.md"),
-    "p2pnode.transport": ("transport.md", "recovery.md", "streams.md"),
+    "p2pnode.transports": ("transport.md", "recovery.md", "streams.md"),
 }
 FORMATS = {
     "p2pnode.links": {"FIRST_ACCEPTED_LINK", "FIRST_OWN_LINK", "LINK_ID_STEP"},
@@ -36,7 +36,7 @@ FORMATS = {
     "p2pnode.protocols.relay": {"CIRCUIT_TYPE", "HEADER_SIZE", "IDLE", "NEW", "OLD", "WAITING"},
     "p2pnode.netcheck": {"NETCHECK_SOCKETS"},
     "p2pnode.swarm": {"FIRST_HANDLE", "READ_SIZE", "MAX_UNSENT"},
-    "p2pnode.transport": {
+    "p2pnode.transports": {
         "CHALLENGE_SIZE",
         "CIRCUIT",
         "CONNECTION_ID_SIZE",
@@ -112,7 +112,7 @@ COMPARED = [
     ("links.md", "Limits", "p2pnode"),
     ("multistream.md", "Limits", "p2pnode.protocols.multistream"),
     ("ping.md", "Limits and timers", "p2pnode.protocols.ping"),
-    ("recovery.md", "Limits and timers", "p2pnode.transport"),
+    ("recovery.md", "Limits and timers", "p2pnode.transports.delivery"),
     ("resources.md", "Limits", "p2pnode.resources"),
 ]
 

@@ -14,25 +14,25 @@ from typing import Any
 from p2pnode.clock import UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.noise.primitives import KeyPair
-from p2pnode.transport.aead import Aead, hkdf_expand, next_secret, packet_key
-from p2pnode.transport.frame import (
-    Ack,
+from p2pnode.transports.delivery.frame import Ack, stream_header
+from p2pnode.transports.delivery.varint import encode_varint
+from p2pnode.transports.noise_udp.aead import Aead, hkdf_expand, next_secret, packet_key
+from p2pnode.transports.noise_udp.frame import (
     HandshakeDone,
     NewConnectionId,
     NewToken,
     ObservedAddress,
     PathChallenge,
-    stream_header,
 )
-from p2pnode.transport.handshake import (
+from p2pnode.transports.noise_udp.handshake import (
     PROLOGUE_LABEL,
     Credentials,
     InitiatorHandshake,
     ResponderHandshake,
 )
-from p2pnode.transport.packet import (
+from p2pnode.transports.noise_udp.packet import (
     DATA,
     DATA_HEADER,
     VERSION,
@@ -42,9 +42,8 @@ from p2pnode.transport.packet import (
     decode_message_untrusted,
     stateless_reset,
 )
-from p2pnode.transport.parameters import TransportParameters
-from p2pnode.transport.token import TokenIssuer
-from p2pnode.transport.varint import encode_varint
+from p2pnode.transports.noise_udp.parameters import TransportParameters
+from p2pnode.transports.noise_udp.token import TokenIssuer
 from tests.vectors.transport_example import worked_example
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +52,7 @@ SPEC = ROOT / "specs" / "transport.md"
 EXAMPLE = re.compile(r"(?<=<!-- vectors -->\n\n).*(?=\n<!-- end of the vectors -->)", re.DOTALL)
 
 UNIX_NOW = UnixTime(1_700_000_000.0)
-REMOTE = UdpAddr("192.0.2.1", 1111)
+REMOTE = SocketAddr("192.0.2.1", 1111)
 DESTINATION = 0x0011_2233_4455_6677
 TOKEN_SECRET = b"\x55" * 32
 INITIATOR = {"identity_seed": b"\x01" * 32, "static": b"\x11" * 32, "ephemeral": b"\x33" * 32}

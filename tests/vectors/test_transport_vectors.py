@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from p2pnode.noise.handshake_state import HandshakeState
 from p2pnode.noise.patterns import XX
 from p2pnode.noise.primitives import KeyPair
-from p2pnode.transport.frame import Ack, decode_frame_untrusted
+from p2pnode.transports.delivery.frame import Ack
+from p2pnode.transports.noise_udp.frame import decode_frame_untrusted
 from tests.vectors.make_transport_vectors import EXAMPLE, FILE, SPEC, make_vectors
 from tests.vectors.transport_example import worked_example
 

@@ -17,7 +17,7 @@ from p2pnode.io.node.arguments import (
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm.config import DEFAULT_AGENT_VERSION, RelayMode
-from p2pnode.transport.config import TransportConfig
+from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr
 
 

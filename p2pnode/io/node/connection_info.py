@@ -6,7 +6,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import ConnectionHandle
 from p2pnode.swarm.facts import SwarmFacts
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
 PathKind: TypeAlias = Literal["direct", "relayed"]

@@ -6,7 +6,7 @@ chance and do not relay to the peer are left out, since the search that failed s
 
 from p2pnode.protocols.kad.lookup import NOBODY_ASKED
 from p2pnode.protocols.relay.messages import Status, status_name
-from p2pnode.transport.dialing import NO_ANSWER
+from p2pnode.transports.noise_udp.dialing import NO_ANSWER
 
 _NOT_ITS_RELAY = (status_name(Status.NO_RESERVATION), status_name(Status.PERMISSION_DENIED))
 _RELAYED = "/p2p-circuit"

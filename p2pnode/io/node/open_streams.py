@@ -17,7 +17,7 @@ from p2pnode.io.node.engine import Engine
 from p2pnode.io.node.stream import Stream, wait_delivered
 from p2pnode.machine import ConnectionHandle
 from p2pnode.swarm.swarm_stream import SwarmStream
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 
 DELIVERY_TIMEOUT: Final = 5.0
 """seconds at a node's end for peers to acknowledge what was finished; chosen: some round trips of a

@@ -26,14 +26,14 @@ from p2pnode.io.store.records import (
     VolumeRecord,
 )
 from p2pnode.io.store.store import Store
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.protocols.autonat import Evidence, Prober, Verdict
 from p2pnode.protocols.relay import relay_network
 from p2pnode.swarm import Swarm, events
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import SwarmFacts
-from p2pnode.transport.token import ADDRESS_LIFETIME
+from p2pnode.transports.noise_udp.token import ADDRESS_LIFETIME
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 
 VOLUME_INTERVAL: Final = 60.0
@@ -89,7 +89,7 @@ class Memory:
             if found is not None:
                 swarm.remember_evidence(*found, now)
         for token in loaded.tokens:
-            swarm.remember_token(UdpAddr(token.ip, token.port), token.token)
+            swarm.remember_token(SocketAddr(token.ip, token.port), token.token)
         for relay in loaded.relays:
             relay_id = _peer_id(relay.peer)
             if relay_id is not None and swarm.facts.known_addresses(relay_id, now):

@@ -16,8 +16,8 @@ from p2pnode.clock import UnixTime
 from p2pnode.protocols.autonat.reachability import EVIDENCE_LIFETIME
 from p2pnode.protocols.relay.accounting import MAX_MONTHS
 from p2pnode.swarm.address_book import LIFETIMES
-from p2pnode.transport.frame import MAX_TOKEN_SIZE
-from p2pnode.transport.token import ADDRESS_LIFETIME
+from p2pnode.transports.noise_udp.frame import MAX_TOKEN_SIZE
+from p2pnode.transports.noise_udp.token import ADDRESS_LIFETIME
 
 MAX_ADDRESS_ROWS: Final = 16_384
 """rows; chosen: four for each of the 4096 peers of the address book, 5 MB"""

@@ -28,7 +28,7 @@ from p2pnode.io.udp.plain import (
     UdpSocket,
     udp_addr,
 )
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Ecn, Received, SocketAddr, SocketId, Transmit
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class LinuxUdpSocket(UdpSocket):
             try_option(sock, _IPV6_RECVPKTINFO if self._is_ipv6 else _IP_PKTINFO)
         self._read_facts: dict[tuple[tuple[int, int, bytes], ...], _ReadFacts] = {}
         self._control: dict[tuple[int, int, int | None, str | None], ControlMessages] = {}
-        self._without_gso: dict[UdpAddr, None] = {}
+        self._without_gso: dict[SocketAddr, None] = {}
 
     def receive_batch(self) -> list[Received]:
         """Returns what is there, oldest first, within MAX_BATCH_READS and MAX_BATCH_BYTES."""

@@ -12,7 +12,7 @@ import sys
 from p2pnode.errors import ListenError
 from p2pnode.io.udp.buffers import raise_buffers, warn_if_small
 from p2pnode.io.udp.plain import UdpSocket
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 
 if sys.platform == "linux":
     from p2pnode.io.udp.linux import LinuxUdpSocket as PlatformUdpSocket
@@ -22,7 +22,7 @@ else:
 logger = logging.getLogger(__name__)
 
 
-def open_udp_socket(address: UdpAddr, socket_id: SocketId) -> UdpSocket:
+def open_udp_socket(address: SocketAddr, socket_id: SocketId) -> UdpSocket:
     """Returns a socket bound to `address`; port 0 takes any.  Raises ListenError.
 
     Nothing is shared with other programs: a port in use is an error on every platform.
@@ -49,7 +49,7 @@ def open_udp_socket(address: UdpAddr, socket_id: SocketId) -> UdpSocket:
         raise ListenError(f"cannot listen on {address}: {_reason(exc, address)}") from exc
 
 
-def _reason(exc: OSError, address: UdpAddr) -> str:
+def _reason(exc: OSError, address: SocketAddr) -> str:
     match exc.errno:
         case errno.EADDRINUSE:
             return f"UDP port {address.port} is in use by another program"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from p2pnode.io.udp.unreachable import UnreachableReports
-from p2pnode.machine import Buffer, Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Buffer, Ecn, Received, SocketAddr, SocketId, Transmit
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ class UdpSocket:
         self._sock = sock
         self._is_ipv6 = sock.family == socket.AF_INET6
         self._is_wildcard = ipaddress.ip_address(self.local.ip).is_unspecified
-        self._remotes: dict[tuple[str | int, ...], UdpAddr] = {}
-        self._sockaddrs: dict[UdpAddr, tuple[str, int] | tuple[str, int, int, int]] = {}
+        self._remotes: dict[tuple[str | int, ...], SocketAddr] = {}
+        self._sockaddrs: dict[SocketAddr, tuple[str, int] | tuple[str, int, int, int]] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.socket_id} {self.local}>"
@@ -182,13 +182,13 @@ class UdpSocket:
         counters.datagrams_out += datagrams
         counters.bytes_out += size
 
-    def _remember_remote(self, source: tuple[str | int, ...]) -> UdpAddr:
+    def _remember_remote(self, source: tuple[str | int, ...]) -> SocketAddr:
         if len(self._remotes) >= MAX_CACHED_ADDRESSES:
             self._remotes.clear()
         remote = self._remotes[source] = udp_addr(source)
         return remote
 
-    def _sockaddr(self, remote: UdpAddr) -> tuple[str, int] | tuple[str, int, int, int] | None:
+    def _sockaddr(self, remote: SocketAddr) -> tuple[str, int] | tuple[str, int, int, int] | None:
         """Returns the address as the socket wants it, or None (counted) where it cannot be used.
 
         Python would look up what is no IP address in the DNS, and block on it.
@@ -220,7 +220,9 @@ class UdpSocket:
         self.counters.receive_errors += 1
         logger.debug("%s: nothing received: %s", self.local, exc)
 
-    def _send_failed(self, exc: OSError, remote: UdpAddr, datagram: Buffer, datagrams: int) -> None:
+    def _send_failed(
+        self, exc: OSError, remote: SocketAddr, datagram: Buffer, datagrams: int
+    ) -> None:
         """`datagram` is the first of those that were not sent, or empty where it may have been."""
         if exc.errno is not None and exc.errno not in _LOST_DATAGRAM:
             raise exc
@@ -229,9 +231,9 @@ class UdpSocket:
         logger.debug("%s: not sent to %s: %s", self.local, remote, exc)
 
 
-def udp_addr(sockaddr: Sequence[str | int]) -> UdpAddr:
+def udp_addr(sockaddr: Sequence[str | int]) -> SocketAddr:
     """Returns the address that a socket call gave."""
     ip, port = str(sockaddr[0]), int(sockaddr[1])
     if len(sockaddr) < 4:
-        return UdpAddr(ip, port)
-    return UdpAddr(ip.partition("%")[0], port, int(sockaddr[3]))
+        return SocketAddr(ip, port)
+    return SocketAddr(ip.partition("%")[0], port, int(sockaddr[3]))

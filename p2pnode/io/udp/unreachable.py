@@ -3,7 +3,7 @@
 import errno
 from typing import Final
 
-from p2pnode.machine import MAX_BEGINNING, Buffer, Obstacle, SocketId, UdpAddr, Unreachable
+from p2pnode.machine import MAX_BEGINNING, Buffer, Obstacle, SocketAddr, SocketId, Unreachable
 
 MAX_REPORTS: Final = 64
 """reports a socket between two drains; chosen: those of as many dials as a node has under way"""
@@ -30,7 +30,7 @@ class UnreachableReports(list[Unreachable]):
         self._socket_id = socket_id
 
     def add(
-        self, error_number: int | None, remote: UdpAddr, datagram: Buffer, *, is_local: bool
+        self, error_number: int | None, remote: SocketAddr, datagram: Buffer, *, is_local: bool
     ) -> None:
         """Takes an error; nothing where it says nothing about the way, or there are too many."""
         obstacle = _OBSTACLES.get(error_number or 0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.delegated_messages import (
     MAX_MESSAGE_SIZE_DELEGATED,
@@ -41,7 +41,7 @@ class ProbeDatagram:
     Unless it has exchanged packets with that IP lately: then it answers `on_sent(ACQUAINTED)`.
     """
 
-    target: UdpAddr
+    target: SocketAddr
     payload: bytes
 
 
@@ -99,7 +99,9 @@ class OrderReceiver(ServedDialogue):
         if self._permit.refuse_target(ip, now) is not None:
             self._answer(HelperStatus.REFUSED)
             return
-        self.wants_probe = ProbeDatagram(UdpAddr(ip, addr.port), encode_probe(probe_token(order)))
+        self.wants_probe = ProbeDatagram(
+            SocketAddr(ip, addr.port), encode_probe(probe_token(order))
+        )
 
     def _on_eof(self, now: Instant) -> None:
         if self.wants_probe is None:

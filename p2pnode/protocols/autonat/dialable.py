@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_nat64
 from p2pnode.wire.multiaddr import (
     Code,
@@ -37,7 +37,7 @@ class Asker(NamedTuple):
     """The peer that asks for a dial-back."""
 
     peer_id: PeerId
-    observed: UdpAddr | None
+    observed: SocketAddr | None
     """Where its connection comes from, or None where a relay lies between."""
 
 

@@ -16,7 +16,7 @@ from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols.identify.socket_evidence import SocketEvidence, SocketReport
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_nat64, owner_group
 
@@ -27,11 +27,11 @@ class Observation(NamedTuple):
     """One peer's statement."""
 
     observer: PeerId
-    observer_addr: UdpAddr | None
+    observer_addr: SocketAddr | None
     """Where the observer is, or None where a relay lies between."""
     socket: SocketId
     """Our socket that the connection uses."""
-    observed: UdpAddr
+    observed: SocketAddr
     """Our address as the observer sees it."""
 
 

@@ -12,7 +12,7 @@ from heapq import nsmallest
 from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 
 CONFIRMATIONS_NEEDED = 4  # groups of observers; go-libp2p
 OBSERVATION_LIFETIME = 30 * 60.0  # seconds since it was last seen or refreshed; go-libp2p
@@ -34,7 +34,7 @@ class MappingKind(enum.Enum):
 class ObservedAddress:
     """One external address candidate of one socket."""
 
-    address: UdpAddr
+    address: SocketAddr
     observers: int
     """Groups of observers that see it now."""
     first_seen: Instant
@@ -63,14 +63,14 @@ class SocketReport:
     mapping: MappingKind
     why: str
     """The reason for `mapping`, in one sentence."""
-    evidence: tuple[tuple[PeerId, UdpAddr], ...]
+    evidence: tuple[tuple[PeerId, SocketAddr], ...]
     """Who says what, oldest first."""
 
 
 @dataclass(slots=True)
 class _Statement:
     group: str
-    observed: UdpAddr
+    observed: SocketAddr
     last_seen: Instant
 
 
@@ -94,11 +94,11 @@ class SocketEvidence:
         self._socket = socket
         # A statement that is renewed moves to the end, so that the oldest are the first.
         self._statements = Bounded[PeerId, _Statement](MAX_OBSERVATIONS_PER_SOCKET)
-        self._observed: dict[PeerId, UdpAddr] = {}
+        self._observed: dict[PeerId, SocketAddr] = {}
         """What each of them says, in the same order."""
         self._of_group: dict[str, dict[PeerId, None]] = {}
         """A group's observers, in the same order."""
-        self._tallies: dict[UdpAddr, _Tally] = {}
+        self._tallies: dict[SocketAddr, _Tally] = {}
         self._report: SocketReport | None = None
         """As long as nothing has changed."""
 
@@ -110,7 +110,7 @@ class SocketEvidence:
         """When the first of them is forgotten, unless it is renewed.  There must be one."""
         return next(iter(self._statements.values())).last_seen + OBSERVATION_LIFETIME
 
-    def put(self, observer: PeerId, group: str, observed: UdpAddr, now: Instant) -> None:
+    def put(self, observer: PeerId, group: str, observed: SocketAddr, now: Instant) -> None:
         """Takes a statement, in place of the same observer's earlier one."""
         tally = self._tallies.get(observed)
         if tally is None:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.nat_behaviour import Dependence, PortAllocation
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 
@@ -39,8 +39,8 @@ class Judgement(NamedTuple, Generic[KindT]):
 class View(NamedTuple):
     """Where one remote address sees one socket of ours."""
 
-    remote: UdpAddr
-    observed: UdpAddr
+    remote: SocketAddr
+    observed: SocketAddr
 
 
 class PortSample(NamedTuple):
@@ -50,7 +50,7 @@ class PortSample(NamedTuple):
     external: int
 
 
-def judge_mapping(views: Sequence[View], own: Collection[UdpAddr]) -> Judgement[Dependence]:
+def judge_mapping(views: Sequence[View], own: Collection[SocketAddr]) -> Judgement[Dependence]:
     """Returns the mapping behaviour, from views of one socket.
 
     `own` is where the socket is without any NAT: its port at each address of this machine.
@@ -63,7 +63,7 @@ def judge_mapping(views: Sequence[View], own: Collection[UdpAddr]) -> Judgement[
         return Judgement(
             Dependence.NONE, f"{_peers(outside)} sees an address of this machine itself"
         )
-    by_ip: dict[str, dict[int, UdpAddr]] = {}
+    by_ip: dict[str, dict[int, SocketAddr]] = {}
     for view in outside:
         by_ip.setdefault(view.remote.ip, {})[view.remote.port] = view.observed
     twice = [set(ports.values()) for ports in by_ip.values() if len(ports) > 1]
@@ -82,7 +82,7 @@ def judge_mapping(views: Sequence[View], own: Collection[UdpAddr]) -> Judgement[
 
 
 def _judge_by_address(
-    by_ip: dict[str, dict[int, UdpAddr]], *, whether_port_matters: bool | None
+    by_ip: dict[str, dict[int, SocketAddr]], *, whether_port_matters: bool | None
 ) -> Judgement[Dependence]:
     if len(by_ip) == 1:
         why = (

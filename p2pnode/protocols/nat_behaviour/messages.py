@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from p2pnode.errors import DecodeError
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.nat_behaviour.facts import UNKNOWN_FACTS, Dependence, NatFacts
 from p2pnode.wire.pb import nat_behaviour_pb2 as pb
 from p2pnode.wire.protobuf import parse_untrusted
@@ -90,7 +90,7 @@ class NatAnswer:
 
     status: NatStatus
     facts: NatFacts = UNKNOWN_FACTS
-    seen_at: UdpAddr | None = None
+    seen_at: SocketAddr | None = None
     """Where the knock that was asked for came from."""
 
 
@@ -182,9 +182,9 @@ def _port(number: int) -> int | None:
     return number if 0 < number <= _HIGHEST_PORT else None
 
 
-def _address_untrusted(packed: bytes, port: int) -> UdpAddr | None:
+def _address_untrusted(packed: bytes, port: int) -> SocketAddr | None:
     ips = _ips_untrusted([packed])
-    return UdpAddr(ips[0], port) if ips and _port(port) is not None else None
+    return SocketAddr(ips[0], port) if ips and _port(port) is not None else None
 
 
 def _ips_untrusted(packed: list[bytes]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, NewType, TypeAlias
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.protocols.relay.accounting import PeerUsage, Traffic
 from p2pnode.protocols.relay.circuit_messages import DatagramLimit
 from p2pnode.protocols.relay.fair_queue import Bucket, Flow
@@ -27,7 +27,7 @@ class Leg(NamedTuple):
     connection: ConnectionHandle
     socket: SocketId
     local_ip: str | None
-    remote: UdpAddr
+    remote: SocketAddr
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit
 from p2pnode.protocols.relay.accounting import (
     Ledger,
     MonthlyVolume,
@@ -155,7 +155,11 @@ class CircuitTable:
         self._events.append(CircuitClosed(key, reason))
 
     def handle_moved(
-        self, connection: ConnectionHandle, socket: SocketId, local_ip: str | None, remote: UdpAddr
+        self,
+        connection: ConnectionHandle,
+        socket: SocketId,
+        local_ip: str | None,
+        remote: SocketAddr,
     ) -> None:
         """A hop connection has validated another path: its circuits follow."""
         for circuit in self._circuits.values():

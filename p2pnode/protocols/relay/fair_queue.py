@@ -20,7 +20,7 @@ from math import inf
 from typing import Final, TypeAlias
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import Buffer, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Buffer, SocketAddr, SocketId, Transmit
 
 HOLD: Final = 0.020
 """seconds that a packet is held at most; chosen: above, the ends' congestion control misreads it"""
@@ -112,7 +112,7 @@ class Flow:
         self.deficit = 0.0
         self.place = IDLE
         self.source_socket = self.socket = SocketId(0)
-        self.source_remote = self.remote = UdpAddr("", 0)
+        self.source_remote = self.remote = SocketAddr("", 0)
         self.local_ip: str | None = None
         self.received_packets = self.received_bytes = 0
         self.forwarded_packets = self.forwarded_bytes = 0

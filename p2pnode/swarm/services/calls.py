@@ -18,8 +18,8 @@ from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.service import Service
-from p2pnode.transport.faults import Faults
-from p2pnode.transport.route import Route
+from p2pnode.transports.faults import Faults
+from p2pnode.transports.route import Route
 
 ServiceT = TypeVar("ServiceT", bound=Service)
 

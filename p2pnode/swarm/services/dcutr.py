@@ -15,7 +15,7 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
-from p2pnode.machine import ConnectionHandle, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, StreamMachine
 from p2pnode.protocols import dcutr
 from p2pnode.protocols.dcutr import (
     DcutrInitiator,
@@ -40,8 +40,8 @@ from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.service import OpenStream, PunchRoutes, Service
-from p2pnode.transport.punch import Punch, PunchProbe
-from p2pnode.transport.route import Route
+from p2pnode.transports.punch import Punch, PunchProbe
+from p2pnode.transports.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr, multiaddr_scope
 
@@ -351,7 +351,7 @@ def _is_public(address: Multiaddr) -> bool:
     return udp_noise_addr(address) is not None and multiaddr_scope(address) is IpScope.PUBLIC
 
 
-def _udp_addr(address: Multiaddr) -> UdpAddr:
+def _udp_addr(address: Multiaddr) -> SocketAddr:
     parts = udp_noise_addr(address)
     assert parts is not None, "only noise-udp addresses are punched"
-    return UdpAddr(parts.host, parts.port)
+    return SocketAddr(parts.host, parts.port)

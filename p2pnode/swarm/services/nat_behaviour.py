@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, StreamMachine
 from p2pnode.protocols import nat_behaviour
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.protocols.nat_behaviour import (
@@ -84,7 +84,7 @@ class NatBehaviourReport:
     mapping: Judgement[Dependence]
     filtering: Judgement[Dependence]
     port_allocation: Judgement[PortAllocation]
-    external: tuple[UdpAddr, ...]
+    external: tuple[SocketAddr, ...]
     """Where peers see the listening sockets."""
     observers: int
     """Peers that the mapping was learned from."""
@@ -120,7 +120,7 @@ class NatService(Service):
         """Questions on their way: connection, peer, whether somebody waits for the answer."""
         self._askers: dict[NatResponder, Peer] = {}
         """Of questions that are not answered yet."""
-        self._seen = Bounded[bytes, tuple[UdpAddr, Instant]](MAX_SEEN)
+        self._seen = Bounded[bytes, tuple[SocketAddr, Instant]](MAX_SEEN)
         """Knocks at our other port, oldest first: where each came from, and when."""
         self._request_rate = KeyedRateLimit[PeerId](PEER_REQUESTS, REQUEST_WINDOW)
         self._knock_rate = SharedRateLimit(
@@ -195,7 +195,7 @@ class NatService(Service):
         else:
             self._open(peer, request, now, is_awaited=True)
 
-    def on_knock(self, payload: bytes, remote: UdpAddr, now: Instant) -> None:
+    def on_knock(self, payload: bytes, remote: SocketAddr, now: Instant) -> None:
         """A datagram of first byte KNOCK_FIRST_BYTE came to a socket for dial-backs.  Untrusted."""
         if len(payload) != KNOCK_SIZE or payload[0] != KNOCK_FIRST_BYTE:
             return

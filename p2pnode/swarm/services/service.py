@@ -14,13 +14,13 @@ from typing import TypeAlias
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, StreamMachine
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.peer import Peer
-from p2pnode.transport.punch import Punch
-from p2pnode.transport.route import Route
+from p2pnode.transports.punch import Punch
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
 
@@ -67,7 +67,7 @@ class DialBack:
     ticket: int
     """Of the service's choice, to know the answer by."""
     peer_id: PeerId
-    address: UdpAddr
+    address: SocketAddr
     timeout: float
     """seconds"""
 
@@ -76,7 +76,7 @@ class DialBack:
 class SendDatagram:
     """Send one datagram, outside of any connection, from a socket that is used for nothing else."""
 
-    target: UdpAddr
+    target: SocketAddr
     payload: bytes
 
 
@@ -85,7 +85,7 @@ class PunchRoutes:
     """Probe addresses as new routes of a relayed connection."""
 
     connection: ConnectionHandle
-    remotes: tuple[UdpAddr, ...]
+    remotes: tuple[SocketAddr, ...]
     punch: Punch
 
 

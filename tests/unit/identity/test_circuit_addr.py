@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.identity.peer_multiaddr import circuit_addr, udp_noise_multiaddr, with_peer_id
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id
@@ -66,7 +66,7 @@ def test_anything_else_is_none(text: str) -> None:
 def test_what_a_reservation_makes_is_read_back(
     ip: object, port: int, relay: int, peer: int
 ) -> None:
-    host = udp_noise_multiaddr(UdpAddr(str(ip), port))
+    host = udp_noise_multiaddr(SocketAddr(str(ip), port))
     (address,) = circuit_addrs((with_peer_id(host, peer_id(relay)),), peer_id(peer))
 
     assert circuit_addr(address) == (peer_id(relay), host, peer_id(peer))

@@ -10,7 +10,7 @@ from p2pnode.identity.peer_multiaddr import (
     udp_noise_multiaddr,
     with_peer_id,
 )
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id
 
@@ -62,23 +62,23 @@ def test_other_addresses_are_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("addr", "text"),
     [
-        (UdpAddr("1.2.3.4", 4001), "/ip4/1.2.3.4/udp/4001/noise"),
-        (UdpAddr("2a00::1", 1), "/ip6/2a00::1/udp/1/noise"),
-        (UdpAddr("fe80::1", 1, 3), "/ip6zone/3/ip6/fe80::1/udp/1/noise"),
+        (SocketAddr("1.2.3.4", 4001), "/ip4/1.2.3.4/udp/4001/noise"),
+        (SocketAddr("2a00::1", 1), "/ip6/2a00::1/udp/1/noise"),
+        (SocketAddr("fe80::1", 1, 3), "/ip6zone/3/ip6/fe80::1/udp/1/noise"),
     ],
 )
-def test_udp_addresses_become_multiaddrs_and_come_back(addr: UdpAddr, text: str) -> None:
+def test_udp_addresses_become_multiaddrs_and_come_back(addr: SocketAddr, text: str) -> None:
     made = udp_noise_multiaddr(addr)
     parts = udp_noise_addr(made)
 
     assert str(made) == text
     assert parts is not None
-    assert UdpAddr(parts.host, parts.port, int(parts.zone or 0)) == addr
+    assert SocketAddr(parts.host, parts.port, int(parts.zone or 0)) == addr
     assert udp_noise_multiaddr(addr, ALICE) == with_peer_id(made, ALICE)
 
 
-@pytest.mark.parametrize("addr", [UdpAddr("example.com", 1), UdpAddr("1.2.3.4", 65536)])
-def test_an_impossible_udp_address_is_refused(addr: UdpAddr) -> None:
+@pytest.mark.parametrize("addr", [SocketAddr("example.com", 1), SocketAddr("1.2.3.4", 65536)])
+def test_an_impossible_udp_address_is_refused(addr: SocketAddr) -> None:
     with pytest.raises(AddressError):
         udp_noise_multiaddr(addr)
 

@@ -4,7 +4,7 @@ that punches."""
 from collections.abc import Sequence
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Ecn, Received, SocketAddr, SocketId, Transmit
 from p2pnode.netsim.host import Host
 
 
@@ -19,7 +19,7 @@ class Sender:
 
     def __init__(self) -> None:
         self.batches: list[list[Received]] = []
-        self._events: list[tuple[Instant, UdpAddr, bytes]] = []
+        self._events: list[tuple[Instant, SocketAddr, bytes]] = []
         self._transmits: list[Transmit] = []
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
@@ -36,7 +36,7 @@ class Sender:
         transmits, self._transmits = self._transmits, []
         return transmits
 
-    def poll_events(self) -> list[tuple[Instant, UdpAddr, bytes]]:
+    def poll_events(self) -> list[tuple[Instant, SocketAddr, bytes]]:
         events, self._events = self._events, []
         return events
 
@@ -46,7 +46,7 @@ class Sender:
     def send(
         self,
         socket: SocketId,
-        remote: UdpAddr,
+        remote: SocketAddr,
         payload: bytes = b"hello",
         *,
         local_ip: str | None = None,
@@ -72,7 +72,7 @@ class Ticker(Sender):
     """Sends one datagram at each multiple of the interval."""
 
     def __init__(
-        self, socket: SocketId, remote: UdpAddr, interval: float, size: int, start: Instant = 0.0
+        self, socket: SocketId, remote: SocketAddr, interval: float, size: int, start: Instant = 0.0
     ) -> None:
         super().__init__()
         self._socket, self._remote = socket, remote
@@ -97,19 +97,19 @@ ROUNDS = 6
 class Puncher(Sender):
     """Sends to one address in rounds, and to the newest source that it hears from instead."""
 
-    def __init__(self, socket: SocketId, server: UdpAddr) -> None:
+    def __init__(self, socket: SocketId, server: SocketAddr) -> None:
         super().__init__()
         self._socket, self._server = socket, server
-        self.reflexive: UdpAddr | None = None
+        self.reflexive: SocketAddr | None = None
         self.has_heard_answer = False
-        self._peer: UdpAddr | None = None
+        self._peer: SocketAddr | None = None
         self._next: Instant | None = None
         self._rounds = 0
 
     def ask_server(self) -> None:
         self.send(self._socket, self._server, b"who am I?")
 
-    def punch(self, peer: UdpAddr, now: Instant) -> None:
+    def punch(self, peer: SocketAddr, now: Instant) -> None:
         self._peer, self._next, self._rounds = peer, now, 0
 
     def handle_timeout(self, now: Instant) -> None:
@@ -125,7 +125,7 @@ class Puncher(Sender):
     def answer(self, received: Received, payload: bytes) -> None:
         if received.remote == self._server:
             ip, _, port = payload.decode().rpartition(":")
-            self.reflexive = UdpAddr(ip.strip("[]"), int(port))
+            self.reflexive = SocketAddr(ip.strip("[]"), int(port))
             return
         self._peer = received.remote
         if payload == b"punch":
@@ -140,12 +140,12 @@ def sender(host: Host, port: int = 0, ip: str = "0.0.0.0") -> tuple[Sender, Sock
     return host.attach(lambda _: Sender()), socket
 
 
-def echo(host: Host, port: int = 3478) -> UdpAddr:
+def echo(host: Host, port: int = 3478) -> SocketAddr:
     """Makes the host a server that tells addresses; returns its own."""
     if host.stack.socket_at(host.ip, port) is None:
         host.bind(port, "::" if ":" in host.ip else "0.0.0.0")
     host.attach(lambda _: Echo())
-    return UdpAddr(host.ip, port)
+    return SocketAddr(host.ip, port)
 
 
 def payloads(host: Host) -> list[bytes]:
@@ -153,6 +153,6 @@ def payloads(host: Host) -> list[bytes]:
     return [payload for _, _, payload in host.events]
 
 
-def sources(host: Host) -> list[UdpAddr]:
+def sources(host: Host) -> list[SocketAddr]:
     """Returns from whom a `Sender` heard so far."""
     return [remote for _, remote, _ in host.events]

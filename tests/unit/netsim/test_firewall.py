@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.nat_behaviour import Dependence
 from p2pnode.netsim.topology import Pair, PairParams, SiteParams, ipv6_pair, pair
@@ -29,13 +29,13 @@ class Net:
         self.at_s1, self.s1_socket = sender(self.s1, 1000)
 
     def out(self, port: int = 1000) -> None:
-        self.a.call(self.at_a.send, self.socket_a, UdpAddr(self.s0.ip, port))
+        self.a.call(self.at_a.send, self.socket_a, SocketAddr(self.s0.ip, port))
         self.world.run_for(0.1)
 
-    def back(self) -> list[UdpAddr]:
+    def back(self) -> list[SocketAddr]:
         """Everybody sends to a; returns who got through."""
         before = len(self.a.events)
-        to = UdpAddr(self.a.ip, 4001)
+        to = SocketAddr(self.a.ip, 4001)
         self.s0.call(self.at_s0.send, self.s0_socket, to)
         self.s0.call(self.at_s0.send, self.s0_other, to)
         self.s1.call(self.at_s1.send, self.s1_socket, to)
@@ -111,15 +111,15 @@ def test_two_ipv6_hosts_punch_through_their_firewalls() -> None:
     socket_a, socket_b = net.a.bind(4001, "::"), net.b.bind(4002, "::")
     at_a, at_b = net.a.attach(lambda _: Sender()), net.b.attach(lambda _: Sender())
 
-    net.a.call(at_a.send, socket_a, UdpAddr(net.b.ip, 4002))
+    net.a.call(at_a.send, socket_a, SocketAddr(net.b.ip, 4002))
     net.world.run_for(1)
-    net.b.call(at_b.send, socket_b, UdpAddr(net.a.ip, 4001))
+    net.b.call(at_b.send, socket_b, SocketAddr(net.a.ip, 4001))
     net.world.run_for(1)
-    net.a.call(at_a.send, socket_a, UdpAddr(net.b.ip, 4002))
+    net.a.call(at_a.send, socket_a, SocketAddr(net.b.ip, 4002))
     net.world.run_for(1)
 
-    assert sources(net.a) == [UdpAddr(net.b.ip, 4002)]
-    assert sources(net.b) == [UdpAddr(net.a.ip, 4001)]
+    assert sources(net.a) == [SocketAddr(net.b.ip, 4002)]
+    assert sources(net.b) == [SocketAddr(net.a.ip, 4001)]
 
 
 def test_a_network_may_block_all_of_udp_in_both_directions() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import Ecn, SocketId, UdpAddr
+from p2pnode.machine import Ecn, SocketAddr, SocketId
 from p2pnode.netsim.host import HostParams
 from p2pnode.netsim.link import LinkParams
 from p2pnode.netsim.part import connect
@@ -12,7 +12,7 @@ from p2pnode.netsim.trace import Drop, Kind
 from p2pnode.netsim.world import EPOCH, SimulationError
 from tests.unit.netsim.machines import Sender, Ticker, payloads, sender, sources
 
-B = UdpAddr("20.0.0.2", 2)
+B = SocketAddr("20.0.0.2", 2)
 JUMBO = LinkParams(mtu=65_535)
 
 
@@ -134,9 +134,9 @@ def test_the_source_is_what_transmit_and_socket_say_or_what_shares_the_prefix() 
     net.world.run_for(1)
 
     assert sources(net.b) == [
-        UdpAddr("20.0.0.1", 1),
-        UdpAddr("20.0.0.9", 1),
-        UdpAddr("20.0.0.9", 5),
+        SocketAddr("20.0.0.1", 1),
+        SocketAddr("20.0.0.9", 1),
+        SocketAddr("20.0.0.9", 5),
     ]
 
 
@@ -144,12 +144,12 @@ def test_the_source_is_what_transmit_and_socket_say_or_what_shares_the_prefix() 
     ("remote", "local_ip", "reason"),
     [
         (B, "20.0.0.77", Drop.BAD_SOURCE),
-        (UdpAddr("2a00:1:1::2", 2), None, Drop.BAD_SOCKET),
+        (SocketAddr("2a00:1:1::2", 2), None, Drop.BAD_SOCKET),
         (B, "127.0.0.1", Drop.NO_ROUTE),
     ],
 )
 def test_what_cannot_be_sent_is_dropped_and_traced(
-    remote: UdpAddr, local_ip: str | None, reason: Drop
+    remote: SocketAddr, local_ip: str | None, reason: Drop
 ) -> None:
     net = wire(1)
     machine, socket, _ = exchange(net)
@@ -194,7 +194,7 @@ def test_a_host_with_two_interfaces_sends_by_the_one_that_shares_the_prefix() ->
     connect(other, net.b.add_interface("10.0.0.2/24"))
     machine, socket, _ = exchange(net)
 
-    net.a.call(machine.send, socket, UdpAddr("10.0.0.2", 2))
+    net.a.call(machine.send, socket, SocketAddr("10.0.0.2", 2))
     net.a.call(machine.send, socket, B)
     net.a.call(machine.send, socket, B, local_ip="10.0.0.1")
     net.world.run_for(1)
@@ -208,11 +208,11 @@ def test_a_link_local_scope_belongs_to_the_host_and_stays_there() -> None:
     socket, _ = net.a.bind(1, "::"), net.b.bind(2, "::")
     machine, _ = net.a.attach(lambda _: Sender()), net.b.attach(lambda _: Sender())
 
-    net.a.call(machine.send, socket, UdpAddr("fe80::2", 2, scope_id=1))
-    net.a.call(machine.send, socket, UdpAddr("fe80::2", 2, scope_id=7))
+    net.a.call(machine.send, socket, SocketAddr("fe80::2", 2, scope_id=1))
+    net.a.call(machine.send, socket, SocketAddr("fe80::2", 2, scope_id=7))
     net.world.run_for(1)
 
-    assert sources(net.b) == [UdpAddr("fe80::1", 1, scope_id=1)]
+    assert sources(net.b) == [SocketAddr("fe80::1", 1, scope_id=1)]
     assert net.world.trace.drops == {("a", Drop.NO_ROUTE): 1}
 
 
@@ -221,11 +221,11 @@ def test_a_host_talks_to_itself_without_a_network() -> None:
     machine, socket = sender(net.a, 1)
     net.a.bind(2)
 
-    net.a.call(machine.send, socket, UdpAddr("127.0.0.1", 2))
-    net.a.call(machine.send, socket, UdpAddr("20.0.0.1", 2))
+    net.a.call(machine.send, socket, SocketAddr("127.0.0.1", 2))
+    net.a.call(machine.send, socket, SocketAddr("20.0.0.1", 2))
     net.world.run_for(1)
 
-    assert sources(net.a) == [UdpAddr("127.0.0.1", 1), UdpAddr("20.0.0.1", 1)]
+    assert sources(net.a) == [SocketAddr("127.0.0.1", 1), SocketAddr("20.0.0.1", 1)]
 
 
 def test_a_specific_socket_goes_before_a_wildcard_and_closed_ports_drop() -> None:
@@ -237,7 +237,7 @@ def test_a_specific_socket_goes_before_a_wildcard_and_closed_ports_drop() -> Non
     net.world.run_for(1)
     net.b.close(specific)
     net.a.call(machine.send, socket, B)
-    net.a.call(machine.send, socket, UdpAddr("20.0.0.2", 3))
+    net.a.call(machine.send, socket, SocketAddr("20.0.0.2", 3))
     net.world.run_for(1)
 
     first, second = (batch[0].socket for batch in listener.batches)
@@ -357,7 +357,7 @@ def test_an_event_handler_may_command_the_machine_that_told_it() -> None:
     machine, socket, _ = exchange(net)
     socket_b = net.b.bind(9)
 
-    def reply(event: tuple[Instant, UdpAddr, bytes]) -> None:
+    def reply(event: tuple[Instant, SocketAddr, bytes]) -> None:
         net.b.call(answering.send, socket_b, event[1], b"got " + event[2])
 
     answering = net.b.attach(lambda _: Sender(), reply)
@@ -383,7 +383,7 @@ def test_an_event_handler_may_replace_its_machine() -> None:
 
 def test_a_machine_that_never_stops_sending_is_an_error() -> None:
     class Chatterbox(Sender):
-        def poll_events(self) -> list[tuple[Instant, UdpAddr, bytes]]:
+        def poll_events(self) -> list[tuple[Instant, SocketAddr, bytes]]:
             return [(0.0, B, b"")]
 
     net = wire(5)

@@ -4,14 +4,14 @@ import itertools
 
 import pytest
 
-from p2pnode.machine import Ecn, UdpAddr
+from p2pnode.machine import Ecn, SocketAddr
 from p2pnode.netsim.link import GilbertElliott, LinkParams
 from p2pnode.netsim.link_presets import LADDER
 from p2pnode.netsim.topology import Wire, wire
 from p2pnode.netsim.trace import Drop, Kind
 from tests.unit.netsim.machines import Sender, payloads, sender
 
-B = UdpAddr("20.0.0.2", 2)
+B = SocketAddr("20.0.0.2", 2)
 PACKETS = 5_000
 
 
@@ -150,7 +150,7 @@ def test_a_packet_bigger_than_the_mtu_vanishes(ip: str, headers: int) -> None:
     socket = net.a.bind(0, "::" if ":" in ip else "0.0.0.0")
     machine = net.a.attach(lambda _: Sender())
     for size in (1400 - headers, 1401 - headers):
-        machine.send(socket, UdpAddr(ip, 2), bytes(size))
+        machine.send(socket, SocketAddr(ip, 2), bytes(size))
 
     net.a.drain()
     net.world.run_for(1)
@@ -165,7 +165,7 @@ def test_both_directions_are_configured_on_their_own() -> None:
     at_a, socket_a = sender(net.a, 1)
 
     net.a.call(at_a.send, socket_a, B)
-    net.b.call(at_b.send, socket_b, UdpAddr("20.0.0.1", 1))
+    net.b.call(at_b.send, socket_b, SocketAddr("20.0.0.1", 1))
     net.world.run_for(1)
 
     assert times(net) == [0.01]

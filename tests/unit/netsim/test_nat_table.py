@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim import nat_presets as presets
 from p2pnode.netsim.nat_behaviour import (
     Collision,
@@ -20,11 +20,11 @@ from p2pnode.netsim.nat_table import NatTable
 from p2pnode.netsim.trace import Drop
 
 PUBLIC = "22.0.0.1"
-INSIDE = UdpAddr("192.168.1.10", 4001)
-NEIGHBOUR = UdpAddr("192.168.1.11", 4001)
-SERVER = UdpAddr("30.0.0.1", 1000)
-SAME_ADDRESS = UdpAddr("30.0.0.1", 2000)
-STRANGER = UdpAddr("40.0.0.1", 1000)
+INSIDE = SocketAddr("192.168.1.10", 4001)
+NEIGHBOUR = SocketAddr("192.168.1.11", 4001)
+SERVER = SocketAddr("30.0.0.1", 1000)
+SAME_ADDRESS = SocketAddr("30.0.0.1", 2000)
+STRANGER = SocketAddr("40.0.0.1", 1000)
 
 EIM = Dependence.ENDPOINT_INDEPENDENT
 ADM = Dependence.ADDRESS_DEPENDENT
@@ -35,9 +35,9 @@ def table(behaviour: NatBehaviour, *public_ips: str) -> NatTable:
     return NatTable(public_ips or (PUBLIC,), behaviour, Random("nat"))
 
 
-def mapped(nat: NatTable, src: UdpAddr, dst: UdpAddr, now: float = 0.0) -> UdpAddr:
+def mapped(nat: NatTable, src: SocketAddr, dst: SocketAddr, now: float = 0.0) -> SocketAddr:
     external = nat.outbound(src, dst, now)
-    assert isinstance(external, UdpAddr)
+    assert isinstance(external, SocketAddr)
     return external
 
 
@@ -91,7 +91,7 @@ def test_filter_scope_says_whether_a_permission_holds_for_the_other_mappings(
 
 
 def test_a_port_that_nobody_mapped_is_closed() -> None:
-    assert table(presets.home()).inbound(SERVER, UdpAddr(PUBLIC, 5), 0.0) is Drop.NO_MAPPING
+    assert table(presets.home()).inbound(SERVER, SocketAddr(PUBLIC, 5), 0.0) is Drop.NO_MAPPING
 
 
 @pytest.mark.spec("NETSIM-6")
@@ -211,7 +211,7 @@ def test_two_inside_hosts_on_one_port_get_different_ports_where_sharing_is_forbi
 
         first, second = mapped(nat, INSIDE, SERVER), mapped(nat, NEIGHBOUR, STRANGER)
 
-        assert first == UdpAddr(PUBLIC, 4001)
+        assert first == SocketAddr(PUBLIC, 4001)
         assert second != first
         assert nat.inbound(STRANGER, second, 0.0) == NEIGHBOUR
 
@@ -247,7 +247,7 @@ def test_masquerade_keeps_the_port_towards_every_remote() -> None:
 def test_pooling_says_whether_a_host_keeps_its_public_address(pooling: Pooling, count: int) -> None:
     nat = table(replace(presets.corporate(), pooling=pooling), "22.0.0.1", "22.0.0.2", "22.0.0.3")
 
-    seen = {mapped(nat, INSIDE, UdpAddr("30.0.0.1", port)).ip for port in range(1, 40)}
+    seen = {mapped(nat, INSIDE, SocketAddr("30.0.0.1", port)).ip for port in range(1, 40)}
 
     assert len(seen) == count
 
@@ -255,14 +255,14 @@ def test_pooling_says_whether_a_host_keeps_its_public_address(pooling: Pooling, 
 def test_families_use_public_addresses_of_their_own() -> None:
     nat = table(presets.home(), "22.0.0.1", "2a00:2::1")
 
-    assert mapped(nat, UdpAddr("fd00::1", 5), UdpAddr("2a00:3::1", 5)).ip == "2a00:2::1"
+    assert mapped(nat, SocketAddr("fd00::1", 5), SocketAddr("2a00:3::1", 5)).ip == "2a00:2::1"
     assert mapped(nat, INSIDE, SERVER).ip == "22.0.0.1"
 
 
 def test_a_quota_stops_one_host_and_leaves_the_others_alone() -> None:
     nat = table(replace(presets.corporate(), max_mappings_per_host=10))
     for port in range(1, 11):
-        mapped(nat, INSIDE, UdpAddr("30.0.0.1", port))
+        mapped(nat, INSIDE, SocketAddr("30.0.0.1", port))
 
     assert nat.outbound(INSIDE, STRANGER, 0.0) is Drop.QUOTA
     assert mapped(nat, NEIGHBOUR, STRANGER)
@@ -281,11 +281,11 @@ def test_a_mapping_that_comes_back_counts_once() -> None:
 def test_a_full_table_drops_new_flows_until_old_ones_expire() -> None:
     nat = table(replace(presets.corporate(), max_mappings=10))
     for port in range(1, 11):
-        mapped(nat, INSIDE, UdpAddr("30.0.0.1", port), port * 1.0)
+        mapped(nat, INSIDE, SocketAddr("30.0.0.1", port), port * 1.0)
 
     assert nat.outbound(NEIGHBOUR, STRANGER, 11.0) is Drop.TABLE_FULL
     assert nat.outbound(NEIGHBOUR, STRANGER, 12.0) is Drop.TABLE_FULL
-    assert mapped(nat, INSIDE, UdpAddr("30.0.0.1", 10), 12.0)
+    assert mapped(nat, INSIDE, SocketAddr("30.0.0.1", 10), 12.0)
     assert mapped(nat, NEIGHBOUR, STRANGER, 31.5)
     assert len(nat.mappings(31.5)) == 10
 
@@ -302,7 +302,7 @@ def test_permissions_survive_when_a_full_table_is_cleared_of_other_hosts() -> No
 
 def test_a_port_forward_is_open_to_everybody_and_names_the_source_of_answers() -> None:
     nat = table(presets.home())
-    external = UdpAddr(PUBLIC, 9000)
+    external = SocketAddr(PUBLIC, 9000)
 
     nat.add_forward(external, INSIDE)
     assert nat.inbound(STRANGER, external, 1e6) == INSIDE
@@ -317,7 +317,7 @@ def test_a_strangers_early_packet_takes_the_port_of_a_leaky_router() -> None:
     nat = table(presets.leaky_linux())
     assert mapped(nat, INSIDE, SERVER).port == 4001
 
-    assert nat.inbound(STRANGER, UdpAddr(PUBLIC, 4001), 0.0) is Drop.FILTERED
+    assert nat.inbound(STRANGER, SocketAddr(PUBLIC, 4001), 0.0) is Drop.FILTERED
 
     assert mapped(nat, INSIDE, STRANGER, 1.0).port != 4001
     assert mapped(nat, INSIDE, SERVER, 1.0).port == 4001
@@ -326,7 +326,7 @@ def test_a_strangers_early_packet_takes_the_port_of_a_leaky_router() -> None:
 @pytest.mark.spec("NETSIM-10")
 def test_the_port_is_free_again_when_the_stranger_has_been_quiet() -> None:
     nat = table(presets.leaky_linux())
-    nat.inbound(STRANGER, UdpAddr(PUBLIC, 4001), 0.0)
+    nat.inbound(STRANGER, SocketAddr(PUBLIC, 4001), 0.0)
 
     assert mapped(nat, INSIDE, STRANGER, 30.0).port == 4001
 
@@ -341,13 +341,13 @@ def test_leaking_breaks_an_endpoint_independent_mapping_for_that_stranger_only()
 
     assert detour != external
     assert mapped(nat, INSIDE, STRANGER, 29.0) == detour
-    assert mapped(nat, INSIDE, UdpAddr("41.0.0.1", 1), 1.0) == external
+    assert mapped(nat, INSIDE, SocketAddr("41.0.0.1", 1), 1.0) == external
     assert nat.inbound(STRANGER, detour, 29.0) == INSIDE
 
 
 def test_a_tight_router_forgets_what_strangers_sent() -> None:
     nat = table(presets.linux())
-    nat.inbound(STRANGER, UdpAddr(PUBLIC, 4001), 0.0)
+    nat.inbound(STRANGER, SocketAddr(PUBLIC, 4001), 0.0)
 
     assert mapped(nat, INSIDE, STRANGER, 1.0).port == 4001
 
@@ -355,7 +355,7 @@ def test_a_tight_router_forgets_what_strangers_sent() -> None:
 def test_strangers_cannot_fill_a_leaky_router_beyond_its_table() -> None:
     nat = table(replace(presets.leaky_linux(), max_mappings=5))
     for port in range(1, 20):
-        nat.inbound(UdpAddr("40.0.0.1", port), UdpAddr(PUBLIC, 4001), 0.0)
+        nat.inbound(SocketAddr("40.0.0.1", port), SocketAddr(PUBLIC, 4001), 0.0)
 
-    assert mapped(nat, INSIDE, UdpAddr("40.0.0.1", 5)).port != 4001
-    assert mapped(nat, INSIDE, UdpAddr("40.0.0.1", 6)).port == 4001
+    assert mapped(nat, INSIDE, SocketAddr("40.0.0.1", 5)).port != 4001
+    assert mapped(nat, INSIDE, SocketAddr("40.0.0.1", 6)).port == 4001

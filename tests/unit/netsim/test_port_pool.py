@@ -5,14 +5,14 @@ from random import Random
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import Collision, NatBehaviour, PortChoice
 from p2pnode.netsim.port_pool import PortPool
 
-HOST = UdpAddr("192.168.1.10", 4001)
+HOST = SocketAddr("192.168.1.10", 4001)
 
 
-def take(pool: PortPool, count: int, internal: UdpAddr = HOST) -> list[int]:
+def take(pool: PortPool, count: int, internal: SocketAddr = HOST) -> list[int]:
     taken: list[int] = []
     for _ in range(count):
         port = pool.choose(internal, lambda port: port not in taken)
@@ -66,7 +66,7 @@ def test_each_host_has_blocks_of_its_own_up_to_its_limit() -> None:
     blocks = pool(behaviour)
 
     first = take(blocks, 128)
-    second = take(blocks, 64, UdpAddr("192.168.1.11", 1))
+    second = take(blocks, 64, SocketAddr("192.168.1.11", 1))
 
     assert len({(port - 1024) // 64 for port in first[:64]}) == 1
     assert len({(port - 1024) // 64 for port in first}) == 2
@@ -81,7 +81,7 @@ def test_a_host_that_finds_no_block_gets_no_port() -> None:
 
     take(blocks, 1)
 
-    assert blocks.choose(UdpAddr("192.168.1.11", 1), lambda port: True) is None
+    assert blocks.choose(SocketAddr("192.168.1.11", 1), lambda port: True) is None
 
 
 @pytest.mark.parametrize("choice", PortChoice)
@@ -89,6 +89,6 @@ def test_a_host_that_finds_no_block_gets_no_port() -> None:
 def test_parity_is_kept_on_request(choice: PortChoice, internal: int) -> None:
     behaviour = NatBehaviour(port_choice=choice, parity=True)
 
-    ports = take(pool(behaviour), 20, UdpAddr("192.168.1.10", internal))
+    ports = take(pool(behaviour), 20, SocketAddr("192.168.1.10", internal))
 
     assert {port % 2 for port in ports} == {internal % 2}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.host import Host
 from p2pnode.netsim.part import connect, unplug
 from p2pnode.netsim.router import Router
@@ -27,7 +27,7 @@ class Net:
     def send(self, ip: str, ttl: int | None = None) -> None:
         socket = self.hosts[0].bind()
         machine = self.hosts[0].attach(lambda _: Sender())
-        self.hosts[0].call(machine.send, socket, UdpAddr(ip, 1), ttl=ttl)
+        self.hosts[0].call(machine.send, socket, SocketAddr(ip, 1), ttl=ttl)
         self.world.run_for(1)
 
 
@@ -96,7 +96,7 @@ def test_link_local_addresses_pass_a_switch_and_no_router() -> None:
         socket = net.hosts[0].bind(0, "::")
         machine = net.hosts[0].attach(lambda _: Sender())
 
-        net.hosts[0].call(machine.send, socket, UdpAddr("fe80::2", 1, scope_id=2))
+        net.hosts[0].call(machine.send, socket, SocketAddr("fe80::2", 1, scope_id=2))
         net.world.run_for(1)
 
         assert net.world.trace.drop_count(Drop.NO_ROUTE) == dropped

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim import nat_presets as presets
 from p2pnode.netsim.firewall import FirewallBehaviour
 from p2pnode.netsim.host import Host
@@ -24,7 +24,7 @@ from p2pnode.netsim.world import SimulationError, World
 from tests.unit.netsim.machines import echo, sender
 
 
-def round_trip(host: Host, server: UdpAddr) -> float:
+def round_trip(host: Host, server: SocketAddr) -> float:
     machine, socket = sender(host, 0, "::" if server.is_ipv6 else "0.0.0.0")
     started = host.now
     host.call(machine.send, socket, server)
@@ -36,8 +36,8 @@ def test_any_two_hosts_are_fifty_milliseconds_apart() -> None:
     net = pair(1, PairParams(a=SiteParams(nat=presets.home()), public_hosts=2))
 
     assert round_trip(net.a, echo(net.public[0])) == pytest.approx(0.050)
-    assert round_trip(net.b, UdpAddr(net.public[0].ip, 3478)) == pytest.approx(0.050)
-    assert round_trip(net.public[1], UdpAddr(net.public[0].ip, 3478)) == pytest.approx(0.050)
+    assert round_trip(net.b, SocketAddr(net.public[0].ip, 3478)) == pytest.approx(0.050)
+    assert round_trip(net.public[1], SocketAddr(net.public[0].ip, 3478)) == pytest.approx(0.050)
 
 
 def test_ipv6_reaches_through_a_carrier_and_its_home_router() -> None:
@@ -47,7 +47,7 @@ def test_ipv6_reaches_through_a_carrier_and_its_home_router() -> None:
     server.bind(3478, "::")
     echo(server)
 
-    assert round_trip(net.a, UdpAddr(server.stack.addresses()[1], 3478)) == pytest.approx(0.050)
+    assert round_trip(net.a, SocketAddr(server.stack.addresses()[1], 3478)) == pytest.approx(0.050)
 
 
 def test_public_addresses_are_globally_routable_and_differ_in_their_first_octet() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnode.machine import Ecn, UdpAddr
+from p2pnode.machine import Ecn, SocketAddr
 from p2pnode.netsim import nat_presets as presets
 from p2pnode.netsim.link import LinkParams
 from p2pnode.netsim.mermaid import to_mermaid
@@ -19,8 +19,8 @@ from p2pnode.netsim.trace import RING_SIZE, Drop, Kind, Trace
 from p2pnode.netsim.world import EPOCH, World
 from tests.unit.netsim.machines import echo, sender
 
-V4 = Packet(7, UdpAddr("20.0.0.1", 1), UdpAddr("20.0.0.2", 2), Ecn.ECT_0, 64, b"hello")
-V6 = Packet(8, UdpAddr("2a00::1", 1), UdpAddr("2a00::2", 2), Ecn.CE, 63, b"hell")
+V4 = Packet(7, SocketAddr("20.0.0.1", 1), SocketAddr("20.0.0.2", 2), Ecn.ECT_0, 64, b"hello")
+V6 = Packet(8, SocketAddr("2a00::1", 1), SocketAddr("2a00::2", 2), Ecn.CE, 63, b"hell")
 
 
 def test_the_ring_forgets_and_totals_and_digest_do_not() -> None:
@@ -43,8 +43,8 @@ def test_the_ring_forgets_and_totals_and_digest_do_not() -> None:
         V4._replace(payload=b"hellp"),
         V4._replace(ecn=Ecn.CE),
         V4._replace(ttl=1),
-        V4._replace(src=UdpAddr("20.0.0.1", 3)),
-        V4._replace(dst=UdpAddr("20.0.0.3", 2)),
+        V4._replace(src=SocketAddr("20.0.0.1", 3)),
+        V4._replace(dst=SocketAddr("20.0.0.3", 2)),
     ],
 )
 def test_the_digest_sees_every_field(other: Packet) -> None:
@@ -125,7 +125,7 @@ def test_a_capture_holds_what_hosts_sent_and_received_at_virtual_times() -> None
     net = wire(1, LinkParams(delay=0.25))
     sender(net.b, 2)
     machine, socket = sender(net.a, 1)
-    net.a.call(machine.send, socket, UdpAddr("20.0.0.2", 2))
+    net.a.call(machine.send, socket, SocketAddr("20.0.0.2", 2))
     net.world.run_for(1)
 
     both, only_b = to_pcap(net.world.trace), to_pcap(net.world.trace, where="b")
@@ -144,7 +144,7 @@ def natted() -> World:
     stranger, from_socket = sender(net.public[1], 7)
     net.a.call(machine.send, socket, server)
     assert net.site_a.nat is not None
-    to = UdpAddr(net.site_a.nat.public_ips[0], 4001)
+    to = SocketAddr(net.site_a.nat.public_ips[0], 4001)
     net.public[1].call(stranger.send, from_socket, to, b"a;b#c\n")
     net.world.run_for(1)
     return net.world

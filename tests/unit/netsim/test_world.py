@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.router import Router
 from p2pnode.netsim.topology import wire
 from p2pnode.netsim.world import EPOCH, SimulationError, World
@@ -90,7 +90,7 @@ def test_a_deadline_that_never_moves_becomes_an_error_that_names_its_reason() ->
 
     net = wire(7)
     socket = net.a.bind()
-    net.a.attach(lambda _: Stuck(socket, UdpAddr("20.0.0.2", 1), 1.0, 1))
+    net.a.attach(lambda _: Stuck(socket, SocketAddr("20.0.0.2", 1), 1.0, 1))
 
     with pytest.raises(SimulationError, match=r"a does not move its deadline 'tick'.*seed 7"):
         net.world.run_for(1.0)

@@ -2,7 +2,7 @@
 
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.swarm.address_book import (
     LIFETIMES,
     MAX_ADDRESSES_PER_PEER,
@@ -64,10 +64,10 @@ def test_an_address_that_led_elsewhere_can_be_forgotten() -> None:
 def test_so_many_tokens_are_kept_the_newest() -> None:
     book = AddressBook()
     for port in range(MAX_TOKENS + 3):
-        book.keep_token(UdpAddr("7.0.0.1", port), b"t")
-    book.keep_token(UdpAddr("7.0.0.1", 3), b"new")
-    kept = [port for port in range(MAX_TOKENS + 3) if book.token(UdpAddr("7.0.0.1", port))]
+        book.keep_token(SocketAddr("7.0.0.1", port), b"t")
+    book.keep_token(SocketAddr("7.0.0.1", 3), b"new")
+    kept = [port for port in range(MAX_TOKENS + 3) if book.token(SocketAddr("7.0.0.1", port))]
     assert kept == list(range(3, MAX_TOKENS + 3))
-    assert book.token(UdpAddr("7.0.0.1", 3)) == b"new"
-    book.keep_token(UdpAddr("7.0.0.2", 1), b"t")
-    assert book.token(UdpAddr("7.0.0.1", 4)) is None, "the oldest goes"
+    assert book.token(SocketAddr("7.0.0.1", 3)) == b"new"
+    book.keep_token(SocketAddr("7.0.0.2", 1), b"t")
+    assert book.token(SocketAddr("7.0.0.1", 4)) is None, "the oldest goes"

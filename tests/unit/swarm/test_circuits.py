@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.machine import Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE
 from p2pnode.swarm import circuits as module
 from p2pnode.swarm.circuits import Circuits
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 
-RELAY, ELSEWHERE = UdpAddr("7.0.0.1", 4001), UdpAddr("8.0.0.1", 4001)
+RELAY, ELSEWHERE = SocketAddr("7.0.0.1", 4001), SocketAddr("8.0.0.1", 4001)
 HOP = 5
 """the connection to the relay"""
 
@@ -37,7 +37,7 @@ def ids(number: int) -> tuple[bytes, bytes]:
 
 
 def from_relay(
-    datagrams: list[bytes], step: int, remote: UdpAddr = RELAY, ecn: int = 1
+    datagrams: list[bytes], step: int, remote: SocketAddr = RELAY, ecn: int = 1
 ) -> Received:
     return Received(SocketId(3), None, remote, ecn, step, b"".join(datagrams))
 

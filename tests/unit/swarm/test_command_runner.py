@@ -3,7 +3,7 @@
 import pytest
 
 from p2pnode.errors import ClosedByPeer
-from p2pnode.machine import ConnectionHandle, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.netsim.topology import wire
 from p2pnode.protocols import ping
 from p2pnode.swarm.dial_back_endpoint import FIRST_HANDLE
@@ -36,8 +36,8 @@ class Two:
         self.service = ScriptedService()
 
     @property
-    def b_addr(self) -> UdpAddr:
-        return UdpAddr(self.b.host.ip, PORT)
+    def b_addr(self) -> SocketAddr:
+        return SocketAddr(self.b.host.ip, PORT)
 
     def run(self, *commands: Command, seconds: float = 1.0) -> None:
         for command in commands:
@@ -135,7 +135,7 @@ def test_a_dial_back_has_a_connection_of_its_own_until_it_is_closed() -> None:
 
 def test_a_dial_back_that_nobody_answers_says_why() -> None:
     two = Two()
-    two.run(DialBack(6, two.b.peer_id, UdpAddr("10.9.9.9", 1), 0.5), seconds=5)
+    two.run(DialBack(6, two.b.peer_id, SocketAddr("10.9.9.9", 1), 0.5), seconds=5)
 
     [(ticket, connection, reason)] = two.service.dialled_back
     assert (ticket, connection) == (6, None)

@@ -5,7 +5,7 @@ from itertools import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.machine import Buffer, Received, SocketId, UdpAddr
+from p2pnode.machine import Buffer, Received, SocketAddr, SocketId
 from p2pnode.protocols.autonat import PROBE_FIRST_BYTE
 from p2pnode.protocols.relay import CIRCUIT_TYPE
 from p2pnode.swarm.demultiplexer import demultiplex
@@ -14,7 +14,7 @@ FIRST_BYTES = st.sampled_from((0x80, 0x01, 0x00, 0xFF, CIRCUIT_TYPE, PROBE_FIRST
 
 
 def read(buffer: Buffer, step: int, socket: int = 1, port: int = 9, ecn: int = 0) -> Received:
-    return Received(SocketId(socket), None, UdpAddr("7.0.0.1", port), ecn, step, buffer)
+    return Received(SocketId(socket), None, SocketAddr("7.0.0.1", port), ecn, step, buffer)
 
 
 def datagrams(received: Received) -> list[bytes]:

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import Received, SocketId, StreamMachine, Transmit, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, StreamMachine, Transmit
 from p2pnode.protocols.ping import PROTOCOL_ID
 from p2pnode.protocols.ping.dialogue import PingRequester
 from p2pnode.swarm.dial_back_endpoint import (
@@ -16,15 +16,15 @@ from p2pnode.swarm.dial_back_endpoint import (
 )
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.endpoint import Endpoint
-from p2pnode.transport.events import Connected, EndpointEvent
-from p2pnode.transport.packet import STATELESS_RESET
-from p2pnode.transport.route import Route
+from p2pnode.transports.events import Connected, EndpointEvent
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.packet import STATELESS_RESET
+from p2pnode.transports.route import Route
 from tests.support.identities import peer_id
 from tests.support.pair import UNIX_EPOCH, make_endpoint
 
-OURS, THEIRS = UdpAddr("7.0.0.1", 5001), UdpAddr("8.0.0.1", 4001)
+OURS, THEIRS = SocketAddr("7.0.0.1", 5001), SocketAddr("8.0.0.1", 4001)
 SOCKET = SocketId(2)
 
 
@@ -56,7 +56,7 @@ class World:
             now=0.0,
             unix_now=UNIX_EPOCH,
         )
-        self.prober.add_socket(SOCKET, UdpAddr("0.0.0.0", 5001))
+        self.prober.add_socket(SOCKET, SocketAddr("0.0.0.0", 5001))
         self.node, self.node_id = make_endpoint("node", config=TransportConfig(), now=0.0, seed=1)
         self.events: list[EndpointEvent] = []
         self.results: list[DialledBack] = []
@@ -80,11 +80,11 @@ class World:
         return [e.event for e in self.events if isinstance(e.event, Connected)]
 
 
-def arrived(sent: list[Transmit], source: UdpAddr, socket: SocketId = SOCKET) -> list[Received]:
+def arrived(sent: list[Transmit], source: SocketAddr, socket: SocketId = SOCKET) -> list[Received]:
     return [Received(socket, None, source, 0, t.segment_size, bytes(t.buffer)) for t in sent]
 
 
-def deliver(endpoint: Endpoint, transmits: list[Transmit], source: UdpAddr, now: float) -> None:
+def deliver(endpoint: Endpoint, transmits: list[Transmit], source: SocketAddr, now: float) -> None:
     endpoint.handle_received(arrived(transmits, source, SocketId(1)), now)
 
 
@@ -116,7 +116,7 @@ def test_two_probers_have_two_identities() -> None:
             now=0.0,
             unix_now=UNIX_EPOCH,
         )
-        world.prober.add_socket(SOCKET, UdpAddr("0.0.0.0", 5001))
+        world.prober.add_socket(SOCKET, SocketAddr("0.0.0.0", 5001))
         world.dial_back()
         seen.append(world.connected()[0].peer_id)
     assert seen[0] != seen[1]
@@ -144,7 +144,7 @@ def test_a_stream_runs_on_a_dial_back_and_its_end_is_told() -> None:
 
 def test_a_dial_back_that_nobody_answers_fails_in_time() -> None:
     world = World()
-    world.prober.dial_back(DialBack(3, world.node_id, UdpAddr("9.9.9.9", 1), 5.0), 0.0)
+    world.prober.dial_back(DialBack(3, world.node_id, SocketAddr("9.9.9.9", 1), 5.0), 0.0)
     assert world.prober.poll_transmits(0.0)
     while not world.results:
         timer = world.prober.poll_timeout()
@@ -162,7 +162,7 @@ def test_a_dial_back_that_nobody_answers_fails_in_time() -> None:
 
 def test_without_a_socket_of_its_kind_a_dial_back_fails_and_a_datagram_is_not_sent() -> None:
     world = World()
-    target = UdpAddr("2001:db8::1", 1)
+    target = SocketAddr("2001:db8::1", 1)
     world.prober.dial_back(DialBack(1, world.node_id, target, 5.0), 0.0)
     world.prober.send(SendDatagram(target, b"probe"))
     world.run()
@@ -184,7 +184,7 @@ def test_strangers_get_no_connection_on_the_second_port() -> None:
     world = World()
     for number in range(MAX_CONNECTIONS + 1):
         stranger, _ = make_endpoint(f"s{number}", config=TransportConfig(), now=0.0, seed=2)
-        source = UdpAddr("6.0.0.1", 1000 + number)
+        source = SocketAddr("6.0.0.1", 1000 + number)
         stranger.dial(Route(SocketId(1), None, OURS), None, 0.0)
         for _ in range(4):
             world.prober.handle_received(arrived(stranger.poll_transmits(0.0), source), 0.0)
@@ -199,7 +199,7 @@ def test_strangers_get_no_connection_on_the_second_port() -> None:
 def test_the_number_of_dial_backs_is_bounded() -> None:
     world = World()
     for ticket in range(MAX_CONNECTIONS + 2):
-        world.prober.dial_back(DialBack(ticket, world.node_id, UdpAddr("9.9.9.9", 1), 5.0), 0.0)
+        world.prober.dial_back(DialBack(ticket, world.node_id, SocketAddr("9.9.9.9", 1), 5.0), 0.0)
     refused = world.prober.poll_results(0.0)
     assert [r.ticket for r in refused] == [MAX_CONNECTIONS, MAX_CONNECTIONS + 1]
 

@@ -4,12 +4,12 @@ import pytest
 
 from p2pnode.errors import DialError
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.swarm.dialer import HEAD_START, MAX_ADDRESSES, MAX_CONCURRENT, DialCandidate, PeerDial
 
 
 def candidate(ip: str, port: int = 1) -> DialCandidate:
-    addr = UdpAddr(ip, port)
+    addr = SocketAddr(ip, port)
     return DialCandidate(udp_noise_multiaddr(addr), addr)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.errors import AddressError, DialError, LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm import dials as module
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.dialer import FIRST_SEARCH_PAUSE, HEAD_START, MAX_RELAYS, MORE_SEARCHES
@@ -15,8 +15,8 @@ from p2pnode.swarm.events import DialFailed, DialSucceeded
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id
 from tests.support.pair import make_endpoint
@@ -29,7 +29,7 @@ NEAR = parse_multiaddr("/ip4/7.0.0.1/udp/4001/noise")
 FAR = parse_multiaddr("/ip4/7.0.0.2/udp/4001/noise")
 RELAY_HOST = parse_multiaddr("/ip4/9.0.0.1/udp/4001/noise")
 SEARCH_PAUSES = [FIRST_SEARCH_PAUSE * 2**n for n in range(MORE_SEARCHES)]
-CIRCUIT = Route(SocketId(-1), None, UdpAddr("9.0.0.1", 4001))
+CIRCUIT = Route(SocketId(-1), None, SocketAddr("9.0.0.1", 4001))
 NOT_ANSWERED = DialError("no answer")
 
 
@@ -57,7 +57,7 @@ class World:
     def __init__(self) -> None:
         self.endpoint, self.own_id = make_endpoint("us", config=TransportConfig(), now=0.0, seed=1)
         addresses = OwnAddresses()
-        addresses.add_socket(SocketId(1), UdpAddr("0.0.0.0", 4001), is_listening=True)
+        addresses.add_socket(SocketId(1), SocketAddr("0.0.0.0", 4001), is_listening=True)
         self.book = AddressBook()
         self.asked: list[ServiceRequest] = []
         self.facts = Facts()
@@ -107,7 +107,7 @@ class World:
 
 
 def neighbour(name: object, connection: int, socket: int = 1) -> Peer:
-    route = Route(SocketId(socket), None, UdpAddr(f"9.0.1.{connection}", 4001))
+    route = Route(SocketId(socket), None, SocketAddr(f"9.0.1.{connection}", 4001))
     return Peer(connection, peer_id(name), route, True)
 
 
@@ -124,7 +124,7 @@ def test_two_dials_of_one_peer_share_their_tries() -> None:
     second = world.begin(NEAR)
     assert list(world.handshakes()) == ["7.0.0.1"]
 
-    world.connect(Peer(77, WANTED, Route(SocketId(1), None, UdpAddr("7.0.0.1", 1)), False))
+    world.connect(Peer(77, WANTED, Route(SocketId(1), None, SocketAddr("7.0.0.1", 1)), False))
     assert world.outcomes() == {first: 77, second: 77}
     assert world.handshakes() == {}
 

@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.refusal import Refusals, Resource, ScopeKind
@@ -18,7 +18,7 @@ from p2pnode.swarm.inbound_streams import (
     StreamKey,
 )
 from p2pnode.swarm.peer import Peer
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 
 ALICE, BOB = (PeerId.from_public_key(PrivateKey(bytes([n] * 32)).public_key) for n in (1, 2))
 
@@ -30,7 +30,7 @@ def inbound(**shares: int) -> InboundStreams:
 
 
 def negotiates(streams: InboundStreams, stream: StreamKey, peer_id: PeerId) -> bool:
-    route = Route(SocketId(0), None, UdpAddr("192.0.2.1", 1))
+    route = Route(SocketId(0), None, SocketAddr("192.0.2.1", 1))
     peer = Peer(stream[0], peer_id, route, is_initiator=False)
     return streams.enter_negotiation(stream, peer) is None
 

@@ -1,13 +1,13 @@
 """Sockets and interfaces: p2pnode/swarm/own_addresses.py."""
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.own_addresses import OwnAddresses
 
 
 def with_sockets(*sockets: tuple[str, int, bool]) -> OwnAddresses:
     own = OwnAddresses()
     for i, (ip, port, is_listening) in enumerate(sockets):
-        own.add_socket(SocketId(i), UdpAddr(ip, port), is_listening=is_listening)
+        own.add_socket(SocketId(i), SocketAddr(ip, port), is_listening=is_listening)
     return own
 
 
@@ -25,17 +25,17 @@ def test_a_socket_that_only_dials_is_no_address() -> None:
 
 def test_dials_leave_from_the_listening_socket() -> None:
     own = with_sockets(("0.0.0.0", 5000, False), ("0.0.0.0", 4001, True), ("::", 4001, True))
-    assert own.socket_for(UdpAddr("8.8.8.8", 1)) == 1
-    assert own.socket_for(UdpAddr("2001:4860::1", 1)) == 2
+    assert own.socket_for(SocketAddr("8.8.8.8", 1)) == 1
+    assert own.socket_for(SocketAddr("2001:4860::1", 1)) == 2
 
 
 def test_a_loopback_socket_reaches_loopback_only() -> None:
     own = with_sockets(("127.0.0.1", 4001, True), ("0.0.0.0", 5000, False))
-    assert own.socket_for(UdpAddr("127.0.0.1", 1)) == 0
-    assert own.socket_for(UdpAddr("8.8.8.8", 1)) == 1
+    assert own.socket_for(SocketAddr("127.0.0.1", 1)) == 0
+    assert own.socket_for(SocketAddr("8.8.8.8", 1)) == 1
     only = with_sockets(("127.0.0.1", 4001, True))
-    assert only.socket_for(UdpAddr("8.8.8.8", 1)) is None
-    assert own.socket_for(UdpAddr("::1", 1)) is None
+    assert only.socket_for(SocketAddr("8.8.8.8", 1)) is None
+    assert own.socket_for(SocketAddr("::1", 1)) is None
 
 
 def test_a_change_of_interfaces_is_noticed_once() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.errors import LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.address_book import AddressBook, AddressSource
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.own_addresses import OwnAddresses
@@ -17,10 +17,10 @@ from p2pnode.swarm.relayed_paths import (
     RelayedPaths,
 )
 from p2pnode.swarm.requests import ReleaseCircuit, RequestCircuit, ServiceRequest
-from p2pnode.transport.connection import Connection
-from p2pnode.transport.path_set import PathSet
-from p2pnode.transport.punch import Punch, PunchProbe
-from p2pnode.transport.route import Route
+from p2pnode.transports.noise_udp.connection import Connection
+from p2pnode.transports.noise_udp.path_set import PathSet
+from p2pnode.transports.punch import Punch, PunchProbe
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id
 from tests.support.pair import Pair
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 RELAYS = [peer_id(f"relay {n}") for n in range(4)]
 HOST = parse_multiaddr("/ip4/9.0.0.1/udp/4001/noise")
-FIRST, SECOND, THIRD = (Route(SocketId(-n), None, UdpAddr(f"9.0.0.{n}", 4001)) for n in (1, 2, 3))
+FIRST, SECOND, THIRD = (
+    Route(SocketId(-n), None, SocketAddr(f"9.0.0.{n}", 4001)) for n in (1, 2, 3)
+)
 RELAY_OF = {FIRST: RELAYS[0], SECOND: RELAYS[1], THIRD: RELAYS[2]}
 PUNCH = Punch(100.0, (PunchProbe(0.0),), 105.0)
 
@@ -93,7 +95,7 @@ class World:
             self.pool.add(self.peer, self.handle, is_initiator, 0.0)
         self.book = AddressBook()
         addresses = OwnAddresses()
-        addresses.add_socket(SocketId(0), UdpAddr("0.0.0.0", 1), is_listening=True)
+        addresses.add_socket(SocketId(0), SocketAddr("0.0.0.0", 1), is_listening=True)
         self.relays, self.dials = Relays(), FakeDials()
         self.paths = RelayedPaths(
             side.endpoint,
@@ -306,7 +308,7 @@ def test_a_relay_that_ends_every_circuit_does_not_set_the_pace() -> None:
 @pytest.mark.parametrize("is_initiator", [True, False])
 def test_a_punch_leaves_from_the_listening_socket(is_initiator: bool) -> None:
     world = World(is_initiator=is_initiator, route=FIRST)
-    remotes = [UdpAddr("8.0.0.1", 5), UdpAddr("2001:db8::1", 5)]
+    remotes = [SocketAddr("8.0.0.1", 5), SocketAddr("2001:db8::1", 5)]
     world.paths.punch(world.handle, remotes, PUNCH, world.now)
     assert world.tried() == [Route(SocketId(0), None, remotes[0])]
     world.paths.punch(world.handle, remotes[1:], PUNCH, world.now)
@@ -326,7 +328,7 @@ def test_a_relay_that_is_named_as_target_counts_as_unproven() -> None:
 def test_a_punch_that_finds_no_room_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(route=FIRST)
     monkeypatch.setattr(PathSet, "max_path_id", 0)
-    world.paths.punch(world.handle, [UdpAddr("8.0.0.1", 5)], PUNCH, world.now)
+    world.paths.punch(world.handle, [SocketAddr("8.0.0.1", 5)], PUNCH, world.now)
     assert world.tried() == []
 
 
@@ -334,7 +336,7 @@ def test_a_connection_that_is_closed_is_left_alone() -> None:
     world = World(route=FIRST)
     world.tell_relays(*RELAYS)
     world.connection.close(0, "over", world.now)
-    world.paths.punch(world.handle, [UdpAddr("8.0.0.1", 5)], PUNCH, world.now)
+    world.paths.punch(world.handle, [SocketAddr("8.0.0.1", 5)], PUNCH, world.now)
     world.paths.drop_circuit(FIRST, world.peer, "ended", world.now)
     world.paths.ask_other_relays(world.peer, None, world.now)
     world.paths.ask_standby_relay(world.handle, world.peer, world.now)

@@ -6,14 +6,14 @@ import pytest
 
 from p2pnode.clock import UnixTime
 from p2pnode.identity.peer_record import decode_peer_record_untrusted, unix_time_of
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.swarm.config import SwarmConfig
 from p2pnode.swarm.events import RecordSigned
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.self_description import MAX_RECORD_AGE, MAX_RECORDS, SelfDescription
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id, private_key
 
@@ -27,7 +27,7 @@ def description(
     interfaces: Sequence[str] = (LOOPBACK, PRIVATE, PUBLIC), last_record_seq: int = 0
 ) -> SelfDescription:
     addresses = OwnAddresses()
-    addresses.add_socket(SocketId(1), UdpAddr("0.0.0.0", 4001), is_listening=True)
+    addresses.add_socket(SocketId(1), SocketAddr("0.0.0.0", 4001), is_listening=True)
     addresses.set_interfaces(tuple(interfaces))
     config = SwarmConfig(last_record_seq=last_record_seq)
     made = SelfDescription(private_key("us"), config, addresses, 1_700_000_000.0)
@@ -43,7 +43,7 @@ def number(made: SelfDescription, now: float) -> int:
 
 
 def at(ip: str, socket: int = 1) -> Peer:
-    return Peer(1, peer_id("them"), Route(SocketId(socket), None, UdpAddr(ip, 5)), True)
+    return Peer(1, peer_id("them"), Route(SocketId(socket), None, SocketAddr(ip, 5)), True)
 
 
 def listening(ip: str) -> Multiaddr:

@@ -9,8 +9,8 @@ from p2pnode.errors import StreamReset
 from p2pnode.swarm.events import StreamOpened
 from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.stream_pump import MAX_UNSENT, READ_SIZE, StreamPump
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.send_stream import SEND_BUFFER_SIZE
+from p2pnode.transports.delivery.send_stream import SEND_BUFFER_SIZE
+from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.wire.reset_code import StreamResetCode
 from tests.support.scripted import PacedScript, ScriptedMachine
 from tests.support.table_pair import TablePair

@@ -19,9 +19,9 @@ from p2pnode.swarm.inbound_streams import MAX_NEGOTIATING, InboundLimit, LimitSc
 from p2pnode.swarm.services.identify import IdentifyService
 from p2pnode.swarm.services.ping import PingService
 from p2pnode.swarm.swarm_stream import NEGOTIATION_TIMEOUT, SwarmStream
-from p2pnode.transport.config import TransportConfig
-from p2pnode.transport.send_stream import SEND_BUFFER_SIZE
-from p2pnode.transport.work import REQUEST_WORK, STREAM_WORK
+from p2pnode.transports.delivery.send_stream import SEND_BUFFER_SIZE
+from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.work import REQUEST_WORK, STREAM_WORK
 from p2pnode.wire.reset_code import StreamResetCode
 from tests.support.scripted import PacedScript, ScriptedMachine, ScriptedService
 from tests.support.table_pair import TablePair

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from p2pnode.clock import Instant
-from p2pnode.machine import ConnectionHandle, Received, UdpAddr
+from p2pnode.machine import ConnectionHandle, Received, SocketAddr
 from p2pnode.netsim.topology import wire
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import ConnectionClosed
 from p2pnode.swarm.peer import Peer
 from p2pnode.testbed.sim_node import SimNode
-from p2pnode.transport.packet import DATA
+from p2pnode.transports.noise_udp.packet import DATA
 from tests.support.echo import echo
 
 PROTOCOL = "/test/1"
@@ -137,9 +137,9 @@ def test_what_strangers_provoke_at_a_socket_for_dial_backs_does_not_pile_up() ->
     stray = bytes([DATA]) + bytes(60)
     answers = []
     for number in range(5):
-        stranger = UdpAddr(f"203.0.{number}.1", 4001)
+        stranger = SocketAddr(f"203.0.{number}.1", 4001)
         received = Received(probe, None, stranger, 0, len(stray), stray)
         swarm.handle_received([received], now)
         answers += [t.remote for t in swarm.poll_transmits(now) if t.socket == probe]
 
-    assert answers == [UdpAddr(f"203.0.{number}.1", 4001) for number in range(5)]
+    assert answers == [SocketAddr(f"203.0.{number}.1", 4001) for number in range(5)]

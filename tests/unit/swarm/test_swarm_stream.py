@@ -14,7 +14,7 @@ from p2pnode.errors import (
 from p2pnode.swarm.events import StreamOpened
 from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.swarm_stream import NEGOTIATION_TIMEOUT, SwarmStream
-from p2pnode.transport.stream_set import StreamSet
+from p2pnode.transports.delivery.stream_set import StreamSet
 from p2pnode.wire.reset_code import StreamResetCode
 from tests.support.table_pair import TablePair
 

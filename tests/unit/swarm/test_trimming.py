@@ -7,20 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from p2pnode.machine import ConnectionHandle, SocketId, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.refusal import Holder
 from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.trimming import SILENCE, Trimming
-from p2pnode.transport.error_code import ErrorCode
-from p2pnode.transport.route import Route
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.route import Route
 from tests.support.identities import peer_id
 
 LIMITS = replace(ResourceLimits(), low_water=4, high_water=6, grace_period=60.0)
 OLD = 100.0
-ROUTE = Route(SocketId(0), None, UdpAddr("192.0.2.1", 1))
+ROUTE = Route(SocketId(0), None, SocketAddr("192.0.2.1", 1))
 
 
 @dataclass

@@ -4,12 +4,12 @@ import pytest
 
 from p2pnode.errors import DialError, LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.topology import Wire, wire
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import ConnectionClosed, ConnectionEstablished
 from p2pnode.testbed.sim_node import PORT, PROBE_PORT_OFFSET, SimNode
-from p2pnode.transport.config import TransportConfig
+from p2pnode.transports.noise_udp.config import TransportConfig
 from tests.support.echo import echo
 from tests.support.identities import peer_id, private_key
 
@@ -39,7 +39,7 @@ def test_a_node_listens_on_every_ip_version_and_dials_back_from_another_port() -
     net, a, _ = two()
     bound = [net.a.local_addr(socket) for socket in a.sockets]
     back = PORT + PROBE_PORT_OFFSET
-    assert bound == [UdpAddr(ip, port) for ip in ("0.0.0.0", "::") for port in (PORT, back)]
+    assert bound == [SocketAddr(ip, port) for ip in ("0.0.0.0", "::") for port in (PORT, back)]
     assert a.swarm.facts.alternate_ports()[0] == back
 
 

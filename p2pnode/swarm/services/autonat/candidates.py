@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_nat64
 from p2pnode.wire.multiaddr import Multiaddr
@@ -79,6 +79,6 @@ class CandidateBook:
         return [address for address in chosen if address not in fixed]
 
 
-def is_candidate(addr: UdpAddr) -> bool:
+def is_candidate(addr: SocketAddr) -> bool:
     """True for an address that strangers might reach."""
     return ip_scope(addr.ip) is IpScope.PUBLIC and not is_nat64(addr.ip)

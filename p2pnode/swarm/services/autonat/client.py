@@ -23,7 +23,7 @@ from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
-from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId, StreamMachine
 from p2pnode.protocols.autonat import (
     DIAL_BACK_PROTOCOL_ID,
     ContactLog,
@@ -200,7 +200,7 @@ class AutonatClient(Service):
         self._tracker.on_network_changed(now)
         self._refresh(now)
 
-    def on_probe(self, payload: bytes, source: UdpAddr, socket: SocketId, now: Instant) -> bool:
+    def on_probe(self, payload: bytes, source: SocketAddr, socket: SocketId, now: Instant) -> bool:
         """A datagram of first byte PROBE_FIRST_BYTE arrived; returns whether it was awaited.
 
         Called before the contact log hears of its sender.

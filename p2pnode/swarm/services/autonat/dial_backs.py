@@ -11,7 +11,7 @@ from typing import Final
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_addr
-from p2pnode.machine import ConnectionHandle, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, StreamMachine
 from p2pnode.protocols.autonat import (
     DIAL_BACK_PROTOCOL_ID,
     ContactLog,
@@ -139,7 +139,7 @@ class DialBacks:
         self._dials[ticket] = dial
         self._contacts.note(addr.host, now)
         left = max(0.0, dial.deadline - now)
-        target = UdpAddr(addr.host, addr.port)
+        target = SocketAddr(addr.host, addr.port)
         self._command(DialBack(ticket, dial.peer_id, target, min(timeout, left)))
 
     def _v2_timeout(self, dial: _DialBackUnderWay) -> float:

@@ -59,7 +59,7 @@ from p2pnode.swarm.services.service import (
     Service,
     UseCircuit,
 )
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
 RELEASE_DELAY: Final = 60.0

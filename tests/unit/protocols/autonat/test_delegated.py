@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.autonat import DELEGATION_LIMITS, HELPER_LIMITS, Asker, Budget
 from p2pnode.protocols.autonat.delegated_asker import DelegatedAsker, HelperResult, ProbeResult
 from p2pnode.protocols.autonat.delegated_helper import OrderReceiver, OrderSender
@@ -351,7 +351,7 @@ def test_an_order_becomes_one_datagram_and_a_report() -> None:
 
     probe = receiver.wants_probe
     assert probe is not None
-    assert probe.target == UdpAddr("1.2.3.4", 4001)
+    assert probe.target == SocketAddr("1.2.3.4", 4001)
     assert decode_probe_untrusted(probe.payload) == probe_token(ORDER)
     receiver.on_sent(HelperStatus.SENT, 0.1)
     assert receiver.wants_probe is None

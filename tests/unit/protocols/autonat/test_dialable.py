@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.autonat.dialable import (
     Asker,
     DialAbility,
@@ -110,7 +110,7 @@ def test_v1_dials_the_observed_ip_only_and_the_observed_address_first() -> None:
 
 @pytest.mark.spec("AUTONAT-22")
 def test_v1_dials_nothing_over_a_relay_or_into_a_private_network() -> None:
-    at_home = Asker(ALICE, UdpAddr("192.168.1.7", 4001))
+    at_home = Asker(ALICE, SocketAddr("192.168.1.7", 4001))
 
     assert choose_v1((SAME_IP,), RELAYED, ABILITY) == ()
     assert choose_v1((SAME_IP,), at_home, ABILITY) == ()

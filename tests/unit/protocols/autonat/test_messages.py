@@ -6,7 +6,7 @@ from p2pnode.errors import DecodeError
 from p2pnode.protocols.autonat import delegated_messages as delegated
 from p2pnode.protocols.autonat import messages_v1 as v1
 from p2pnode.protocols.autonat import messages_v2 as v2
-from p2pnode.transport import packet
+from p2pnode.transports.noise_udp import packet
 from p2pnode.wire.framing import encode_frame
 from tests.support.autonat import ALICE, OTHER_IP, SAME_IP
 from tests.support.identities import peer_id

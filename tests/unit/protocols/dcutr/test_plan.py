@@ -3,7 +3,7 @@
 import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.dcutr.budget import (
     PEER_PACKETS,
     TARGET_PACKETS,
@@ -38,7 +38,7 @@ BURSTS = {"BURST": BURST, "OPENING_BURST": OPENING_BURST}
 
 
 def addr(ip: str, port: int = 4001) -> Multiaddr:
-    return udp_noise_multiaddr(UdpAddr(ip, port))
+    return udp_noise_multiaddr(SocketAddr(ip, port))
 
 
 OURS = (addr("9.9.9.9"), addr("192.168.1.5"))
@@ -188,6 +188,6 @@ def test_a_name_has_no_target_to_pay_and_is_not_punched() -> None:
 
 @pytest.mark.spec("DCUTR-15")
 def test_of_one_ip_few_ports_are_punched() -> None:
-    told = tuple(udp_noise_multiaddr(UdpAddr("20.0.0.1", port)) for port in range(5001, 5009))
-    other = udp_noise_multiaddr(UdpAddr("21.0.0.1", 4001))
+    told = tuple(udp_noise_multiaddr(SocketAddr("20.0.0.1", port)) for port in range(5001, 5009))
+    other = udp_noise_multiaddr(SocketAddr("21.0.0.1", 4001))
     assert punchable((*told, other), ()) == (*told[:SAME_IP_SHARE], other)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols.identify import (
     Disposition,
     MappingKind,
@@ -19,16 +19,16 @@ from tests.support.identities import peer_id
 from tests.support.python_calls import python_calls
 
 SOCKET = SocketId(1)
-OURS = UdpAddr("5.6.7.8", 4001)
+OURS = SocketAddr("5.6.7.8", 4001)
 
 
 def observation(
     observer: object,
     observer_ip: str,
-    observed: UdpAddr = OURS,
+    observed: SocketAddr = OURS,
     socket: SocketId = SOCKET,
 ) -> Observation:
-    return Observation(peer_id(observer), UdpAddr(observer_ip, 9), socket, observed)
+    return Observation(peer_id(observer), SocketAddr(observer_ip, 9), socket, observed)
 
 
 def book_of(*observations: Observation) -> ObservedAddressBook:
@@ -38,8 +38,8 @@ def book_of(*observations: Observation) -> ObservedAddressBook:
     return book
 
 
-def port(number: int) -> UdpAddr:
-    return UdpAddr("5.6.7.8", number)
+def port(number: int) -> SocketAddr:
+    return SocketAddr("5.6.7.8", number)
 
 
 @pytest.mark.spec("IDENTIFY-13")
@@ -63,7 +63,7 @@ def test_four_observers_confirm_and_the_way_there_is_told() -> None:
 
 @pytest.mark.spec("IDENTIFY-12")
 def test_observers_of_one_owner_count_once() -> None:
-    v6 = UdpAddr("2a00::5", 4001)
+    v6 = SocketAddr("2a00::5", 4001)
     same = book_of(*[observation(i, "1.1.1.1") for i in range(3)])
     same_56 = book_of(*[observation(i, f"2a01:1:1:1{i:02x}::1", v6) for i in range(3)])
     other_56 = book_of(*[observation(i, f"2a01:1:1:{i}00::1", v6) for i in range(3)])
@@ -81,23 +81,23 @@ def test_observers_of_one_owner_count_once() -> None:
     [
         (None, OURS, Disposition.RELAYED),
         ("127.0.0.1", OURS, Disposition.LOOPBACK),
-        ("1.1.1.1", UdpAddr("127.0.0.1", 1), Disposition.LOOPBACK),
-        ("192.168.1.2", UdpAddr("192.168.1.3", 1), Disposition.PRIVATE),
-        ("1.1.1.1", UdpAddr("100.64.0.1", 1), Disposition.PRIVATE),
+        ("1.1.1.1", SocketAddr("127.0.0.1", 1), Disposition.LOOPBACK),
+        ("192.168.1.2", SocketAddr("192.168.1.3", 1), Disposition.PRIVATE),
+        ("1.1.1.1", SocketAddr("100.64.0.1", 1), Disposition.PRIVATE),
         ("192.168.1.2", OURS, Disposition.OBSERVER_PRIVATE),
-        ("64:ff9b::101:101", UdpAddr("2a00::1", 1), Disposition.NAT64),
-        ("2a00::1", UdpAddr("64:ff9b::101:101", 1), Disposition.NAT64),
+        ("64:ff9b::101:101", SocketAddr("2a00::1", 1), Disposition.NAT64),
+        ("2a00::1", SocketAddr("64:ff9b::101:101", 1), Disposition.NAT64),
         ("2a00::1", OURS, Disposition.FAMILY_MISMATCH),
-        ("1.1.1.1", UdpAddr("203.0.113.1", 1), Disposition.UNROUTABLE),
-        ("1.1.1.1", UdpAddr("5.6.7.8", 0), Disposition.UNROUTABLE),
-        ("1.1.1.1", UdpAddr("nonsense", 1), Disposition.UNROUTABLE),
+        ("1.1.1.1", SocketAddr("203.0.113.1", 1), Disposition.UNROUTABLE),
+        ("1.1.1.1", SocketAddr("5.6.7.8", 0), Disposition.UNROUTABLE),
+        ("1.1.1.1", SocketAddr("nonsense", 1), Disposition.UNROUTABLE),
     ],
 )
 def test_what_an_observer_cannot_know_is_left_out(
-    observer_ip: str | None, observed: UdpAddr, disposition: Disposition
+    observer_ip: str | None, observed: SocketAddr, disposition: Disposition
 ) -> None:
     book = ObservedAddressBook()
-    observer_addr = None if observer_ip is None else UdpAddr(observer_ip, 9)
+    observer_addr = None if observer_ip is None else SocketAddr(observer_ip, 9)
 
     result = book.update(Observation(peer_id("a"), observer_addr, SOCKET, observed), 0.0)
 
@@ -237,9 +237,9 @@ def test_the_three_most_seen_addresses_are_reported_in_a_stable_order() -> None:
 
 
 def test_a_scope_is_no_part_of_an_observed_address() -> None:
-    book = book_of(observation("a", "2a01::1", UdpAddr("2a00::1", 1, 5)))
+    book = book_of(observation("a", "2a01::1", SocketAddr("2a00::1", 1, 5)))
 
-    assert book.report(SOCKET, 0.0).addresses[0].address == UdpAddr("2a00::1", 1)
+    assert book.report(SOCKET, 0.0).addresses[0].address == SocketAddr("2a00::1", 1)
 
 
 def cost_of_one_more(observers: int) -> int:

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.netcheck import knocking as nat_knocking
 from p2pnode.netcheck.knocking import Knocking
 from p2pnode.protocols.nat_behaviour import (
@@ -23,11 +23,11 @@ from p2pnode.protocols.nat_behaviour.judge import (
     judge_mapping,
 )
 
-OWN = (UdpAddr("192.168.1.10", 4001), UdpAddr("8.1.1.1", 4001))
+OWN = (SocketAddr("192.168.1.10", 4001), SocketAddr("8.1.1.1", 4001))
 
 
 def view(remote: str, port: int, observed: int, ip: str = "9.9.9.9") -> View:
-    return View(UdpAddr(remote, port), UdpAddr(ip, observed))
+    return View(SocketAddr(remote, port), SocketAddr(ip, observed))
 
 
 @pytest.mark.spec("NATB-13")

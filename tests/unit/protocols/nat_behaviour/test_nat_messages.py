@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.errors import DecodeError
-from p2pnode.machine import UdpAddr
+from p2pnode.machine import SocketAddr
 from p2pnode.protocols.nat_behaviour.facts import Dependence, NatFacts
 from p2pnode.protocols.nat_behaviour.messages import (
     KNOCK_SIZE,
@@ -53,7 +53,7 @@ answers = st.builds(
     NatAnswer,
     st.sampled_from(NatStatus),
     facts,
-    st.none() | st.tuples(ips, st.integers(1, 0xFFFF)).map(lambda each: UdpAddr(*each)),
+    st.none() | st.tuples(ips, st.integers(1, 0xFFFF)).map(lambda each: SocketAddr(*each)),
 )
 nonces = st.binary(min_size=NONCE_SIZE, max_size=NONCE_SIZE)
 requests = st.one_of(

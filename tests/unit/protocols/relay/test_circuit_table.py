@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from p2pnode.clock import UnixTime
-from p2pnode.machine import ConnectionHandle, Ecn, Received, SocketId, Transmit, UdpAddr
+from p2pnode.machine import ConnectionHandle, Ecn, Received, SocketAddr, SocketId, Transmit
 from p2pnode.protocols.relay.accounting import MonthlyVolume, PeerUsage, Traffic
 from p2pnode.protocols.relay.circuit import (
     PENDING_TIMEOUT,
@@ -44,7 +44,7 @@ def new_table(limits: RelayLimits = UNLIMITED, *, used: int = 0) -> CircuitTable
 
 def leg(index: int) -> Leg:
     ip = f"1.0.{index // 250}.{index % 250 + 1}"
-    return Leg(peer_id(index), ConnectionHandle(index), SOCKET, "10.0.0.1", UdpAddr(ip, 4001))
+    return Leg(peer_id(index), ConnectionHandle(index), SOCKET, "10.0.0.1", SocketAddr(ip, 4001))
 
 
 def receive_id(index: int) -> bytes:
@@ -80,7 +80,7 @@ def send(table: CircuitTable, now: float, *batch: Received) -> list[Transmit]:
     return table.poll_transmits(now)
 
 
-def cut(transmits: list[Transmit]) -> list[tuple[UdpAddr, bytes]]:
+def cut(transmits: list[Transmit]) -> list[tuple[SocketAddr, bytes]]:
     return [
         (t.remote, bytes(t.buffer[start : start + t.segment_size]))
         for t in transmits
@@ -113,7 +113,7 @@ def test_a_packet_from_elsewhere_is_dropped_even_with_the_right_id() -> None:
     wrong = [
         received(3, good),
         received(1, good)._replace(socket=SocketId(1)),
-        received(1, good)._replace(remote=UdpAddr(leg(1).remote.ip, 4002)),
+        received(1, good)._replace(remote=SocketAddr(leg(1).remote.ip, 4002)),
         received(1, packet(offer.target_id, b"hello")),
         received(1, packet(b"\x00" * 8, b"hello")),
         received(3, good, good),
@@ -149,7 +149,7 @@ def test_nothing_is_forwarded_before_the_listener_has_accepted() -> None:
 def test_a_circuit_follows_the_hop_connections_path_only() -> None:
     table = new_table()
     offer = connect(table, 1, 2)
-    moved = UdpAddr("9.9.9.9", 9)
+    moved = SocketAddr("9.9.9.9", 9)
     forged = received(1, packet(offer.source_id, b"x"))._replace(remote=moved)
     assert send(table, 0.0, forged) == []
 
@@ -308,7 +308,7 @@ def test_who_was_alone_for_long_owes_nothing_when_another_one_comes() -> None:
     first = received(1, *[packet(one.source_id, bytes(991))] * 10)
     second = received(3, *[packet(two.source_id, bytes(991))] * 10)
     now = 0.0
-    carried: Counter[UdpAddr] = Counter()
+    carried: Counter[SocketAddr] = Counter()
     for step in range(400):
         both = step >= 200
         for remote, data in cut(send(table, now, *([first, second] if both else [first]))):

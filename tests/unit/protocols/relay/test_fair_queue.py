@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols.relay.fair_queue import MAX_HELD, RESUME, Bucket, FairQueue, Flow
 
 RATE = 10_000_000
@@ -17,7 +17,7 @@ PLENTY = 1 << 20
 
 def flow_to(port: int, *buckets: Bucket) -> Flow:
     flow = Flow(b"", buckets, PLENTY)
-    flow.socket, flow.remote = SocketId(0), UdpAddr("192.0.2.1", port)
+    flow.socket, flow.remote = SocketId(0), SocketAddr("192.0.2.1", port)
     return flow
 
 

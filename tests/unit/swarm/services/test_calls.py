@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.machine import ConnectionHandle, SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId, StreamMachine
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import FindPeers, Service
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from tests.support.identities import peer_id
 
 PEER_ID = peer_id(1)
-ROUTE = Route(SocketId(0), None, UdpAddr("192.0.2.1", 4001))
+ROUTE = Route(SocketId(0), None, SocketAddr("192.0.2.1", 4001))
 PEER = Peer(ConnectionHandle(1), PEER_ID, ROUTE, True)
 MACHINE: StreamMachine = None  # type: ignore[assignment]
 INFO = IdentifyInfo(PEER_ID)

@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols import dcutr
 from p2pnode.protocols.dcutr import DcutrInitiator, DcutrResponder
 from p2pnode.protocols.dcutr.budget import PEER_PACKETS
@@ -17,15 +17,15 @@ from p2pnode.swarm.events import PunchEnded
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.dcutr import MAX_OWN_ADDRS, DcutrService
 from p2pnode.swarm.services.service import OpenStream, PunchRoutes
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
 from tests.support.machine_streams import StreamEnd
 
 US, THEM = peer_id("us"), peer_id("them")
-CIRCUIT = Route(SocketId(-1), None, UdpAddr("9.0.0.1", 4001))
-DIRECT = Route(SocketId(1), None, UdpAddr("8.0.0.1", 4001))
+CIRCUIT = Route(SocketId(-1), None, SocketAddr("9.0.0.1", 4001))
+DIRECT = Route(SocketId(1), None, SocketAddr("8.0.0.1", 4001))
 LOOPBACK = parse_multiaddr("/ip4/127.0.0.1/udp/5000/noise")
 C = 3
 """the connection, at both ends"""
@@ -35,7 +35,7 @@ class Node:
     """One end of a relayed connection."""
 
     def __init__(self, local: str, seen: str, far: PeerId, *, is_initiator: bool) -> None:
-        self.facts = FakeFacts(UdpAddr(local, 4001))
+        self.facts = FakeFacts(SocketAddr(local, 4001))
         self.see(seen)
         self.service = DcutrService(self.facts, Random(1))
         self.peer = Peer(C, far, CIRCUIT, is_initiator)
@@ -45,7 +45,7 @@ class Node:
 
     def see(self, *seen: str, is_confirmed: bool = True) -> None:
         self.facts.seen = [
-            (SocketId(1), UdpAddr(ip, 5000 + n), is_confirmed) for n, ip in enumerate(seen)
+            (SocketId(1), SocketAddr(ip, 5000 + n), is_confirmed) for n, ip in enumerate(seen)
         ]
 
     def connect(self, now: float = 0.0) -> None:
@@ -123,8 +123,8 @@ def test_both_ends_punch_where_the_other_one_is_seen() -> None:
     world = World()
     world.connect()
     (ours,), (theirs,) = world.us.punches, world.them.punches
-    assert ours.remotes == (UdpAddr("8.0.0.1", 5000),)
-    assert theirs.remotes == (UdpAddr("7.0.0.1", 5000),)
+    assert ours.remotes == (SocketAddr("8.0.0.1", 5000),)
+    assert theirs.remotes == (SocketAddr("7.0.0.1", 5000),)
     assert ours.connection == C
     assert ours.punch.gives_up_at == ours.punch.start_at + ROUND_TIME
     assert (world.us.service._dialogues, world.them.service._dialogues) == ({}, {})
@@ -218,7 +218,9 @@ def test_dialogues_are_forgotten_with_their_streams() -> None:
 def test_rounds_begun_without_end_are_paid_from_the_budget() -> None:
     world = World()
     world.connect()
-    victims = tuple(udp_noise_multiaddr(UdpAddr(f"5.0.{n}.1", 9)) for n in range(MAX_PUNCH_ADDRS))
+    victims = tuple(
+        udp_noise_multiaddr(SocketAddr(f"5.0.{n}.1", 9)) for n in range(MAX_PUNCH_ADDRS)
+    )
     for _ in range(40):
         assert agree(world.them, victims, world.now)
     world.run()
@@ -280,7 +282,7 @@ def test_a_peer_that_refuses_costs_three_dialogues_and_no_packet() -> None:
 def test_a_peer_without_an_address_that_may_be_tried_fails_the_round() -> None:
     world = World()
     world.them.see()
-    world.them.facts.local = UdpAddr("127.0.0.1", 1)
+    world.them.facts.local = SocketAddr("127.0.0.1", 1)
     world.connect()
     assert world.us.punches == []
     assert {e.reason for e in world.us.ended} == {"the peer told no address that may be tried"}
@@ -306,7 +308,7 @@ def test_public_addresses_of_the_peer_are_probed_at_once() -> None:
     world.us.facts.infos[THEM] = IdentifyInfo(THEM, listen_addrs=(near, public))
     world.us.connect()
     (first,) = [c for c in world.us.service.poll_commands() if isinstance(c, PunchRoutes)]
-    assert first.remotes == (UdpAddr("8.0.0.9", 4001),)
+    assert first.remotes == (SocketAddr("8.0.0.9", 4001),)
     assert first.punch.start_at == 0.0
 
 
@@ -318,7 +320,7 @@ def test_a_peer_on_this_machine_is_probed_there_at_once(is_initiator: bool) -> N
     node.connect()
 
     (first,) = [c for c in node.service.poll_commands() if isinstance(c, PunchRoutes)]
-    assert first.remotes == (UdpAddr("127.0.0.1", 5000),)
+    assert first.remotes == (SocketAddr("127.0.0.1", 5000),)
     assert first.punch.start_at == 0.0
 
 
@@ -338,7 +340,7 @@ def test_a_peer_that_is_heard_to_be_on_this_machine_is_probed_as_soon_as_that_is
     node.service.on_addresses_learned(THEM, 10.0)
 
     assert isinstance(probes, PunchRoutes)
-    assert probes.remotes == (UdpAddr("127.0.0.1", 5000),)
+    assert probes.remotes == (SocketAddr("127.0.0.1", 5000),)
     assert (nothing, of_another, node.service.poll_commands()) == ([], [], [])
 
 

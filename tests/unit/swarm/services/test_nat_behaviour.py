@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ResetStream, SendData, SocketId, UdpAddr
+from p2pnode.machine import ResetStream, SendData, SocketAddr, SocketId
 from p2pnode.protocols import nat_behaviour
 from p2pnode.protocols.autonat.filtering import Filtering
 from p2pnode.protocols.identify import IdentifyInfo, Observation, ObservedAddressBook
@@ -32,13 +32,13 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services import nat_behaviour as nat_service
 from p2pnode.swarm.services.nat_behaviour import NatAnswered, NatService
 from p2pnode.swarm.services.service import OpenStream, PumpMachine, SendDatagram
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.reset_code import StreamResetCode
 from tests.support.identities import peer_id
 
 SOCKET = SocketId(1)
-LOCAL = UdpAddr("192.168.1.10", 4001)
+LOCAL = SocketAddr("192.168.1.10", 4001)
 NONCE = bytes(32)
 FULL = NatFacts(Dependence.ADDRESS_DEPENDENT, Dependence.ADDRESS_DEPENDENT, observers=3)
 
@@ -46,7 +46,7 @@ FULL = NatFacts(Dependence.ADDRESS_DEPENDENT, Dependence.ADDRESS_DEPENDENT, obse
 class World:
     """A service, and what it may look up: a `ServiceFacts` as far as it is needed."""
 
-    def __init__(self, local: UdpAddr = LOCAL) -> None:
+    def __init__(self, local: SocketAddr = LOCAL) -> None:
         self.local = local
         self.peers: dict[int, Peer] = {}
         self.observed = ObservedAddressBook()
@@ -65,13 +65,13 @@ class World:
     def info(self, peer: PeerId) -> IdentifyInfo | None:
         return IdentifyInfo(peer, protocols=(nat_behaviour.PROTOCOL_ID,))
 
-    def socket_addresses(self) -> dict[SocketId, UdpAddr]:
+    def socket_addresses(self) -> dict[SocketId, SocketAddr]:
         return {SOCKET: self.local}
 
-    def interface_addresses(self) -> tuple[UdpAddr, ...]:
+    def interface_addresses(self) -> tuple[SocketAddr, ...]:
         return (self.local,)
 
-    def seen_by(self, socket: SocketId, now: Instant) -> tuple[tuple[PeerId, UdpAddr], ...]:
+    def seen_by(self, socket: SocketId, now: Instant) -> tuple[tuple[PeerId, SocketAddr], ...]:
         return self.observed.report(socket, now).evidence
 
     def filtering(self, now: Instant, *, ipv6: bool = False) -> Filtering:
@@ -82,7 +82,7 @@ class World:
 
     def connect(self, name: str, ip: str, *, relayed: bool = False, now: Instant = 0.0) -> Peer:
         socket = SocketId(-1) if relayed else SOCKET
-        route = Route(socket, None, UdpAddr(ip, 4001))
+        route = Route(socket, None, SocketAddr(ip, 4001))
         peer = Peer(next(self._next), peer_id(name), route, True)
         self.peers[peer.connection] = peer
         self.service.on_connected(peer, now)
@@ -91,7 +91,7 @@ class World:
         self.service.on_identified(peer, info, now)
         return peer
 
-    def see(self, peer: Peer, observed: UdpAddr) -> None:
+    def see(self, peer: Peer, observed: SocketAddr) -> None:
         self.observed.update(Observation(peer.peer_id, peer.route.remote, SOCKET, observed), 0.0)
 
     def ask(self, peer: Peer, request: NatRequest, now: Instant = 0.0) -> NatAnswer | int | None:
@@ -140,7 +140,7 @@ def test_a_report_says_what_we_know_without_our_ports() -> None:
     world.known_filtering = Filtering("address-dependent", "a knock came in")
     for n, name in zip(range(3), names(), strict=False):
         peer = world.connect(name, f"7.0.0.{n}")
-        world.see(peer, UdpAddr("9.9.9.9", 6000))
+        world.see(peer, SocketAddr("9.9.9.9", 6000))
 
     answer = world.ask(peer, ReportRequest())
 
@@ -164,7 +164,7 @@ def test_a_knock_goes_to_the_address_that_the_request_came_from() -> None:
 
     assert answer == NatAnswer(NatStatus.OK)
     (datagram,) = world.sent()
-    assert datagram == SendDatagram(UdpAddr("7.0.0.1", 50_000), encode_knock(NONCE))
+    assert datagram == SendDatagram(SocketAddr("7.0.0.1", 50_000), encode_knock(NONCE))
 
 
 @pytest.mark.spec("NATB-4")
@@ -189,7 +189,7 @@ def test_without_another_port_there_is_no_knock() -> None:
 def test_where_a_knock_came_from_is_told_to_who_knows_the_nonce_for_a_while() -> None:
     world = World()
     peer = world.connect("asker", "7.0.0.1")
-    seen = UdpAddr("7.0.0.1", 41_000)
+    seen = SocketAddr("7.0.0.1", 41_000)
     world.service.on_knock(encode_knock(NONCE), seen, 10.0)
 
     assert world.ask(peer, LocateRequest(NONCE), 11.0) == NatAnswer(NatStatus.OK, seen_at=seen)
@@ -202,7 +202,7 @@ def test_where_a_knock_came_from_is_told_to_who_knows_the_nonce_for_a_while() ->
 def test_only_so_many_knocks_are_remembered() -> None:
     world = World()
     peer = world.connect("asker", "7.0.0.1")
-    seen = UdpAddr("7.0.0.1", 41_000)
+    seen = SocketAddr("7.0.0.1", 41_000)
     world.service.on_knock(encode_knock(NONCE), seen, 0.0)
     for n in range(nat_service.MAX_SEEN):
         world.service.on_knock(encode_knock(n.to_bytes(32, "big")[::-1] + b"x"), seen, 0.0)
@@ -213,7 +213,7 @@ def test_only_so_many_knocks_are_remembered() -> None:
 @pytest.mark.parametrize("payload", [b"", b"\x98", encode_knock(NONCE) + b"x", bytes(33)])
 def test_what_is_no_knock_is_not_remembered(payload: bytes) -> None:
     world = World()
-    world.service.on_knock(payload, UdpAddr("7.0.0.1", 1), 0.0)
+    world.service.on_knock(payload, SocketAddr("7.0.0.1", 1), 0.0)
 
     assert world.service._seen == {}
 
@@ -408,7 +408,7 @@ def test_who_asks_by_hand_gets_the_answer_or_the_reason() -> None:
 
 @pytest.mark.spec("NATB-10")
 def test_an_address_of_our_own_that_peers_see_means_no_nat() -> None:
-    world = World(UdpAddr("8.1.1.1", 4001))
+    world = World(SocketAddr("8.1.1.1", 4001))
     world.known_filtering = Filtering("endpoint-independent", "a stranger came in")
     world.see(world.connect("peer", "7.0.0.1"), world.local)
 
@@ -422,7 +422,7 @@ def test_an_address_of_our_own_that_peers_see_means_no_nat() -> None:
 def test_observers_that_see_different_addresses_mean_that_it_depends_on_them() -> None:
     world = World()
     for n, name in zip(range(4), names(), strict=False):
-        world.see(world.connect(name, f"7.0.0.{n}"), UdpAddr("9.9.9.9", 6000 + n))
+        world.see(world.connect(name, f"7.0.0.{n}"), SocketAddr("9.9.9.9", 6000 + n))
 
     report = world.service.behaviour(0.0)
 
@@ -443,7 +443,7 @@ def test_without_evidence_everything_is_unknown_with_a_reason() -> None:
 
 def test_one_observer_leaves_the_mapping_open() -> None:
     world = World()
-    world.see(world.connect("peer", "7.0.0.1"), UdpAddr("9.9.9.9", 4001))
+    world.see(world.connect("peer", "7.0.0.1"), SocketAddr("9.9.9.9", 4001))
 
     report = world.service.behaviour(0.0)
 

@@ -6,11 +6,11 @@ import pytest
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.peer_discovery import MAX_AT_ONCE, MAX_REMEMBERED, PAUSE, PeerDiscovery
 from p2pnode.swarm.services.service import DialPeer
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
@@ -22,7 +22,7 @@ RELAYED = parse_multiaddr(f"{DIRECT}/p2p/{FRIEND}/p2p-circuit")
 
 class Facts(FakeFacts):
     def __init__(self) -> None:
-        super().__init__(UdpAddr("10.0.0.1", 4001))
+        super().__init__(SocketAddr("10.0.0.1", 4001))
         self.known: dict[PeerId, tuple[Multiaddr, ...]] = {}
         self.settles = False
 
@@ -43,7 +43,7 @@ class World:
         self.service = PeerDiscovery(self.facts, US, Random(1))
 
     def connect(self, who: PeerId = FRIEND, connection: int = 1) -> None:
-        route = Route(SocketId(1), None, UdpAddr("7.0.0.9", 1))
+        route = Route(SocketId(1), None, SocketAddr("7.0.0.9", 1))
         peer = self.facts.peers[connection] = Peer(connection, who, route, True)
         self.service.on_connected(peer, 0.0)
 

@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ResetStream, SendData, SocketId, UdpAddr
+from p2pnode.machine import ResetStream, SendData, SocketAddr, SocketId
 from p2pnode.protocols import kad
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.protocols.kad import CloserPeer, ConnectionType, FindNodeRequester, FindNodeResponder
@@ -33,7 +33,7 @@ from p2pnode.swarm.services.routing import (
     RoutingService,
 )
 from p2pnode.swarm.services.service import LearnAddresses, OpenStream, PumpMachine
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from p2pnode.wire.reset_code import StreamResetCode
@@ -87,13 +87,13 @@ class World:
     def known_addresses(self, peer_id: PeerId, now: Instant) -> tuple[Multiaddr, ...]:
         return self.told.get(peer_id, ())
 
-    def socket_addresses(self) -> dict[SocketId, UdpAddr]:
+    def socket_addresses(self) -> dict[SocketId, SocketAddr]:
         return {}
 
-    def interface_addresses(self) -> tuple[UdpAddr, ...]:
+    def interface_addresses(self) -> tuple[SocketAddr, ...]:
         return ()
 
-    def seen_at(self, now: Instant) -> tuple[tuple[SocketId, UdpAddr, bool], ...]:
+    def seen_at(self, now: Instant) -> tuple[tuple[SocketId, SocketAddr, bool], ...]:
         return ()
 
     def peers(self) -> tuple[PeerId, ...]:
@@ -111,7 +111,7 @@ class World:
         self, connection: int, ip: str = "7.0.0.9", now: float = 0.0, name: object = None
     ) -> Peer:
         socket = SocketId(-1 if ip == BEHIND_RELAY else 1)
-        remote = UdpAddr("7.0.0.8" if ip == BEHIND_RELAY else ip, 4001)
+        remote = SocketAddr("7.0.0.8" if ip == BEHIND_RELAY else ip, 4001)
         who = peer_id(connection if name is None else name)
         peer = self.connected[connection] = Peer(connection, who, Route(socket, None, remote), True)
         self.service.on_connected(peer, now)

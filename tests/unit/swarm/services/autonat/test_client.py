@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import SocketId, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.netsim.nat_behaviour import Dependence, FilterScope, NatBehaviour
 from p2pnode.protocols.autonat import (
     DELEGATION_PROTOCOL_ID,
@@ -28,7 +28,7 @@ from p2pnode.swarm.services.autonat import asks, candidates
 from p2pnode.swarm.services.autonat.candidates import CANDIDATE_GRACE, CandidateBook
 from p2pnode.swarm.services.autonat.client import AVOIDANCE_TIME, AutonatClient
 from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from tests.support.autonat import deliver, frame
 from tests.support.autonat_swarm import SOCKET, AutonatWorld, FakeFacts, SimNode
 from tests.support.identities import peer_id
@@ -240,7 +240,7 @@ def test_servers_of_the_older_protocols_are_asked_by_them(protocols, needed) -> 
 
 # stepped by hand
 
-HOME = UdpAddr("1.2.3.4", 4001)
+HOME = SocketAddr("1.2.3.4", 4001)
 THERE = udp_noise_multiaddr(HOME)
 
 
@@ -248,7 +248,7 @@ class Hand:
     """A client, and what it says."""
 
     def __init__(self) -> None:
-        self.facts = FakeFacts(UdpAddr("192.168.1.10", 4001))
+        self.facts = FakeFacts(SocketAddr("192.168.1.10", 4001))
         self.facts.seen = [(SOCKET, HOME, False)]
         self.contacts = ContactLog()
         self.client = AutonatClient(
@@ -264,7 +264,7 @@ class Hand:
         self, number: int, ip: str, *protocols: str, socket: int = SOCKET, now: float = 0.0
     ) -> Peer:
         who = peer_id(ip)
-        peer = Peer(number, who, Route(SocketId(socket), None, UdpAddr(ip, 4001)), True)
+        peer = Peer(number, who, Route(SocketId(socket), None, SocketAddr(ip, 4001)), True)
         self.facts.peers[number] = peer
         self.client.on_connected(peer, now)
         info = IdentifyInfo(who, protocols=protocols, observed_addr=THERE)
@@ -397,7 +397,7 @@ def test_another_network_voids_verdicts_and_questions() -> None:
 def test_other_datagrams_than_awaited_probes_are_ignored() -> None:
     hand = Hand()
     hand.meet(1, "8.8.8.1", *ALL)
-    stranger = UdpAddr("9.9.9.9", 9)
+    stranger = SocketAddr("9.9.9.9", 9)
 
     assert not hand.client.on_probe(b"", stranger, SOCKET, 0.0)
     assert not hand.client.on_probe(b"\x98" * 40, stranger, SOCKET, 0.0)
@@ -410,7 +410,7 @@ def test_a_probe_counts_at_the_sockets_that_peers_would_reach_and_at_no_other() 
     was_awaited: list[tuple[SocketId, bool]] = []
     on_probe = node.client.on_probe
 
-    def at_both(payload: bytes, source: UdpAddr, socket: SocketId, now: float) -> bool:
+    def at_both(payload: bytes, source: SocketAddr, socket: SocketId, now: float) -> bool:
         elsewhere = SocketId(9)
         was_awaited.append((elsewhere, on_probe(payload, source, elsewhere, now)))
         was_awaited.append((socket, on_probe(payload, source, socket, now)))
@@ -428,7 +428,7 @@ def test_a_dial_back_with_an_unknown_nonce_is_reset() -> None:
     hand = Hand()
     peer = hand.meet(1, "8.8.8.1", DIAL_REQUEST_PROTOCOL_ID)
     assert hand.asked() == [(1, DIAL_REQUEST_PROTOCOL_ID)]
-    stranger = Peer(9, peer_id("x"), Route(SOCKET, None, UdpAddr("8.8.8.1", 999)), False)
+    stranger = Peer(9, peer_id("x"), Route(SOCKET, None, SocketAddr("8.8.8.1", 999)), False)
     receiver = hand.client.accept(stranger, DIAL_BACK_PROTOCOL_ID, 0.1)
     assert isinstance(receiver, DialBackReceiver)
     deliver(DialBackSender(7, 0.1), receiver, 0.1)
@@ -441,7 +441,7 @@ def test_a_dial_back_with_an_unknown_nonce_is_reset() -> None:
 
 def test_dial_backs_are_taken_only_while_one_is_expected() -> None:
     hand = Hand()
-    stranger = Peer(9, peer_id("x"), Route(SOCKET, None, UdpAddr("8.8.8.1", 999)), False)
+    stranger = Peer(9, peer_id("x"), Route(SOCKET, None, SocketAddr("8.8.8.1", 999)), False)
     assert hand.client.accept(stranger, DIAL_BACK_PROTOCOL_ID, 0.0) is None
     hand.meet(1, "8.8.8.1", DIAL_REQUEST_PROTOCOL_ID)
 
@@ -464,8 +464,8 @@ def test_a_server_cannot_keep_this_node_from_its_peers_for_long() -> None:
 
 
 def seen(*addrs: str) -> FakeFacts:
-    facts = FakeFacts(UdpAddr("192.168.1.10", 4001))
-    facts.seen = [(SOCKET, UdpAddr(ip, 4001), False) for ip in addrs]
+    facts = FakeFacts(SocketAddr("192.168.1.10", 4001))
+    facts.seen = [(SOCKET, SocketAddr(ip, 4001), False) for ip in addrs]
     return facts
 
 
@@ -477,9 +477,9 @@ def ips(found) -> list[str]:
 def test_candidates_are_public_interfaces_and_where_peers_see_us() -> None:
     facts = seen("8.1.1.1", "10.0.0.1", "2400::1", "64:ff9b::1")
     assert ips(CandidateBook().update(facts, 0.0)) == ["8.1.1.1", "2400::1"]
-    facts.local = UdpAddr("2400::2", 4001)
+    facts.local = SocketAddr("2400::2", 4001)
     assert ips(CandidateBook().update(facts, 0.0)) == ["2400::2", "8.1.1.1", "2400::1"]
-    facts.seen = [(SOCKET, facts.local, True), (SocketId(9), UdpAddr("8.1.1.1", 1), True)]
+    facts.seen = [(SOCKET, facts.local, True), (SocketId(9), SocketAddr("8.1.1.1", 1), True)]
     assert ips(CandidateBook().update(facts, 0.0)) == ["2400::2"]
 
 
@@ -506,7 +506,7 @@ def test_a_candidate_outlives_its_observers_for_a_while() -> None:
 
 def test_candidates_are_bounded() -> None:
     facts = seen()
-    facts.seen = [(SocketId(n), UdpAddr(f"8.1.1.{n}", 1), True) for n in range(20)]
+    facts.seen = [(SocketId(n), SocketAddr(f"8.1.1.{n}", 1), True) for n in range(20)]
     facts.socket_addresses = lambda: dict.fromkeys(map(SocketId, range(20)), facts.local)
 
     assert len(CandidateBook().update(facts, 0.0)) == candidates.MAX_CANDIDATES

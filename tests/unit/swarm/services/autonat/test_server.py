@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
-from p2pnode.machine import SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId, StreamMachine
 from p2pnode.protocols.autonat import (
     DELEGATION_PROTOCOL_ID,
     DIAL_BACK_PROTOCOL_ID,
@@ -37,13 +37,13 @@ from p2pnode.swarm.services.service import (
     PumpMachine,
     SendDatagram,
 )
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from tests.support.autonat import deliver
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
 
 ALICE = peer_id("alice")
-ALICE_ADDR = UdpAddr("1.2.3.4", 4001)
+ALICE_ADDR = SocketAddr("1.2.3.4", 4001)
 TARGET = udp_noise_multiaddr(ALICE_ADDR)
 NONCE = bytes(range(16))
 
@@ -52,12 +52,12 @@ class Serving:
     """A server with a public address, and one stream of a client at a time."""
 
     def __init__(self, local: str = "8.8.8.8") -> None:
-        self.facts = FakeFacts(UdpAddr(local, 4001))
+        self.facts = FakeFacts(SocketAddr(local, 4001))
         self.contacts = ContactLog()
         self.server = AutonatServer(self.facts, self.contacts, Random(1))
         self.alice = self.meet(1, ALICE, ALICE_ADDR)
 
-    def meet(self, number: int, who, addr: UdpAddr, socket: int = 1, protocols=()) -> Peer:
+    def meet(self, number: int, who, addr: SocketAddr, socket: int = 1, protocols=()) -> Peer:
         peer = Peer(number, who, Route(SocketId(socket), None, addr), False)
         self.facts.peers[number] = peer
         self.server.on_connected(peer, 0.0)
@@ -172,7 +172,7 @@ def test_a_dial_back_that_comes_too_late_is_closed() -> None:
 @pytest.mark.spec("AUTONAT-2")
 def test_v1_dials_a_few_addresses_one_after_the_other_at_the_observed_ip() -> None:
     serving = Serving()
-    wished = [UdpAddr("5.6.7.8", port) for port in (1, 2, 3, 4)]
+    wished = [SocketAddr("5.6.7.8", port) for port in (1, 2, 3, 4)]
     requester = V1Requester(ALICE, tuple(map(udp_noise_multiaddr, wished)), 0.0)
     _, commands = serving.ask(V1_PROTOCOL_ID, requester)
     dialled = []
@@ -185,7 +185,7 @@ def test_v1_dials_a_few_addresses_one_after_the_other_at_the_observed_ip() -> No
         serving.server.on_dial_back(dial.ticket, None, "no answer", second)
         commands = [c for c in serving.server.poll_commands() if isinstance(c, DialBack)]
 
-    assert dialled == [ALICE_ADDR, UdpAddr("1.2.3.4", 1), UdpAddr("1.2.3.4", 2)]
+    assert dialled == [ALICE_ADDR, SocketAddr("1.2.3.4", 1), SocketAddr("1.2.3.4", 2)]
     assert len(dialled) == MAX_V1_DIALS
 
 
@@ -204,11 +204,11 @@ def test_v1_names_the_address_that_answered() -> None:
 
 
 def helpers(serving: Serving) -> None:
-    serving.meet(2, peer_id("h2"), UdpAddr("7.0.0.2", 1), protocols=(HELPER_PROTOCOL_ID,))
-    serving.meet(3, peer_id("h3"), UdpAddr("7.0.0.3", 1), protocols=(HELPER_PROTOCOL_ID,))
-    serving.meet(4, peer_id("h4"), UdpAddr("7.0.0.4", 1), protocols=(V1_PROTOCOL_ID,))
-    serving.meet(5, peer_id("h5"), UdpAddr("192.168.1.5", 1), protocols=(HELPER_PROTOCOL_ID,))
-    serving.meet(6, peer_id("h6"), UdpAddr("7.0.0.6", 1), -1, (HELPER_PROTOCOL_ID,))
+    serving.meet(2, peer_id("h2"), SocketAddr("7.0.0.2", 1), protocols=(HELPER_PROTOCOL_ID,))
+    serving.meet(3, peer_id("h3"), SocketAddr("7.0.0.3", 1), protocols=(HELPER_PROTOCOL_ID,))
+    serving.meet(4, peer_id("h4"), SocketAddr("7.0.0.4", 1), protocols=(V1_PROTOCOL_ID,))
+    serving.meet(5, peer_id("h5"), SocketAddr("192.168.1.5", 1), protocols=(HELPER_PROTOCOL_ID,))
+    serving.meet(6, peer_id("h6"), SocketAddr("7.0.0.6", 1), -1, (HELPER_PROTOCOL_ID,))
 
 
 @pytest.mark.spec("AUTONAT-13")
@@ -248,7 +248,7 @@ def test_who_has_left_helps_no_more() -> None:
 @pytest.mark.spec("AUTONAT-16")
 def test_a_helper_sends_one_datagram() -> None:
     serving, sender = Serving(), OrderSender(order(), 0.0)
-    server = serving.meet(2, peer_id("s"), UdpAddr("7.0.0.2", 1))
+    server = serving.meet(2, peer_id("s"), SocketAddr("7.0.0.2", 1))
     _, commands = serving.ask(HELPER_PROTOCOL_ID, sender, server)
     [sent] = [each for each in commands if isinstance(each, SendDatagram)]
 
@@ -262,7 +262,7 @@ def test_a_helper_sends_one_datagram() -> None:
 def test_a_helper_that_knows_the_ip_says_so_and_sends_nothing() -> None:
     serving, sender = Serving(), OrderSender(order(), 0.0)
     serving.contacts.note(ALICE_ADDR.ip, 0.0)
-    server = serving.meet(2, peer_id("s"), UdpAddr("7.0.0.2", 1))
+    server = serving.meet(2, peer_id("s"), SocketAddr("7.0.0.2", 1))
     _, commands = serving.ask(HELPER_PROTOCOL_ID, sender, server)
 
     assert not any(isinstance(each, SendDatagram) for each in commands)
@@ -295,7 +295,7 @@ def refusals(serving: Serving, peer: Peer) -> list[bool]:
 @pytest.mark.parametrize("ip", ["192.168.1.9", "127.0.0.1", "fe80::1", "100.64.0.1"])
 def test_peers_seen_at_private_addresses_are_not_served(ip: str) -> None:
     serving = Serving()
-    peer = serving.meet(9, ALICE, UdpAddr(ip, 4001))
+    peer = serving.meet(9, ALICE, SocketAddr(ip, 4001))
 
     assert all(refusals(serving, peer))
 
@@ -320,7 +320,7 @@ def test_a_node_that_does_not_know_its_own_address_does_not_serve() -> None:
 )
 def test_behind_a_nat_it_serves_once_it_knows_that_it_is_not_the_same_one(own, serves) -> None:
     serving, requester = Serving(local="192.168.1.10"), v2()
-    serving.facts.seen = [(SocketId(1), UdpAddr(own, 999), False)]
+    serving.facts.seen = [(SocketId(1), SocketAddr(own, 999), False)]
     _, commands = serving.ask(DIAL_REQUEST_PROTOCOL_ID, requester)
 
     assert bool(commands) is serves
@@ -329,7 +329,7 @@ def test_behind_a_nat_it_serves_once_it_knows_that_it_is_not_the_same_one(own, s
 def test_what_is_over_is_forgotten() -> None:
     serving = Serving()
     for second in range(30):
-        serving.ask(DIAL_REQUEST_PROTOCOL_ID, v2(udp_noise_multiaddr(UdpAddr("10.0.0.1", 1))))
+        serving.ask(DIAL_REQUEST_PROTOCOL_ID, v2(udp_noise_multiaddr(SocketAddr("10.0.0.1", 1))))
         serving.ask(DELEGATION_PROTOCOL_ID, asker(), now=float(second))
 
     assert serving.server._clients == {}

@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketId, StreamMachine, UdpAddr
+from p2pnode.machine import SocketAddr, SocketId, StreamMachine
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.protocols.relay import (
     CIRCUIT_HOP_PROTOCOL_ID,
@@ -39,7 +39,7 @@ from p2pnode.swarm.services.service import (
     ReplaceCircuit,
     UseCircuit,
 )
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.autonat_swarm import FakeFacts
@@ -57,7 +57,7 @@ Ends = tuple[int, StreamEnd, StreamEnd]
 
 class Facts(FakeFacts):
     def __init__(self) -> None:
-        super().__init__(UdpAddr("10.0.0.1", 4001))
+        super().__init__(SocketAddr("10.0.0.1", 4001))
         self.heard: dict[int, Instant] = {}
 
     def last_received(self, connection: int) -> Instant | None:
@@ -97,7 +97,7 @@ class World:
 
     def connect(self, relay: PeerId, connection: int, *, is_relayed: bool = False) -> Peer:
         socket = SocketId(-7 if is_relayed else 1)
-        route = Route(socket, None, UdpAddr(f"{connection}.0.0.1", 4001))
+        route = Route(socket, None, SocketAddr(f"{connection}.0.0.1", 4001))
         peer = self.facts.peers[connection] = Peer(connection, relay, route, True)
         self.client.on_connected(peer, self.now)
         self.run()
@@ -398,7 +398,7 @@ def test_a_relay_becomes_usable_when_its_connection_becomes_direct() -> None:
     world.request()
     world.take()
     moved = world.facts.peers[8] = peer._replace(
-        route=Route(SocketId(1), None, UdpAddr("8.0.0.1", 1))
+        route=Route(SocketId(1), None, SocketAddr("8.0.0.1", 1))
     )
     world.client.on_path_changed(moved, world.now)
     world.run()

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from p2pnode.clock import UnixTime
-from p2pnode.machine import Received, SocketId, StreamMachine, Transmit, UdpAddr
+from p2pnode.machine import Received, SocketAddr, SocketId, StreamMachine, Transmit
 from p2pnode.protocols.relay import (
     CIRCUIT_HOP_PROTOCOL_ID,
     CIRCUIT_STOP_PROTOCOL_ID,
@@ -39,7 +39,7 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay.server import Relaying, RelayServer
 from p2pnode.swarm.services.service import Disconnect, OpenStream, PumpMachine, Readvertise
 from p2pnode.swarm.stream_pump import MAX_UNSENT, READ_SIZE
-from p2pnode.transport.route import Route
+from p2pnode.transports.route import Route
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id, private_key
@@ -59,7 +59,7 @@ NEXT = 99
 
 
 def route(connection: int, port: int = 4001) -> Route:
-    return Route(SocketId(0), "10.0.0.1", UdpAddr(f"9.8.7.{connection}", port))
+    return Route(SocketId(0), "10.0.0.1", SocketAddr(f"9.8.7.{connection}", port))
 
 
 class Facts:

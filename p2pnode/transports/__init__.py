@@ -1,0 +1,1 @@
+"""What carries streams between peers: one contract, and the transports that keep it."""
