@@ -24,7 +24,7 @@ ProtectOption: TypeAlias = Annotated[
     typer.Option(
         "--protect",
         metavar="PEER",
-        help="A peer id whose connections keep their places when there are too many; may be "
+        help="A peer id that keeps its places, and gets one, when there are too many; may be "
         "repeated.",
         show_default=False,
     ),

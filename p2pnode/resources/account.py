@@ -50,10 +50,25 @@ class Account:
             self.streams,
             self.memory,
         ]
+        self._kept: list[Ledger[Any]] = []
+        """Those of which as many are kept as there are protected peers."""
+        self.protected = dict[Hashable, None]()
+        """Peers that the user has named."""
 
     def add(self, ledger: Ledger[Any]) -> None:
-        """Takes a ledger that its owner has made, to tell of it with the others."""
+        """Takes a ledger that a relay has made: it is told of, and keeps some for the protected."""
         self._ledgers.append(ledger)
+        self._kept.append(ledger)
+        ledger.reserve(len(self.protected))
+
+    def protect(self, peer: Hashable, *, is_protected: bool) -> None:
+        """The user names a peer that strangers must not keep out, or takes that back."""
+        if is_protected:
+            self.protected[peer] = None
+        else:
+            self.protected.pop(peer, None)
+        for ledger in self._kept:
+            ledger.reserve(len(self.protected))
 
     def uses(self) -> list[ResourceUse]:
         """Returns how much of each resource is held, and how often more was refused."""

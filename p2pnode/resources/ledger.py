@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, Generic, TypeVar
 
-from p2pnode.resources.limits import RESERVED_PART, Shares
+from p2pnode.resources.limits import OWN_PART, RESERVED_PART, Shares
 from p2pnode.resources.networks import Network
 from p2pnode.resources.refusal import Holder, Refusal, Refusals, Resource, ScopeKind
 
@@ -55,11 +55,17 @@ class Ledger(Generic[MemberT]):
     def __init__(
         self, resource: Resource, shares: Shares, refusals: Refusals, *, has_reserve: bool = False
     ) -> None:
-        """With a reserve, one in RESERVED_PART of all is for holders of our own."""
+        """With a reserve, one in RESERVED_PART of all is for holders of our own and protected ones.
+
+        Of it, one in OWN_PART is for holders of our own only.
+        """
         self.resource = resource
         self.shares = shares
         self.process = Scope[MemberT](ScopeKind.PROCESS, "", shares.total)
         reserve = shares.total // RESERVED_PART if has_reserve else 0
+        own = reserve // OWN_PART
+        self.protected = Scope[MemberT](ScopeKind.DIRECTION, "", reserve - own)
+        """The reserve, as far as holders that are not our own have it."""
         self.inbound = Scope[MemberT](ScopeKind.DIRECTION, "", shares.total - reserve)
         self.refusals = refusals
         """Told of each refusal of `take` and `grow`."""
@@ -102,9 +108,19 @@ class Ledger(Generic[MemberT]):
         scope = self._peers.get(peer)
         return 0 if scope is None else scope.used
 
+    def peers_of(self, member: MemberT) -> tuple[Hashable, ...]:
+        """Returns the peers for whom a member counts.  KeyError for one that is not here."""
+        scopes = self._entries[member].scopes
+        return tuple(scope.name for scope in scopes if scope.kind is ScopeKind.PEER)
+
     def refusal_of(self, scope: Scope[MemberT]) -> Refusal:
         """Returns what names a full scope."""
         return Refusal(self.resource, scope.kind, str(scope.name), scope.limit)
+
+    def reserve(self, count: int) -> None:
+        """Keeps so many for protected holders, and no more than one in RESERVED_PART of all."""
+        self.protected.limit = min(count, self.process.limit // RESERVED_PART)
+        self.inbound.limit = self.process.limit - self.protected.limit
 
     # what is held
 
@@ -121,7 +137,7 @@ class Ledger(Generic[MemberT]):
 
     def room_refusal(self, holder: Holder, amount: int = 1) -> Refusal | None:
         """Returns which scope that is everybody's is full."""
-        for scope in (self.process,) if holder.is_own else (self.process, self.inbound):
+        for scope in self._shared(holder):
             if scope.used + amount > scope.limit:
                 return self.refusal_of(scope)
         return None
@@ -140,7 +156,7 @@ class Ledger(Generic[MemberT]):
         assert member not in self._entries
         networks = [self._network(network, holder) for network in holder.networks]
         scopes = [*networks, *(self._peer(peer) for peer in holder.peers)]
-        scopes += (self.process,) if holder.is_own else (self.process, self.inbound)
+        scopes += self._shared(holder)
         # Without its parameter, which costs more than the entry: every connection comes here.
         entry: _Entry[MemberT] = _Entry(tuple(scopes), networks[-1] if networks else None)
         self._entries[member] = entry
@@ -263,6 +279,12 @@ class Ledger(Generic[MemberT]):
             if scope in entry.scopes and entry.largest is not None:
                 found.setdefault(entry.largest.name, []).append(member)
         return found
+
+    def _shared(self, holder: Holder) -> tuple[Scope[MemberT], ...]:
+        """Returns the scopes that are everybody's in which a holder counts."""
+        if holder.is_own:
+            return (self.process,)
+        return self.process, self.protected if holder.is_protected else self.inbound
 
     def _network(self, network: Network, holder: Holder) -> Scope[MemberT]:
         scope = self._networks.get(network)

@@ -11,7 +11,11 @@ from typing import Final
 from p2pnode.resources.networks import Network
 
 RESERVED_PART: Final = 8
-"""One connection in so many is for dials of our own; chosen"""
+"""One connection, reservation and circuit in so many is for whom strangers must not keep out;
+chosen"""
+OWN_PART: Final = 2
+"""One place in so many of the reserve of connections is for dials of our own only, since anybody
+may come to be protected by a reservation; chosen"""
 LOCAL_FACTOR: Final = 8
 """How many times a stranger's share a network has that is this machine's own; chosen"""
 MEMORY_PART: Final = 8

@@ -40,6 +40,8 @@ class Holder(NamedTuple):
     """It is in a network of this machine's own."""
     is_own: bool = False
     """This node has begun it, and it may have the reserve."""
+    is_protected: bool = False
+    """It may have what the reserve holds for peers that this node knows it wants."""
 
 
 class Refusal(NamedTuple):

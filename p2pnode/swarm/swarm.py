@@ -348,10 +348,7 @@ class Swarm:
 
     def protect(self, peer_id: PeerId, *, is_protected: bool = True) -> None:
         """Says whether connections that a peer begins keep their places; causes nothing."""
-        if is_protected:
-            self._trimming.protected[peer_id] = None
-        else:
-            self._trimming.protected.pop(peer_id, None)
+        self._endpoint.account.protect(peer_id, is_protected=is_protected)
 
     def has_no_past(self) -> None:
         """This is the first run of this node: nobody was written to before it."""

@@ -31,21 +31,29 @@ class Trimming:
         self._services = services
         self._limits = limits
         self._not_before: Instant | None = None
-        self.protected = dict[PeerId, None]()
-        """Peers that the user has named."""
+        self._named = endpoint.account.protected
         endpoint.places.is_protected = self.is_protected
+        endpoint.places.is_protected_peer = self.is_protected_peer
+        endpoint.places.awaits_protected = self.awaits_protected
 
     def is_protected(self, handle: ConnectionHandle) -> bool:
         """Whether a connection keeps its place whoever comes."""
         peer = self._peers.get(handle)
         if peer is None:
             return False
+        return peer.is_initiator or self.is_protected_peer(peer.peer_id)
+
+    def is_protected_peer(self, peer_id: PeerId) -> bool:
+        """Whether whatever connection a peer has, or comes by, is one to keep."""
         return (
-            peer.is_initiator
-            or peer.peer_id in self.protected
-            or self._services.relay_client.uses(peer.peer_id)
-            or self._services.relay_server.serves(peer.peer_id)
+            peer_id in self._named
+            or self._services.relay_client.uses(peer_id)
+            or self._services.relay_server.serves(peer_id)
         )
+
+    def awaits_protected(self) -> bool:
+        """Whether there may be a protected peer among strangers."""
+        return bool(self._named) or self._services.relay_server.has_clients
 
     def on_connected(self, now: Instant) -> None:
         """Trims where there are too many connections."""

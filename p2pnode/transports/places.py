@@ -21,6 +21,7 @@ _OWN: Final = Holder(is_own=True)
 class Room(NamedTuple):
     """There is a place; `instead_of` has to leave it first."""
 
+    who: Holder
     instead_of: ConnectionHandle | None = None
 
 
@@ -28,6 +29,8 @@ class NoRoom(NamedTuple):
     """There is none."""
 
     refusal: Refusal
+    but_for_protected: bool = False
+    """There may be one when it is known who has come."""
 
 
 Verdict: TypeAlias = Room | NoRoom
@@ -39,12 +42,16 @@ IsUseful: TypeAlias = Callable[[ConnectionHandle], bool]
 class Places:
     """The connections of an endpoint, drawn from its ledger of connections."""
 
-    __slots__ = ("_ledger", "is_protected")
+    __slots__ = ("_ledger", "awaits_protected", "is_protected", "is_protected_peer")
 
     def __init__(self, ledger: Ledger[ConnectionHandle]) -> None:
         self._ledger = ledger
         self.is_protected: IsUseful = lambda _: False
         """Whether a connection that somebody else has begun keeps its place whoever comes."""
+        self.is_protected_peer: Callable[[PeerId], bool] = lambda _: False
+        """Whether a peer finds a place in the reserve."""
+        self.awaits_protected: Callable[[], bool] = lambda: False
+        """Whether there is such a peer at all."""
 
     @property
     def taken(self) -> int:
@@ -55,35 +62,44 @@ class Places:
         """A dial of our own, and what comes of it, unless there is no room for one."""
         return self._ledger.take(handle, _OWN)
 
-    def add_inbound(self, handle: ConnectionHandle, route: Route, peer_id: PeerId) -> None:
-        """Somebody has come; `verdict` has found a place."""
-        self._ledger.put(handle, holder(route, peer_id))
+    def add_inbound(self, handle: ConnectionHandle, room: Room) -> None:
+        """Somebody has come, and `verdict` has found room; who gives way has gone."""
+        self._ledger.put(handle, room.who)
 
     def remove(self, handle: ConnectionHandle) -> None:
         """Does nothing for one that has no place."""
         self._ledger.give_back(handle)
 
-    def verdict(self, route: Route, is_useful: IsUseful) -> Verdict:
-        """Returns whether a peer that has come over `route` gets a place, and whose."""
-        ledger, who = self._ledger, holder(route)
+    def verdict(self, route: Route, is_useful: IsUseful, peer_id: PeerId | None = None) -> Verdict:
+        """Returns whether somebody who comes over `route` gets a place, and whose.
+
+        Without a `peer_id` it is not known yet who it is.
+        """
+        ledger = self._ledger
+        who = holder(route) if peer_id is None else holder(route, peer_id)
         refusal = ledger.share_refusal(who)
+        is_share = refusal is not None
         if refusal is None:
             refusal = ledger.room_refusal(who)
             if refusal is None:
-                return Room()
-            if ledger.of_network(who.networks[-1]) < ledger.most:
-                victim = self._victim(is_useful)
-                if victim is not None:
-                    return Room(victim)
-        ledger.refusals.note(refusal)
-        return NoRoom(refusal)
+                return Room(who)
+        may_be_protected = (
+            self.awaits_protected() if peer_id is None else self.is_protected_peer(peer_id)
+        )
+        if may_be_protected:
+            kept = Holder(peers=who.peers, is_protected=True)
+            may_be_protected = not (ledger.share_refusal(kept) or ledger.room_refusal(kept))
+            if may_be_protected and peer_id is not None:
+                return Room(kept)
+        if not is_share and ledger.of_network(who.networks[-1]) < ledger.most:
+            victim = self._victim(is_useful)
+            if victim is not None:
+                return Room(who, victim)
+        return NoRoom(refusal, may_be_protected)
 
-    def peer_refusal(self, peer_id: PeerId) -> Refusal | None:
-        """Returns whether a peer that has got a place has too many already."""
-        refusal = self._ledger.share_refusal(Holder(peers=(peer_id,)))
-        if refusal is not None:
-            self._ledger.refusals.note(refusal)
-        return refusal
+    def note(self, refusal: Refusal) -> None:
+        """Somebody is refused for it."""
+        self._ledger.refusals.note(refusal)
 
     def _victim(self, is_useful: IsUseful) -> ConnectionHandle | None:
         second: ConnectionHandle | None = None

@@ -65,6 +65,14 @@ class EndpointCrowd:
     def is_connected(self, address: SocketAddr) -> bool:
         return any(isinstance(e, Connected) for e in self.events[address])
 
+    def is_open(self, address: SocketAddr) -> bool:
+        """Whether a client is connected, and has not been told that it is not."""
+        return self.is_connected(address) and self.end_of(address) is None
+
+    def identity_of(self, ip: str, port: int = 1) -> PeerId:
+        """Returns who dials, or will, from an address."""
+        return self._make(str(SocketAddr(ip, port)))[1]
+
     def end_of(self, address: SocketAddr) -> P2PNodeError | None:
         """Returns why a client's connection ended, None while it has not."""
         found = [e.reason for e in self.events[address] if isinstance(e, ConnectionClosed)]

@@ -41,7 +41,7 @@ class NodeConfig:
     resources: ResourceLimits | None = None
     """What others may hold of this node.  None: by the memory that this process may have."""
     protect: Sequence[PeerId | str] = ()
-    """Peers whose connections keep their places when there are too many."""
+    """Peers that keep their places, and get one, when there are too many who come."""
     relay_mode: RelayMode = RelayMode.WHEN_PUBLIC
     """Whether others may use this node as a relay."""
     relay_limits: RelayLimits = MODEST

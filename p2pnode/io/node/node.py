@@ -279,7 +279,7 @@ class Node:
                 await trio.sleep(DRAIN_CHECK_INTERVAL)
 
     def protect(self, peer_id: PeerId | str, *, is_protected: bool = True) -> None:
-        """Says whether a peer's connections keep their places when there are too many.
+        """Says whether a peer keeps its places, and gets one, when there are too many who come.
 
         See specs/resources.md.  Raises TypeError, and ArgumentError for text that is no peer id.
         """

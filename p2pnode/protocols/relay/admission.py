@@ -11,7 +11,7 @@ for nothing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -89,13 +89,19 @@ class ReservationTable:
         now: Instant,
         unix_now: UnixTime,
         ledger: Ledger[PeerId] | None = None,
+        protected: Container[Hashable] = (),
     ) -> None:
-        """`ledger` counts reservations by peer; without one, the table has its own."""
-        self._ledger = ledger or reservation_ledger(limits, Refusals())
+        """`ledger` counts reservations by peer; without one, the table has its own.
+
+        Of `protected` peers strangers take no places.
+        """
+        # An empty ledger is false.
+        self._ledger = reservation_ledger(limits, Refusals()) if ledger is None else ledger
         self._limits = limits
         self._access = access
         self._unix_offset = unix_now - now
         self._rates = _request_rates(limits)
+        self._protected = protected
         self._entries: dict[PeerId, _Reservation] = {}
         self._is_draining = False
         self._next_expiry: Instant | None = None
@@ -122,15 +128,19 @@ class ReservationTable:
         refused = self._refusal(client, now)
         if refused is not None:
             return refused
-        old, who = self._entries.get(client.peer), _holder(client)
+        old = self._entries.get(client.peer)
+        who, kept = _holder(client), Holder(is_protected=True)
         expires_at = now + self._limits.reservation_ttl
         granted = Granted(expires_at, max(1, int(expires_at + self._unix_offset)))
-        if old is not None and old.holder == who:  # it keeps its place in the order of coming
-            self._entries[client.peer] = _Reservation(client.connection, who, expires_at)
+        if old is not None and old.holder in (who, kept):  # it keeps its place by age
+            self._entries[client.peer] = _Reservation(client.connection, old.holder, expires_at)
             return granted
         if old is not None:
             self._remove(client.peer)
-        victims, refusal = _room_for(self._ledger, who, is_used)
+        protected = self._protected.__contains__
+        if protected(client.peer) and not _has_room(self._ledger, who):
+            who = kept
+        victims, refusal = _room_for(self._ledger, who, is_used, protected)
         if refusal is not None:
             self._ledger.refusals.note(refusal)
             if old is not None:
@@ -231,9 +241,14 @@ class CircuitAdmission:
         reservations: ReservationTable,
         volume: MonthlyVolume,
         ledger: Ledger[int] | None = None,
+        protected: Container[Hashable] = (),
     ) -> None:
-        """`ledger` counts circuits by their numbers; without one, this has its own."""
-        self._ledger = ledger or circuit_ledger(limits, Refusals())
+        """`ledger` counts circuits by their numbers; without one, this has its own.
+
+        Of `protected` peers strangers take no places.
+        """
+        self._protected = protected
+        self._ledger = circuit_ledger(limits, Refusals()) if ledger is None else ledger
         self._next_number = 0
         self._limits = limits
         self._volume = volume
@@ -277,7 +292,9 @@ class CircuitAdmission:
         if full is not None:
             return Refused(Status.RESOURCE_LIMIT_EXCEEDED, full)
         who = _holder(client)._replace(peers=(client.peer, target))
-        victims, refusal = _room_for(self._ledger, who, is_used)
+        if client.peer in self._protected and not _has_room(self._ledger, who):
+            who = Holder(peers=who.peers, is_protected=True)
+        victims, refusal = _room_for(self._ledger, who, is_used, self._is_protected)
         if refusal is not None and refusal.scope is ScopeKind.PEER and refusal.name == str(target):
             victims = self._at_target(who, target, is_used)
             refusal = None if victims else refusal
@@ -298,6 +315,10 @@ class CircuitAdmission:
         """Admits no more."""
         self._is_draining = True
 
+    def _is_protected(self, number: int) -> bool:
+        """Whether a peer has asked for a circuit whose circuits give way to nobody."""
+        return self._ledger.peers_of(number)[0] in self._protected
+
     def _at_target(
         self, who: Holder, target: PeerId, is_used: Callable[[int], bool]
     ) -> tuple[int, ...]:
@@ -306,10 +327,11 @@ class CircuitAdmission:
         Else a few peers of one network would keep everybody from it.
         """
         by_network = self._ledger.by_network_of(target)
-        fullest = max(by_network.values(), key=len)
-        if len(by_network.get(who.networks[-1], ())) + 1 >= len(fullest):
+        fullest = max(by_network.values(), key=len, default=[])
+        network = who.networks[-1] if who.networks else None
+        if len(by_network.get(network, ())) + 1 >= len(fullest):
             return ()
-        return (_of_least_use(fullest[::-1], is_used),)
+        return _of_least_use(fullest[::-1], is_used, self._is_protected)
 
     def _full(self, source: PeerId, target: PeerId) -> str | None:
         if self._is_draining:
@@ -331,25 +353,46 @@ def circuit_ledger(limits: RelayLimits, refusals: Refusals) -> Ledger[int]:
     return Ledger(Resource.CIRCUITS, limits.circuit_shares, refusals)
 
 
+def _has_room(ledger: Ledger[MemberT], who: Holder) -> bool:
+    return ledger.share_refusal(who) is None and ledger.room_refusal(who) is None
+
+
 def _room_for(
-    ledger: Ledger[MemberT], who: Holder, is_used: Callable[[MemberT], bool]
+    ledger: Ledger[MemberT],
+    who: Holder,
+    is_used: Callable[[MemberT], bool],
+    is_protected: Callable[[MemberT], bool],
 ) -> tuple[tuple[MemberT, ...], Refusal | None]:
     """Returns who has to give way, one or none, or why there is no room.
 
     A network gets no place by which it would have as many as the fullest: two would take turns.
+    To who is protected strangers give way that have come before it was.
     """
     refusal = ledger.share_refusal(who)
     if refusal is not None:
         return (), refusal
     refusal = ledger.room_refusal(who)
-    if refusal is None or ledger.of_network(who.networks[-1]) + 1 >= ledger.most:
+    if refusal is None:
+        return (), None
+    if who.is_protected:
+        kept, others = ledger.protected, ledger.inbound
+        may_displace = kept.used < kept.limit and others.used > others.limit
+    else:
+        may_displace = ledger.of_network(who.networks[-1]) + 1 < ledger.most
+    if not may_displace:
         return (), refusal
-    return (_of_least_use(list(ledger.of_fullest()), is_used),), None
+    victims = _of_least_use(list(ledger.of_fullest()), is_used, is_protected)
+    return victims, None if victims else refusal
 
 
-def _of_least_use(members: Sequence[MemberT], is_used: Callable[[MemberT], bool]) -> MemberT:
-    """Returns the first that is not used, else the first."""
-    return next((member for member in members if not is_used(member)), members[0])
+def _of_least_use(
+    members: Sequence[MemberT],
+    is_used: Callable[[MemberT], bool],
+    is_protected: Callable[[MemberT], bool],
+) -> tuple[MemberT, ...]:
+    """Returns the first that is not used, else the first, of those that are not protected."""
+    members = [member for member in members if not is_protected(member)]
+    return tuple([member for member in members if not is_used(member)][:1] or members[:1])
 
 
 def _holder(client: Client) -> Holder:

@@ -376,9 +376,8 @@ class Endpoint:
 
     def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> int:
         initial = decode_initial_untrusted(datagram)
-        self._incoming.refuses_strangers = isinstance(
-            self.places.verdict(route, self._has_streams), NoRoom
-        )
+        verdict = self.places.verdict(route, self._has_streams)
+        self._incoming.no_room = verdict if isinstance(verdict, NoRoom) else None
         answer = self._incoming.on_initial_untrusted(
             initial, len(datagram), route, self._parameters(), now, self._token_time(now)
         )
@@ -403,18 +402,14 @@ class Endpoint:
         destination, message, size = decode_message_untrusted(datagram)
         half_open = self._incoming.by_id.get(destination)
         handle = self._ids.handle_of.get(destination)
-        if half_open is not None and self._make_room(route, now):
+        if half_open is not None:
             opening = self._incoming.on_final_untrusted(
                 half_open, message, route, now, self._token_time(now)
             )
             if opening is None:
                 return HANDSHAKE_WORK
             handle = self._take_handle()
-            refusal = self.places.peer_refusal(opening.peer_id)
-            self.places.add_inbound(handle, route, opening.peer_id)
-            self._open(handle, opening, now)
-            if refusal is not None and handle in self._connections:
-                self._turn_out(handle, str(refusal), now)
+            self._receive(handle, opening, now)
             for packet in self._incoming.finish(half_open):
                 self._take_packet(handle, received, packet, now)
         if handle is not None and len(datagram) - size >= DATA_OVERHEAD:
@@ -456,17 +451,22 @@ class Endpoint:
 
     # connections
 
+    def _receive(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
+        """Somebody else has begun a connection, and has proved who it is."""
+        verdict = self.places.verdict(opening.route, self._has_streams, opening.peer_id)
+        if isinstance(verdict, NoRoom):
+            self.places.note(verdict.refusal)
+            connection = self._connection(handle, opening, now)
+            self._say_farewell(connection, str(verdict.refusal), now)
+            return
+        if verdict.instead_of is not None:
+            self._turn_out(verdict.instead_of, "this node needs the place for others", now)
+        self.places.add_inbound(handle, verdict)
+        self._open(handle, opening, now)
+
     def _open(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
         try:
-            connection = Connection(
-                opening,
-                config=self._config,
-                reset_tokens=self._tokens.reset_token,
-                entropy=self._entropy,
-                rng=self._rng,
-                now=now,
-                qlog=self._logs.begin(handle, opening, now),
-            )
+            connection = self._connection(handle, opening, now)
         except Exception as error:
             self._faults.take(error)
             self.places.remove(handle)
@@ -479,6 +479,17 @@ class Endpoint:
         self._dirty[handle] = None
         self._sync(handle, connection, now)
         self._events.append(EndpointEvent(handle, opening.fact()))
+
+    def _connection(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> Connection:
+        return Connection(
+            opening,
+            config=self._config,
+            reset_tokens=self._tokens.reset_token,
+            entropy=self._entropy,
+            rng=self._rng,
+            now=now,
+            qlog=self._logs.begin(handle, opening, now),
+        )
 
     def _drain(self, now: Instant) -> None:
         """Takes over what the touched connections report."""
@@ -545,26 +556,20 @@ class Endpoint:
     def _has_streams(self, handle: ConnectionHandle) -> bool:
         return len(self._connections[handle].streams) > 0
 
-    def _make_room(self, route: Route, now: Instant) -> bool:
-        """Returns whether there is a place now for a peer that has come over a route."""
-        verdict = self.places.verdict(route, self._has_streams)
-        if isinstance(verdict, NoRoom):
-            return False
-        if verdict.instead_of is not None:
-            self._turn_out(verdict.instead_of, "this node needs the place for others", now)
-        return True
-
     def _turn_out(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
         """Ends a connection for others' sake: it is told once, forgotten and freed at once."""
         with self.commanding(handle, now) as connection:
             assert connection is not None
-            connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
-            self._transmits += connection.poll_transmits(now)
+            self._say_farewell(connection, reason, now)
             self._collect(handle, connection)
-            self._ids.retire(connection, now)
             self._dirty.pop(handle, None)
             self._forget(handle, connection)
             connection.streams.forsake()
+
+    def _say_farewell(self, connection: Connection, reason: str, now: Instant) -> None:
+        connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
+        self._transmits += connection.poll_transmits(now)
+        self._ids.retire(connection, now)
 
     def _poll_dial(self, handle: ConnectionHandle, transmits: list[Transmit], now: Instant) -> None:
         dialing = self._dials[handle]

@@ -20,6 +20,7 @@ from p2pnode.clock import Deadline, Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, HandshakeError
 from p2pnode.machine import SocketAddr
+from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.networks import Network
 from p2pnode.resources.refusal import Holder
@@ -36,7 +37,7 @@ from p2pnode.transports.noise_udp.packet import (
 from p2pnode.transports.noise_udp.parameters import TransportParameters
 from p2pnode.transports.noise_udp.path_validation import AMPLIFICATION_LIMIT
 from p2pnode.transports.noise_udp.token import TokenIssuer
-from p2pnode.transports.places import holder
+from p2pnode.transports.places import NoRoom, holder, origin
 from p2pnode.transports.route import Route
 
 RETRY_THRESHOLD: Final = 64
@@ -50,6 +51,11 @@ MAX_EARLY_SIZE: Final = 16 * 1024
 """bytes of them, for one handshake; chosen: ten packets of a path with an MTU of 1500"""
 MAX_EARLY_TOTAL: Final = 1024 * 1024
 """bytes of them, for all handshakes; chosen: a quarter of what strangers may cost"""
+MAX_VETTED: Final = 2
+"""handshakes that a network may have in VETTING_WINDOW while there are no places for strangers; its
+peer may be a protected one; chosen: 64 networks take 4 % of a core by them"""
+VETTING_WINDOW: Final = 10.0
+"""seconds; chosen, see MAX_VETTED"""
 MESSAGE_DIGEST_SIZE: Final = 16
 """bytes that stand for a message 1, which may be as long as a datagram"""
 
@@ -132,8 +138,9 @@ class Incoming:
         self._unproven = 0
         self._early_size = 0
         self.by_id: dict[int, HalfOpen] = {}
-        self.refuses_strangers = False
-        """Set by the endpoint while it has no room for another connection."""
+        self._vetted = KeyedRateLimit[Network](MAX_VETTED, VETTING_WINDOW)
+        self.no_room: NoRoom | None = None
+        """Set by the endpoint where it has no room for another connection of a stranger's."""
 
     def on_initial_untrusted(
         self,
@@ -160,15 +167,21 @@ class Incoming:
         proof = self._tokens.check_untrusted(
             initial.token, route.remote, initial.destination, initial.source, unix_now
         )
-        if self.refuses_strangers:
-            return None
         who = _holder(route)
+        no_room = self.no_room
+        if no_room is not None and not no_room.but_for_protected:
+            self._ledger.refusals.note(no_room.refusal)
+            return None
         is_full = self._ledger.room_refusal(who) is not None
-        if proof is None and (is_full or self._unproven >= RETRY_THRESHOLD):
+        is_loaded = no_room is not None or is_full or self._unproven >= RETRY_THRESHOLD
+        if proof is None and is_loaded:
             token = self._tokens.retry_token(
                 route.remote, initial.destination, initial.source, unix_now
             )
             return Retry(initial.source, token).encode()
+        if no_room is not None and not self._vetted.take(origin(route)[-1], now):
+            self._ledger.refusals.note(no_room.refusal)
+            return None
         if not self._has_room(who, is_full=is_full):
             return None
         try:

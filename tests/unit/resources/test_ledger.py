@@ -151,6 +151,40 @@ def test_own_dials_have_a_reserve_that_nobody_else_gets():
     ]
 
 
+@pytest.mark.spec("RESOURCES-3")
+def test_protected_holders_have_half_of_the_reserve():
+    counted = Ledger[int](Resource.CONNECTIONS, WIDE.within(32), Refusals(), has_reserve=True)
+    kept = Holder(peers=("her",), is_protected=True)
+    for member in range(40):
+        counted.take(member, holder("192.0.2.1", f"peer {member}"))
+    taken = [counted.take(100 + n, kept) is None for n in range(3)]
+    assert (taken, counted.used) == ([True, True, False], 30)
+    assert [counted.take(200 + n, Holder(is_own=True)) is None for n in range(3)] == [
+        True,
+        True,
+        False,
+    ]
+    counted.give_back(100)
+    assert counted.take(300, kept) is None
+
+
+@pytest.mark.spec("RESOURCES-8")
+def test_as_many_are_kept_as_there_are_protected_peers_and_an_eighth_at_most():
+    counted = ledger(total=16)
+    kept = Holder(peers=("her",), is_protected=True)
+    assert counted.room_refusal(kept) is not None, "nobody is protected"
+    for wanted, limit in [(1, 15), (5, 14), (0, 16)]:
+        counted.reserve(wanted)
+        for member in range(20):
+            counted.take(member, holder("192.0.2.1"))
+        assert counted.used == limit
+        assert [counted.take(100 + n, kept) is None for n in range(3)] == [
+            n < 16 - limit for n in range(3)
+        ]
+        for member in [*range(20), *range(100, 103)]:
+            counted.give_back(member)
+
+
 @pytest.mark.spec("RESOURCES-4")
 def test_networks_of_ones_own_have_generous_shares():
     counted = ledger(network=2)

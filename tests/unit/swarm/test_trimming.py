@@ -38,7 +38,7 @@ class World:
 
     def __init__(self, count: int) -> None:
         self.account = Account(LIMITS)
-        self.places = SimpleNamespace()
+        self.places = SimpleNamespace(is_protected_peer=None)
         self.connections = {n: Connection(float(n)) for n in range(1, count + 1)}
         pool, peers = ConnectionPool(peer_id("self")), {}
         for n in self.connections:
@@ -48,7 +48,7 @@ class World:
             peers[handle] = Peer(handle, peer_id(n), ROUTE, is_initiator=n == 3)
         services = SimpleNamespace(
             relay_client=SimpleNamespace(uses=lambda peer: peer == peer_id(1)),
-            relay_server=SimpleNamespace(serves=lambda peer: peer == peer_id(2)),
+            relay_server=SimpleNamespace(serves=lambda peer: peer == peer_id(2), has_clients=False),
         )
         state = SimpleNamespace(pool=pool, peers=peers)
         self.trimming = Trimming(self, state, services, LIMITS)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def test_beyond_the_high_water_idle_connections_are_closed_the_longest_silent_fi
     world = World(9)
     world.connections[4].streams = [0]
     world.connections[5].last_received = 50.0
-    world.trimming.protected[peer_id(6)] = None
+    world.account.protect(peer_id(6), is_protected=True)
     world.trimming.on_connected(OLD)
     # 1 to 3 and 6 are protected, 4 is in use: of the four that are left all may go.
     assert world.closed == [5, 7, 8, 9]
@@ -97,7 +97,13 @@ def test_nobody_is_closed_below_the_high_water_in_the_grace_period_or_soon_after
 @pytest.mark.spec("RESOURCES-3")
 def test_own_dials_and_those_of_use_keep_their_places_whoever_comes() -> None:
     world = World(5)
-    world.trimming.protected[peer_id(5)] = None
+    assert not world.places.awaits_protected()
+    world.account.protect(peer_id(5), is_protected=True)
+    assert world.places.awaits_protected()
     protected = [n for n in world.connections if world.places.is_protected(n)]
     assert protected == [1, 2, 3, 5]
     assert not world.places.is_protected(99)
+    known = [n for n in range(1, 9) if world.places.is_protected_peer(peer_id(n))]
+    assert known == [1, 2, 5]
+    world.account.protect(peer_id(5), is_protected=False)
+    assert not world.places.is_protected_peer(peer_id(5))

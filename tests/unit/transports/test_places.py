@@ -10,8 +10,9 @@ from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.limits import LOCAL_FACTOR, ResourceLimits
 from p2pnode.resources.refusal import Refusals, Resource, ScopeKind
-from p2pnode.transports.places import NoRoom, Places, Room
+from p2pnode.transports.places import NoRoom, Places, Room, holder
 from p2pnode.transports.route import Route
+from tests.support.identities import peer_id
 
 SHARES = ResourceLimits().connections
 SOMEBODY = PeerId.from_public_key(PrivateKey(bytes(32)).public_key)
@@ -25,6 +26,11 @@ def places_for(total: int, peer: int = 10_000) -> Places:
 def full_scope(verdict) -> ScopeKind:
     assert isinstance(verdict, NoRoom)
     return verdict.refusal.scope
+
+
+def gives_way(verdict) -> ConnectionHandle | None:
+    assert isinstance(verdict, Room)
+    return verdict.instead_of
 
 
 def route(ip: str, port: int = 1, socket: int = 0) -> Route:
@@ -44,7 +50,7 @@ def fill(places: Places, ips, *, first: int = 1) -> int:
             continue
         if verdict.instead_of is not None:
             places.remove(verdict.instead_of)
-        places.add_inbound(ConnectionHandle(handle), route(ip), SOMEBODY)
+        places.add_inbound(ConnectionHandle(handle), verdict)
         handle += 1
     return handle
 
@@ -71,9 +77,9 @@ def test_peers_over_a_circuit_count_for_its_relay():
     places = places_for(10_000)
     for handle in range(SHARES.network):
         from_relay = route("198.51.100.1", socket=-handle - 1)
-        places.add_inbound(ConnectionHandle(handle), from_relay, SOMEBODY)
+        places.add_inbound(ConnectionHandle(handle), Room(holder(from_relay, SOMEBODY)))
     assert isinstance(places.verdict(route("198.51.100.1", socket=-9999), bool), NoRoom)
-    assert places.verdict(route("198.51.100.1"), bool) == Room()
+    assert gives_way(places.verdict(route("198.51.100.1"), bool)) is None
 
 
 def test_dials_of_our_own_find_a_reserve():
@@ -91,10 +97,10 @@ def test_the_fullest_network_makes_room_and_its_newest_goes_first():
     places = places_for(80)
     after = fill(places, ["198.51.100.1"] * 40 + [f"203.0.113.{n}" for n in range(30)])
     assert places.taken == 70
-    assert places.verdict(route("192.0.2.1"), nothing_is_useful) == Room(ConnectionHandle(40))
+    assert gives_way(places.verdict(route("192.0.2.1"), nothing_is_useful)) == 40
     fill(places, [f"192.0.2.{n}" for n in range(1, 20)], first=after)
     assert places.taken == 70
-    assert places.verdict(route("192.0.2.99"), nothing_is_useful) == Room(ConnectionHandle(21))
+    assert gives_way(places.verdict(route("192.0.2.99"), nothing_is_useful)) == 21
 
 
 def test_the_fullest_network_gets_no_more():
@@ -109,12 +115,12 @@ def test_who_has_streams_stays_longer_and_who_is_protected_stays():
     fill(places, ["198.51.100.1"] * 5 + ["203.0.113.1", "203.0.113.2"])
     places.is_protected = {5}.__contains__
     newcomer = route("192.0.2.1")
-    assert places.verdict(newcomer, lambda handle: handle == 4) == Room(ConnectionHandle(3))
-    assert places.verdict(newcomer, lambda handle: True) == Room(ConnectionHandle(4))
+    assert gives_way(places.verdict(newcomer, lambda handle: handle == 4)) == 3
+    assert gives_way(places.verdict(newcomer, lambda handle: True)) == 4
     places.is_protected = set(range(1, 6)).__contains__
     assert full_scope(places.verdict(newcomer, nothing_is_useful)) is ScopeKind.DIRECTION
     places.is_protected = {1, 3, 4, 5}.__contains__
-    assert places.verdict(newcomer, nothing_is_useful) == Room(ConnectionHandle(2))
+    assert gives_way(places.verdict(newcomer, nothing_is_useful)) == 2
 
 
 def test_a_place_is_free_again():
@@ -129,8 +135,57 @@ def test_a_place_is_free_again():
 def test_a_peer_has_its_share_wherever_it_comes_from():
     places = places_for(1000, peer=3)
     for number in range(3):
-        assert places.peer_refusal(SOMEBODY) is None
-        places.add_inbound(ConnectionHandle(number), route(f"192.0.2.{number}"), SOMEBODY)
-    refusal = places.peer_refusal(SOMEBODY)
-    assert refusal is not None
-    assert (refusal.scope, refusal.name) == (ScopeKind.PEER, str(SOMEBODY))
+        room = places.verdict(route(f"192.0.2.{number}"), nothing_is_useful, SOMEBODY)
+        assert isinstance(room, Room)
+        places.add_inbound(ConnectionHandle(number), room)
+    verdict = places.verdict(route("192.0.2.9"), nothing_is_useful, SOMEBODY)
+    assert isinstance(verdict, NoRoom)
+    assert (verdict.refusal.scope, verdict.refusal.name) == (ScopeKind.PEER, str(SOMEBODY))
+
+
+def come(places: Places, handle: int, ip: str, peer_id: PeerId) -> NoRoom | Room:
+    """Lets a peer come whose handshake is over."""
+    verdict = places.verdict(route(ip), nothing_is_useful, peer_id)
+    if isinstance(verdict, Room):
+        places.add_inbound(ConnectionHandle(handle), verdict)
+    return verdict
+
+
+@pytest.mark.spec("RESOURCES-3")
+def test_a_protected_peer_finds_a_place_where_strangers_find_none():
+    places = places_for(80, peer=3)
+    fill(places, ["198.51.100.1"] * 40 + [f"203.0.113.{n}" for n in range(30)])
+    assert places.taken == 70
+    wanted, unwanted = peer_id("wanted"), peer_id("unwanted")
+    refused = places.verdict(route("198.51.100.1"), nothing_is_useful)
+    assert isinstance(refused, NoRoom)
+    assert not refused.but_for_protected, "nobody is awaited"
+
+    places.awaits_protected = lambda: True
+    places.is_protected_peer = {wanted}.__contains__
+    refused = places.verdict(route("198.51.100.1"), nothing_is_useful)
+    assert isinstance(refused, NoRoom)
+    assert refused.but_for_protected
+    assert isinstance(come(places, 100, "198.51.100.1", unwanted), NoRoom)
+    # In the network that is fullest and beyond what strangers have; nobody gives way for it.
+    found = [come(places, 100 + n, "198.51.100.1", wanted) for n in range(4)]
+    assert [isinstance(each, Room) for each in found] == [True] * 3 + [False]
+    assert places.taken == 73
+    places.remove(ConnectionHandle(101))
+    assert isinstance(come(places, 101, "198.51.100.1", wanted), Room)
+
+
+@pytest.mark.spec("RESOURCES-3")
+def test_half_of_the_reserve_is_for_dials_of_our_own_whoever_is_protected():
+    places = places_for(80)
+    fill(places, ["198.51.100.1"] * 40 + [f"203.0.113.{n}" for n in range(30)])
+    places.awaits_protected = lambda: True
+    places.is_protected_peer = lambda _: True
+    found = [come(places, 100 + n, "198.51.100.1", peer_id(n)) for n in range(10)]
+    assert [isinstance(each, Room) for each in found] == [True] * 5 + [False] * 5
+    refused = places.verdict(route("198.51.100.1"), nothing_is_useful)
+    assert isinstance(refused, NoRoom)
+    assert not refused.but_for_protected, "there is nothing left for them"
+    for handle in range(1000, 1005):
+        assert places.add_outbound(ConnectionHandle(handle)) is None
+    assert places.add_outbound(ConnectionHandle(2000)) is not None

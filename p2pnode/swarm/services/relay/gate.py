@@ -64,8 +64,11 @@ class RelayGate:
             now=now,
             unix_now=unix_now,
             ledger=reserved,
+            protected=account.protected,
         )
-        self._admission = CircuitAdmission(limits, access, self.reservations, volume, circuits)
+        self._admission = CircuitAdmission(
+            limits, access, self.reservations, volume, circuits, account.protected
+        )
         self.is_used: Callable[[int], bool] = lambda _: False
         """Whether an admitted circuit carries something, by its number."""
         self.is_serving = False
@@ -98,6 +101,11 @@ class RelayGate:
     def has_circuits(self, peer: PeerId) -> bool:
         """Whether a peer is an end of a circuit."""
         return self._admission.has_circuits(peer)
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether there is any reservation or circuit."""
+        return len(self.reservations) > 0 or len(self._admission) > 0
 
     def serves(self, peer: PeerId) -> bool:
         """Whether a peer has a reservation, or is an end of a circuit."""

@@ -241,6 +241,11 @@ class RelayServer(Service):
         add_shares(usage, self._streams.usage().items())
         return usage
 
+    @property
+    def has_clients(self) -> bool:
+        """Whether `serves` is true of anybody."""
+        return self._gate.has_clients
+
     def serves(self, peer: PeerId) -> bool:
         """Whether a peer has a reservation or a circuit with us."""
         return self._gate.serves(peer)

@@ -14,9 +14,12 @@ from p2pnode.protocols.relay.admission import (
     Refused,
     ReservationEnded,
     ReservationTable,
+    circuit_ledger,
+    reservation_ledger,
 )
 from p2pnode.protocols.relay.limits import AccessList, RelayLimits
 from p2pnode.protocols.relay.messages import Status
+from p2pnode.resources.refusal import Refusals
 from tests.support.identities import peer_id
 
 UNIX = UnixTime(1_700_000_000)
@@ -206,6 +209,62 @@ def test_a_few_peers_of_one_network_keep_nobody_from_a_target() -> None:
         for _ in range(limits.max_circuits_per_pair):
             circuits.admit(client(0, "7.7.7.7"), PEERS[target], 0.0)
     assert status(circuits.admit(client(0, "7.7.7.7"), PEERS[1], 0.0)) == 201
+
+
+@pytest.mark.spec("RESOURCES-8")
+def test_a_protected_peer_reserves_where_strangers_have_all_of_theirs() -> None:
+    limits, refusals = RelayLimits(max_reservations=16, max_reservations_per_ip=3), Refusals()
+    ledger, protected = reservation_ledger(limits, refusals), {peer_id(100): None}
+    reservations = ReservationTable(
+        limits, AccessList(), now=0.0, unix_now=UNIX, ledger=ledger, protected=protected
+    )
+    ledger.reserve(len(protected))
+    for n in range(20):
+        reservations.reserve(client(n), 0.0)
+    assert len(reservations) == 15
+    assert isinstance(reservations.reserve(client(100, "1.2.3.1"), 0.0), Granted)
+    assert (len(reservations), reservations.poll_events()) == (16, [])
+
+    # It keeps its place when it renews, also elsewhere, and takes no second one.
+    for ip in ("1.2.3.1", "8.8.8.8"):
+        assert isinstance(reservations.reserve(client(100, ip), 0.0), Granted)
+    assert (len(reservations), ledger.protected.used) == (16, 1)
+
+    # One that is named when all is taken: a stranger gives way, and no protected one.
+    protected[peer_id(1)] = protected[peer_id(101)] = None
+    ledger.reserve(len(protected))
+    answers = [reservations.reserve(client(n, "1.2.3.1"), 0.0) for n in (101, 102)]
+    assert isinstance(answers[0], Granted)
+    assert status(answers[1]) is Status.RESERVATION_REFUSED
+    (ended,) = reservations.poll_events()
+    assert ended.gives_way
+    assert ended.peer not in protected
+
+
+@pytest.mark.spec("RESOURCES-8")
+def test_a_protected_peer_gets_a_circuit_where_strangers_have_all_of_theirs() -> None:
+    limits = RelayLimits(max_circuits=16, max_circuits_per_ip=8, max_circuits_per_pair=16)
+    reservations = table()
+    for index in range(6):
+        reservations.reserve(client(index), 0.0)
+    ledger, protected = circuit_ledger(limits, Refusals()), {peer_id(100): None}
+    volume = MonthlyVolume(0, now=0.0, unix_now=UNIX)
+    circuits = CircuitAdmission(limits, AccessList(), reservations, volume, ledger, protected)
+    ledger.reserve(len(protected))
+    for n in range(20):
+        circuits.admit(client(20 + n // 7, f"9.9.9.{n % 2}"), PEERS[n % 5], 0.0)
+    assert len(circuits) == 15
+
+    own = circuits.admit(client(100, "9.9.9.0"), PEERS[5], 0.0)
+    assert isinstance(own, Admitted)
+    assert own.instead_of == ()
+    # No more is kept than one for each, so the next one is a stranger's as any other.
+    assert status(circuits.admit(client(100, "9.9.9.0"), PEERS[5], 0.0)) is not None
+    # And it does not give way.
+    newcomers = [circuits.admit(client(50 + n, "7.7.7.7"), PEERS[4], 0.0) for n in range(3)]
+    given_up = [n for new in newcomers if isinstance(new, Admitted) for n in new.instead_of]
+    assert given_up
+    assert own.number not in given_up
 
 
 @pytest.mark.spec("RELAY-44")

@@ -59,6 +59,34 @@ def test_protected_connections_keep_their_place():
     assert all(crowd.end_of(a) is None for a in flood)
 
 
+@pytest.mark.spec("RESOURCES-3")
+@pytest.mark.spec("TRANSPORT-57")
+def test_a_protected_peer_gets_in_where_strangers_are_refused():
+    crowd = full_crowd()
+    server = crowd.server
+    for port in range(1, 20):
+        crowd.connect("198.51.100.1", port)
+    server.places.is_protected = server.connections.__contains__  # nobody gives way
+    server.places.awaits_protected = lambda: True
+    wanted = crowd.identity_of("203.0.113.1")
+    server.places.is_protected_peer = {wanted}.__contains__
+
+    unwanted = crowd.connect("192.0.2.77")
+    assert not crowd.is_open(unwanted)
+    reason = crowd.end_of(unwanted)
+    assert isinstance(reason, ClosedByPeer)
+    assert reason.code == ErrorCode.EXCESSIVE_LOAD
+    assert "7 connections" in str(reason)
+    assert len(server.connections) == 7
+
+    peer = crowd.connect("203.0.113.1")
+    assert crowd.is_open(peer)
+    assert len(server.connections) == 8
+    assert not server._incoming.by_id, "no handshake is left"
+    # Strangers' part is what it was, and the own dials' is taken by nobody but the protected one.
+    assert server.account.connections.inbound.used == 7
+
+
 @pytest.mark.spec("TRANSPORT-48")
 def test_who_was_turned_out_is_forgotten_at_once_and_provokes_nothing():
     crowd = full_crowd()

@@ -6,7 +6,7 @@ from p2pnode.machine import SocketAddr
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.networks import networks_of
-from p2pnode.resources.refusal import Refusals, Resource
+from p2pnode.resources.refusal import Refusal, Refusals, Resource, ScopeKind
 from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.handshake import InitiatorHandshake
@@ -14,8 +14,10 @@ from p2pnode.transports.noise_udp.incoming import (
     MAX_EARLY_PACKETS,
     MAX_EARLY_SIZE,
     MAX_EARLY_TOTAL,
+    MAX_VETTED,
     MESSAGE_DIGEST_SIZE,
     RETRY_THRESHOLD,
+    VETTING_WINDOW,
     Incoming,
 )
 from p2pnode.transports.noise_udp.packet import (
@@ -27,6 +29,7 @@ from p2pnode.transports.noise_udp.packet import (
     decode_version_negotiation_untrusted,
 )
 from p2pnode.transports.noise_udp.token import TokenIssuer, TokenKind
+from p2pnode.transports.places import NoRoom
 from tests.support.noise_udp import (
     CLIENT,
     DESTINATION,
@@ -45,6 +48,7 @@ ISSUER = TokenIssuer(bytes(32))
 
 
 SHARES = ResourceLimits().half_open
+REFUSAL = Refusal(Resource.CONNECTIONS, ScopeKind.DIRECTION, "", 7)
 
 
 class Bench:
@@ -291,9 +295,30 @@ def test_an_ipv6_site_has_a_share_however_many_links_it_uses():
 def test_a_full_node_answers_no_stranger_but_duplicates():
     bench = Bench()
     initiator, response = bench.knock()
-    bench.incoming.refuses_strangers = True
+    bench.incoming.no_room = NoRoom(REFUSAL)
     assert bench.knock(seed="other")[1] is None
     assert bench.repeat(initiator) == response
+
+
+@pytest.mark.spec("TRANSPORT-57")
+def test_a_full_node_hears_few_of_a_network_whose_peer_it_may_want():
+    bench = Bench()
+    bench.incoming.no_room = NoRoom(REFUSAL, but_for_protected=True)
+    assert kind(bench.knock()[1]) is HandshakeType.RETRY, "it proves its address first"
+
+    def heard(remote, now, first):
+        token = ISSUER.address_token(remote, UNIX_NOW)
+        knocks = [
+            bench.knock(source=first + n, token=token, remote=remote, now=now) for n in range(9)
+        ]
+        return [kind(answer) for _, answer in knocks].count(HandshakeType.RESPONSE)
+
+    assert heard(CLIENT, NOW, 100) == MAX_VETTED
+    assert heard(CLIENT._replace(port=7), NOW, 200) == 0
+    assert heard(SocketAddr("203.0.113.5", 1), NOW, 300) == MAX_VETTED
+    assert heard(CLIENT, NOW + VETTING_WINDOW, 400) == MAX_VETTED
+    counts = bench.incoming._ledger.refusals.counts
+    assert counts == {(Resource.CONNECTIONS, ScopeKind.DIRECTION): 4 * 9 - 3 * MAX_VETTED}
 
 
 def test_a_half_open_handshake_is_forgotten_after_10_seconds():
