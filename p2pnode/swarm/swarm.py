@@ -472,6 +472,9 @@ class Swarm:
             else None,
             self._calls.poll_timeout(),
             self._dials.poll_timeout(),
+            Deadline(self._refusals_told_at + REFUSAL_INTERVAL, "what was refused is told")
+            if self._refusals.news
+            else None,
         )
 
     def poll_key_log(self) -> list[str]:

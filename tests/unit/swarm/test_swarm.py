@@ -7,10 +7,12 @@ import pytest
 from p2pnode.clock import Instant
 from p2pnode.machine import ConnectionHandle, Received, SocketAddr
 from p2pnode.netsim.topology import wire
+from p2pnode.resources.refusal import Refusal, Resource, ScopeKind
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
-from p2pnode.swarm.events import ConnectionClosed
+from p2pnode.swarm.events import ConnectionClosed, ResourceRefused
 from p2pnode.swarm.peer import Peer
+from p2pnode.swarm.swarm import REFUSAL_INTERVAL
 from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transports.noise_udp.packet import DATA
 from tests.support.echo import echo
@@ -113,6 +115,21 @@ def test_time_that_goes_back_is_a_fault() -> None:
     two.a.swarm.ping(two.connection, now)
     with pytest.raises(AssertionError, match="time went back"):
         two.a.swarm.identify(two.connection, now - 0.5)
+
+
+@pytest.mark.spec("RESOURCES-7")
+def test_what_was_refused_soon_after_a_word_of_it_is_told_when_its_time_has_come() -> None:
+    two = Two()
+    refusals = two.a.swarm._endpoint.account.refusals
+    refusal = Refusal(Resource.CONNECTIONS, ScopeKind.NETWORK, "192.0.2.1", 256)
+    refusals.note(refusal)
+    two.a.do(two.a.swarm.ping, two.connection, two.world.now)
+    first = two.world.now
+    refusals.note(refusal)
+    two.a.do(two.a.swarm.ping, two.connection, two.world.now)
+    two.world.run_until(lambda: len(two.a.of(ResourceRefused)) > 1, REFUSAL_INTERVAL + 1)
+    assert two.a.of(ResourceRefused) == [ResourceRefused(refusal, 1), ResourceRefused(refusal, 2)]
+    assert two.world.now == first + REFUSAL_INTERVAL
 
 
 @pytest.mark.spec("SWARM-23")
