@@ -77,7 +77,7 @@ def join(
     async def command(session: "Session") -> int:
         return await server.serve(session, announce, greet)
 
-    return run_session(command)
+    return run_session(command, serves_others=True)
 
 
 async def _connect(node: CommandNode, address: str) -> str:

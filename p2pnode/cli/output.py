@@ -1,7 +1,8 @@
 """What a command prints: text for a person, or one JSON object a line for a script.
 
 Rule: with `--json` stdout holds JSON lines and nothing else, each flushed; without it stdout holds
-the answers, and notes and errors go to stderr.
+the answers, and notes and errors go to stderr.  A node that serves others waits for no reader: see
+`printing_aside`.
 
 A text is one line, whatever is in it: a line break of a peer's is escaped, as all that is not
 visible as itself.  What has several lines is several texts.
@@ -13,10 +14,10 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable
-from typing import Any, TextIO
+from collections.abc import Callable, Generator
+from typing import Any
 
-from p2pnode.escape import printable
+from p2pnode.cli.standard_streams import STREAMS
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -64,11 +65,30 @@ class Output:
             _write_to_stderr(*lines)
             return
         try:
-            _write_lines(sys.stdout, lines)
-        except BrokenPipeError as exc:
-            raise StdoutClosed from exc
+            STREAMS.write(sys.stdout, lines, self._told_lost)
         except OSError as exc:
-            raise StdoutClosed(f"stdout cannot be written to: {exc.strerror}") from exc
+            raise _stdout_closed(exc) from exc
+
+    def _told_lost(self, count: int) -> str:
+        if self.is_json:
+            return _json_line({"event": "dropped", "count": count})
+        return _told_lost(count)
+
+
+@contextlib.contextmanager
+def printing_aside(
+    on_closed: Callable[[], None], is_hurried: Callable[[], bool]
+) -> Generator[None, None, None]:
+    """Holds nobody up who prints or logs, however long it takes until that is read.
+
+    What was printed is read by the end, or lost; see `StandardStreams.aside`.  `on_closed` is
+    called in another thread where stdout takes no more; the end raises StdoutClosed then.
+    """
+    with STREAMS.aside(on_failure=on_closed, is_hurried=is_hurried):
+        yield
+    failure = STREAMS.failure(sys.stdout)
+    if failure is not None:
+        raise _stdout_closed(failure) from failure
 
 
 class LogToStderr(logging.Handler):
@@ -97,6 +117,16 @@ def complain(sentence: str) -> None:
     _write_to_stderr(f"p2pnode: {sentence}")
 
 
+def _stdout_closed(failure: OSError) -> StdoutClosed:
+    if isinstance(failure, BrokenPipeError):
+        return StdoutClosed()
+    return StdoutClosed(f"stdout cannot be written to: {failure.strerror}")
+
+
+def _told_lost(count: int) -> str:
+    return f"{count} lines are not shown: nobody has read them in time"
+
+
 def _json_line(fields: dict[str, Any]) -> str:
     text = json.dumps(fields)
     if "\\ud" in text:
@@ -109,11 +139,4 @@ def _json_line(fields: dict[str, Any]) -> str:
 def _write_to_stderr(*lines: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):  # nobody reads it any more
-            _write_lines(sys.stderr, lines)
-
-
-def _write_lines(stream: TextIO, lines: Iterable[str]) -> None:
-    text = "".join(f"{printable(line)}\n" for line in lines)
-    encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    stream.flush()
+            STREAMS.write(sys.stderr, lines, _told_lost)

@@ -83,7 +83,7 @@ def pipe(
         await _wait(session, waiting, request, output)
         return ExitCode.DONE
 
-    return run_session(wait)
+    return run_session(wait, serves_others=True)
 
 
 async def _connect(

@@ -84,7 +84,7 @@ def receive(
                 await receiver.wait_idle()
         return 0
 
-    return run_session(command)
+    return run_session(command, serves_others=True)
 
 
 def _check_folder(folder: Path) -> None:

@@ -126,7 +126,7 @@ def relay(
     async def command(session: "Session") -> int:
         return await server.serve(session, announce)
 
-    return run_session(command)
+    return run_session(command, serves_others=True)
 
 
 def _generous_but_for(chosen: "Mapping[str, int | None]") -> "RelayLimits":

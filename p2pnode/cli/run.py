@@ -73,7 +73,7 @@ def run(
     async def command(session: "Session") -> int:
         return await server.serve(session, announce)
 
-    return run_session(command)
+    return run_session(command, serves_others=True)
 
 
 def _announce_solitude(output: Output, addresses: list[str]) -> None:

@@ -7,11 +7,13 @@ asked first, and cancelled by the second interrupt.
 
 import gc
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.interrupts import INTERRUPTS
+from p2pnode.cli.output import printing_aside
 from p2pnode.io.applications.together import first_failure
 
 
@@ -26,14 +28,32 @@ class Session:
         the second one."""
 
 
-def run_session(command: Callable[[Session], Awaitable[int]]) -> int:
-    """Runs the command; returns its exit code.  Raises what it raises, never as a group."""
+def run_session(
+    command: Callable[[Session], Awaitable[int]], *, serves_others: bool = False
+) -> int:
+    """Runs the command; returns its exit code.  Raises what it raises, never as a group.
+
+    With `serves_others` it goes on though nobody reads what it prints; else it waits for that.
+    """
     gc.enable()  # see `main`
     try:
-        return trio.run(_supervise, command)
+        return trio.run(_supervise_aside if serves_others else _supervise, command)
     except ExceptionGroup as group:
         failure = first_failure(group)
     raise failure
+
+
+async def _supervise_aside(command: Callable[[Session], Awaitable[int]]) -> int:
+    token = trio.lowlevel.current_trio_token()
+    scope = trio.CancelScope()
+
+    def end() -> None:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(scope.cancel)
+
+    with printing_aside(end, lambda: INTERRUPTS.has_come), scope:
+        return await _supervise(command)
+    return ExitCode.FAILED
 
 
 async def _supervise(command: Callable[[Session], Awaitable[int]]) -> int:

@@ -66,7 +66,7 @@ def run_real(output: Output, plan: FleetPlan, seed: int, duration: float | None)
                         report.finish()
         return 0 if board.summary().is_whole else 1
 
-    return run_session(command)
+    return run_session(command, serves_others=True)
 
 
 async def _run(

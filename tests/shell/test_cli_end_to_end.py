@@ -246,6 +246,81 @@ def written_sizes(folder: Path, pid: int) -> Iterator[int]:
 
 
 @pytest.mark.spec("PIPE-3")
+class UnreadPipe:
+    """A pipe for a command's output that nobody reads, once it is `full`."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "output"
+        os.mkfifo(path)
+        self._read_end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.write_end = path.open("wb")
+        self._filler = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        self.lines = os.fdopen(self._read_end, "rb")
+        os.set_blocking(self._read_end, True)
+
+    def __enter__(self) -> "UnreadPipe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lines.close()
+        self.write_end.close()
+        os.close(self._filler)
+
+    def fill(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.write(self._filler, b" " * 4095 + b"\n"):
+                pass
+
+    def rest(self) -> list[bytes]:
+        """Returns what comes until nobody writes any more, without what it was filled with."""
+        os.close(self._filler)
+        self._filler = os.open(os.devnull, os.O_WRONLY)
+        self.write_end.close()
+        return [line for line in self.lines.read().splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("command", ["run", "relay --json"])
+def test_a_node_whose_output_nobody_reads_goes_on_serving(tmp_path: Path, command: str) -> None:
+    with (
+        UnreadPipe(tmp_path) as unread,
+        Command(*command.split(), *LISTEN, data=tmp_path / "a", stdout=unread.write_end) as node,
+    ):
+        while b"/udp/" not in (line := unread.lines.readline()):
+            pass
+        address = json.loads(line)["addresses"][0] if b"{" in line else line.split()[1].decode()
+        unread.fill()
+
+        code, _ = run_to_end("ping", address, "-c", "1", data=tmp_path / "b")
+        assert code == 0
+        node.process.send_signal(signal.SIGTERM)
+        lines = unread.rest()
+        assert node.wait() == 0
+    assert sum(b"inbound" in line for line in lines) == 1  # told once it is read
+
+
+def test_a_node_whose_output_nobody_reads_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    with (
+        UnreadPipe(tmp_path) as unread,
+        Command("run", *LISTEN, data=tmp_path / "a", stdout=unread.write_end) as node,
+    ):
+        while b"/udp/" not in (line := unread.lines.readline()):
+            pass
+        unread.fill()
+        code, _ = run_to_end("ping", line.split()[1].decode(), "-c", "1", data=tmp_path / "b")
+        assert code == 0
+        assert node.signal(signal.SIGTERM) == 0
+        assert _pipe(node.process.stderr).read() == b""
+
+
+def test_a_node_whose_output_has_lost_its_reader_ends_at_the_next_line(tmp_path: Path) -> None:
+    with Command("run", *LISTEN, "--json", data=tmp_path / "a") as node:
+        address = node.event("started")["addresses"][0]
+        _pipe(node.process.stdout).close()
+        run_to_end("ping", address, "-c", "1", data=tmp_path / "b")
+        assert node.wait() == 1
+        assert _pipe(node.process.stderr).read() == b""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_pipe_whose_other_side_cannot_write_fails(tmp_path: Path) -> None:
     (tmp_path / "up").write_bytes(b"hello")
