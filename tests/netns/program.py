@@ -6,6 +6,7 @@ import sysconfig
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import trio
@@ -32,7 +33,16 @@ class Ended(NamedTuple):
     """What it wrote on stderr."""
 
 
-PROGRAM = str(Path(sysconfig.get_path("scripts")) / "p2pnode")
+class Build(NamedTuple):
+    """A p2pnode that can be run."""
+
+    command: tuple[str, ...]
+    variables: Mapping[str, str] = MappingProxyType({})
+    """Of the environment, besides those of the tests themselves."""
+
+
+THIS_BUILD = Build((str(Path(sysconfig.get_path("scripts")) / "p2pnode"),))
+"""What is installed where the tests run: the working tree."""
 
 
 class Running:
@@ -85,11 +95,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(namespace: Place, home: Path, *arguments: str) -> AsyncGenerator[Running, None]:
+async def running(
+    namespace: Place, home: Path, *arguments: str, build: Build = THIS_BUILD
+) -> AsyncGenerator[Running, None]:
     """Yields the command, running; it is gone afterwards."""
-    command = [*namespace.prefix, PROGRAM, *arguments, "--json"]
+    command = [*namespace.prefix, *build.command, *arguments, "--json"]
     # Logs and tracebacks go to pytest's own stderr, which shows them where a test fails.
-    process = await trio.lowlevel.open_process(command, stdout=-1, env=_environment(home))
+    process = await trio.lowlevel.open_process(command, stdout=-1, env=environment_of(build, home))
     try:
         yield Running(process)
     finally:
@@ -102,28 +114,30 @@ async def running(namespace: Place, home: Path, *arguments: str) -> AsyncGenerat
             await process.stdout.aclose()
 
 
-async def finished(namespace: Place, home: Path, *arguments: str) -> list[Line]:
+async def finished(
+    namespace: Place, home: Path, *arguments: str, build: Build = THIS_BUILD
+) -> list[Line]:
     """Returns what a command prints until it ends by itself; fails where it does not succeed."""
-    done = await ended(namespace, home, *arguments)
+    done = await ended(namespace, home, *arguments, build=build)
     assert done.code == 0, done
     return done.lines
 
 
-async def ended(namespace: Place, home: Path, *arguments: str) -> Ended:
+async def ended(namespace: Place, home: Path, *arguments: str, build: Build = THIS_BUILD) -> Ended:
     """Returns how a command comes to its end, well or not."""
-    command = [*namespace.prefix, PROGRAM, *arguments, "--json"]
+    command = [*namespace.prefix, *build.command, *arguments, "--json"]
     with trio.fail_after(ANSWER_TIMEOUT):
         done = await trio.run_process(
             command,
             capture_stdout=True,
             capture_stderr=True,
             check=False,
-            env=_environment(home),
+            env=environment_of(build, home),
         )
     lines: list[Line] = [json.loads(text) for text in done.stdout.splitlines()]
     return Ended(done.returncode, lines, done.stderr.decode())
 
 
-def _environment(home: Path) -> Mapping[str, str]:
-    """An own data folder for each host, or the hosts would be one node."""
-    return {**os.environ, "P2PNODE_DATA": str(home)}
+def environment_of(build: Build, home: Path) -> Mapping[str, str]:
+    """Has a data folder for each host, or the hosts would be one node."""
+    return {**os.environ, **build.variables, "P2PNODE_DATA": str(home)}

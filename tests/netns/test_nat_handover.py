@@ -1,19 +1,17 @@
 """A file on its way between two NATs arrives, whatever becomes of paths, NATs and relays."""
 
-import hashlib
-import random
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import trio
 
-from p2pnode.testbed import AccessLink, NatKind, Site, TestBed, missing_rights
+from p2pnode.testbed import AccessLink, NatKind, TestBed, missing_rights
 from p2pnode.testbed.nat_kinds import PORT_RESTRICTED, SYMMETRIC
 from tests.netns.program import ANSWER_TIMEOUT, Line, finished
-from tests.netns.traversal import RunningNode, Watched, command_at, running_node
+from tests.netns.transfer import File, assert_arrives, make_file, share_of_file, wall
+from tests.netns.traversal import RunningNode, command_at, running_node
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
@@ -29,8 +27,6 @@ NEXT_PORTS = range(30000, 30100)
 
 PUNCH_TIMEOUT = 15.0
 """seconds for three rounds of punching, which take eight"""
-TRANSFER_TIMEOUT = 30.0
-"""seconds; the file takes four or eight, what happens to it meanwhile one to three more"""
 
 
 @pytest.fixture
@@ -65,50 +61,9 @@ async def pair_of(
         yield a, b
 
 
-class File(NamedTuple):
-    """One that is to be sent."""
-
-    path: str
-    sha256: str
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> File:
-    content = random.Random(FILE_SIZE).randbytes(FILE_SIZE)
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    return File(str(path), hashlib.sha256(content).hexdigest())
-
-
-async def assert_arrives(file: File, sending: Watched, receiver: RunningNode) -> Line:
-    """Waits for the end of the transfer; returns what the receiver says of it."""
-    received = (await receiver.event("received", within=TRANSFER_TIMEOUT)).line
-    sent = (await sending.event("sent")).line
-    assert file.sha256 == sent["sha256"] == received["sha256"]
-    assert file.sha256 == sha256_of(received["file"])
-    return received
-
-
-def sha256_of(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-async def bytes_of_file(receiver: RunningNode, share: float) -> None:
-    """Waits until so much of the file has reached the receiver's line."""
-    with trio.fail_after(TRANSFER_TIMEOUT):
-        while receiver.site.traffic().received_bytes < share * FILE_SIZE:  # noqa: ASYNC110
-            await trio.sleep(0.02)
-
-
-@contextmanager
-def wall(one: Site, other: Site) -> Generator[None, None, None]:
-    """Nothing gets from one site to the other directly, for a time."""
-    router = one.routers[0]
-    drop = f"ip saddr {other.public_ip} drop; ip daddr {other.public_ip} drop;"
-    chain = f"chain forward {{ type filter hook forward priority -10; {drop} }}"
-    router.run("nft", "-f", "-", stdin=f"table ip wall {{\n{chain}\n}}\n")
-    yield
-    router.run("nft", "delete", "table", "ip", "wall")
+    return make_file(tmp_path / "file", FILE_SIZE)
 
 
 async def test_a_file_that_begins_at_the_relay_goes_on_without_it(
@@ -125,7 +80,7 @@ async def test_a_file_that_begins_at_the_relay_goes_on_without_it(
             sending = await stack.enter_async_context(
                 command_at(a.site, a.home, "send", file.path, b.peer_id)
             )
-            await bytes_of_file(b, 0.1)
+            await share_of_file(file, b, 0.1)
             relayed = site.traffic().received_bytes
         await a.event("path", peer=b.peer_id, path="direct", within=PUNCH_TIMEOUT)
         assert not sending.printed
@@ -146,7 +101,7 @@ async def test_a_file_arrives_although_a_nat_forgets_or_an_address_changes(
         command_at(a.site, a.home, "send", file.path, b.peer_id) as sending,
     ):
         await a.event("path", peer=b.peer_id, path="direct")
-        await bytes_of_file(b, 0.2)
+        await share_of_file(file, b, 0.2)
         moved = a.elapsed()
         if mover == "sender":
             a.site.reboot_nat(NEXT_PORTS)
@@ -179,7 +134,7 @@ async def test_a_relayed_file_arrives_although_its_relay_ends_by(
     ):
         await has_relays(b, 2)
         async with command_at(a.site, a.home, "send", file.path, b.peer_id) as sending:
-            await bytes_of_file(b, 0.1)
+            await share_of_file(file, b, 0.1)
             used, standby = await relay_between(a, b, (one, other))
             if end == "SIGTERM":
                 used.program.terminate()

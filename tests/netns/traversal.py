@@ -19,7 +19,7 @@ import trio
 
 from p2pnode.netsim.nat_behaviour import Dependence
 from p2pnode.testbed import NatKind, Site, TestBed
-from tests.netns.program import ANSWER_TIMEOUT, Line, Running, running
+from tests.netns.program import ANSWER_TIMEOUT, THIS_BUILD, Build, Line, Running, running
 
 MAX_SHOWN = 30  # lines of a node that did not do what was expected
 
@@ -113,7 +113,7 @@ class RunningNode(Watched):
 
 @asynccontextmanager
 async def running_node(
-    site: Site, homes: Path, command: str, *arguments: str
+    site: Site, homes: Path, command: str, *arguments: str, build: Build = THIS_BUILD
 ) -> AsyncGenerator[RunningNode, None]:
     """Yields the node once it listens; it is gone afterwards.
 
@@ -121,7 +121,7 @@ async def running_node(
     """
     home = homes / site.name
     async with (
-        running(site.host, home, command, *arguments) as program,
+        running(site.host, home, command, *arguments, build=build) as program,
         trio.open_nursery() as nursery,
     ):
         node = RunningNode(site, home, program)
@@ -145,9 +145,14 @@ async def public_peers(bed: TestBed, homes: Path) -> AsyncGenerator[tuple[str, s
 
 
 @asynccontextmanager
-async def command_at(site: Site, home: Path, *arguments: str) -> AsyncGenerator[Watched, None]:
+async def command_at(
+    site: Site, home: Path, *arguments: str, build: Build = THIS_BUILD
+) -> AsyncGenerator[Watched, None]:
     """Yields a command at the first host of a site; through the node there, if one is on `home`."""
-    async with running(site.host, home, *arguments) as program, trio.open_nursery() as nursery:
+    async with (
+        running(site.host, home, *arguments, build=build) as program,
+        trio.open_nursery() as nursery,
+    ):
         watched = Watched(f"{arguments[0]} at {site.name}", program)
         nursery.start_soon(watched.read)
         yield watched
