@@ -1,15 +1,14 @@
-"""Multiaddrs and peer ids together: /p2p/<id> at an address's end, and the addresses of noise-udp.
+"""Multiaddrs and peer ids together: /p2p/<id> at an address's end, and addresses through relays."""
 
-    /ip4|ip6|dns|dns4|dns6/<host>/udp/<port>/noise[/p2p/<id>]
-
-Rule: an IPv6 zone is for this machine only; it is printed, and cut off before anything is sent.
-"""
-
-import ipaddress
 from typing import NamedTuple
 
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.transport_addr import (
+    TransportAddr,
+    transport_addr,
+    transport_multiaddr,
+)
 from p2pnode.machine import SocketAddr
 from p2pnode.wire.multiaddr import (
     Code,
@@ -20,26 +19,7 @@ from p2pnode.wire.multiaddr import (
     join_components,
     split_last_peer,
 )
-
-_HOST_KINDS: dict[int, str] = {
-    Code.IP4: "ip4",
-    Code.IP6: "ip6",
-    Code.DNS: "dns",
-    Code.DNS4: "dns4",
-    Code.DNS6: "dns6",
-}
-
-
-class UdpNoiseAddr(NamedTuple):
-    """A noise-udp address, taken apart."""
-
-    kind: str
-    """ip4, ip6, dns, dns4 or dns6."""
-    host: str
-    port: int
-    zone: str = ""
-    """The interface of a link-local address: a name, or its index in digits."""
-    peer_id: PeerId | None = None
+from p2pnode.wire.transport_name import TransportName
 
 
 class CircuitAddr(NamedTuple):
@@ -95,46 +75,12 @@ def with_peer_id(address: Multiaddr, peer_id: PeerId) -> Multiaddr:
     return concat(address, join_components([Component(Code.P2P, peer_id.multihash)]))
 
 
-def udp_noise_addr(address: Multiaddr) -> UdpNoiseAddr | None:
+def udp_noise_addr(address: Multiaddr) -> TransportAddr | None:
     """Returns the parts of a noise-udp address, or None for any other, also a relayed one."""
-    parts = components(address)
-    zone = ""
-    if parts and parts[0].code == Code.IP6ZONE:
-        zone = parts.pop(0).value.decode()
-        if not parts or parts[0].code != Code.IP6:
-            return None
-    peer_id = None
-    if parts and parts[-1].code == Code.P2P:
-        peer_id = PeerId(parts.pop().value)
-    if [part.code for part in parts[1:]] != [Code.UDP, Code.NOISE]:
-        return None
-    kind = _HOST_KINDS.get(parts[0].code)
-    if kind is None:
-        return None
-    value = parts[0].value
-    is_ip = kind in ("ip4", "ip6")
-    host = str(ipaddress.ip_address(value)) if is_ip else value.decode()
-    return UdpNoiseAddr(kind, host, int.from_bytes(parts[1].value, "big"), zone, peer_id)
+    parts = transport_addr(address)
+    return parts if parts is not None and parts.transport is TransportName.NOISE_UDP else None
 
 
 def udp_noise_multiaddr(addr: SocketAddr, peer_id: PeerId | None = None) -> Multiaddr:
-    """Returns the noise-udp address of an IP address and port, with a zone where it has a scope.
-
-    Raises AddressError where the IP address or the port is none.
-    """
-    if not 0 <= addr.port <= 0xFFFF:
-        raise AddressError(f"{addr.port} is not a UDP port")
-    try:
-        ip = ipaddress.ip_address(addr.ip)
-    except ValueError as exc:
-        raise AddressError(f"{addr.ip!r} is not an IP address") from exc
-    parts = [
-        Component(Code.IP4 if ip.version == 4 else Code.IP6, ip.packed),
-        Component(Code.UDP, addr.port.to_bytes(2, "big")),
-        Component(Code.NOISE, b""),
-    ]
-    if addr.scope_id and ip.version == 6:
-        parts.insert(0, Component(Code.IP6ZONE, str(addr.scope_id).encode()))
-    if peer_id is not None:
-        parts.append(Component(Code.P2P, peer_id.multihash))
-    return join_components(parts)
+    """Returns the noise-udp address of an IP address and port.  Raises AddressError."""
+    return transport_multiaddr(addr, TransportName.NOISE_UDP, peer_id)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pnode.clock import Instant
-from p2pnode.identity.peer_multiaddr import UdpNoiseAddr, udp_noise_addr
+from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.identity.transport_addr import TransportAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_link_local
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -160,7 +161,7 @@ def punchable(theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]) -> tuple[M
     ]
     # Of one IP only few ports: where each peer sees another one, all of them are guesses.
     seen: Counter[str] = Counter()
-    few: list[tuple[Multiaddr, UdpNoiseAddr]] = []
+    few: list[tuple[Multiaddr, TransportAddr]] = []
     for addr, p in public:
         seen[p.host] += 1
         if seen[p.host] <= SAME_IP_SHARE:
@@ -188,7 +189,7 @@ def on_this_machine(
 
 def _usable(
     theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]
-) -> list[tuple[Multiaddr, UdpNoiseAddr]]:
+) -> list[tuple[Multiaddr, TransportAddr]]:
     """Returns those of noise-udp that are not our own, taken apart."""
     own = (parts for addr in ours if (parts := udp_noise_addr(addr)) is not None)
     own_hosts = {(parts.host, parts.port): None for parts in own}
@@ -200,5 +201,5 @@ def _usable(
     ]
 
 
-def _scope(parts: UdpNoiseAddr) -> IpScope | None:
+def _scope(parts: TransportAddr) -> IpScope | None:
     return ip_scope(parts.host) if parts.kind in ("ip4", "ip6") else None
