@@ -46,6 +46,7 @@ class Contract(Generic[EventT]):
         self._error = error
         self._check = machine.check if isinstance(machine, SelfChecking) else None
         self._links = machine if isinstance(machine, LinkMachine) else None
+        self.has_links = self._links is not None
         self._link_rules = LinkRules(error)
         self._now: Instant = -inf
         self._has_sent = False

@@ -61,18 +61,22 @@ class Firewall:
         """Forgets every flow."""
         self._flows.clear()
 
+    def filters(self, ip: str) -> bool:
+        """True where packets to that address, or from one of its family, pass by a flow only."""
+        behaviour, version = self._behaviour, 6 if ":" in ip else 4
+        return behaviour.filtering is not None and behaviour.ip_version in (None, version)
+
     def handle_packet(self, packet: Packet, port: Port, now: Instant) -> None:
-        behaviour = self._behaviour
-        version = 6 if ":" in packet.dst.ip else 4
+        filtering = self._behaviour.filtering
         is_outbound = port is self.inside
         out = self.outside if is_outbound else self.inside
-        if behaviour.filtering is None or behaviour.ip_version not in (None, version):
+        if filtering is None or not self.filters(packet.dst.ip):
             out.send(packet, now)
             return
         refusal = (
-            self._outbound(packet, behaviour.filtering, now)
+            self._outbound(packet, filtering, now)
             if is_outbound
-            else self._inbound(packet, behaviour.filtering, now)
+            else self._inbound(packet, filtering, now)
         )
         if refusal is None:
             out.send(packet, now)

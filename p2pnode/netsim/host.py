@@ -1,31 +1,34 @@
 """A host: sockets, and a machine that is driven exactly as the trio shell drives it, and watched.
 
-    packets of one instant -> handle_received -+
-    deadline reached       -> handle_timeout  -+-> drain: rounds of `drain_once`, then poll_timeout
-    host.call(command)     --------------------+
+    packets of one instant -> handle_received    -+
+    links, of one instant  -> handle_link_events -+
+    deadline reached       -> handle_timeout     -+-> drain, then poll_timeout
+    host.call(command)     -----------------------+
 
-The host moves bytes, time and events; it decides nothing.
+A drain is rounds of `drain_once`.  The host moves bytes, time and events; it decides nothing.
 """
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.drain import drain_once
+from p2pnode.links import LinkEvent, LinkOutlet
 from p2pnode.machine import (
     MAX_BEGINNING,
     DatagramMachine,
     Obstacle,
-    Received,
     SocketAddr,
     SocketId,
     Transmit,
     Unreachable,
 )
+from p2pnode.netsim.arrivals import Arrival, coalesce
 from p2pnode.netsim.contract import Contract
+from p2pnode.netsim.host_links import HostLinks, LinkKnobs
 from p2pnode.netsim.link import ETHERNET_MTU
 from p2pnode.netsim.packet import DEFAULT_TTL, MAX_UDP_PAYLOAD, Packet, wire_size
 from p2pnode.netsim.part import Port
@@ -65,16 +68,7 @@ class HostParams:
     """Bytes of payload that wait for the machine at most."""
     has_pktinfo: bool = True
     """Whether `Received.local_ip` is filled in."""
-
-
-class Arrival(NamedTuple):
-    """A datagram that waits for the machine."""
-
-    socket: SocketId
-    local_ip: str | None
-    remote: SocketAddr
-    ecn: int
-    payload: bytes
+    links: LinkKnobs = field(default_factory=LinkKnobs)
 
 
 class Host:
@@ -93,6 +87,9 @@ class Host:
         self.events: deque[Any] = deque(maxlen=MAX_EVENTS_KEPT)
         """What the machine told, oldest first."""
         self._driven = _Driven(self)
+        self.links = HostLinks(
+            world, name, self.stack, self.params.links, self._driven.handle_link_events
+        )
         world.add(self)
 
     @property
@@ -131,13 +128,23 @@ class Host:
             raise self.world.error(f"{self.name} cannot bind {SocketAddr(ip, port)}")
         return socket
 
+    def listen(self, port: int = 0, ip: str = WILDCARD_IPV4) -> SocketId:
+        """Listens for links.  Raises SimulationError where the port is taken."""
+        socket = self.stack.next_id()
+        if self.links.listen(socket, SocketAddr(ip, port)) is None:
+            raise self.world.error(f"{self.name} cannot listen on {SocketAddr(ip, port)}")
+        return socket
+
     def local_addr(self, socket: SocketId) -> SocketAddr:
-        """Returns what the socket is bound to.  Raises KeyError where it is not open."""
-        return self.stack.local_addr(socket)
+        """Returns what a socket or listener is bound to.  Raises KeyError where it is not open."""
+        return self.links.listeners.get(socket) or self.stack.local_addr(socket)
 
     def close(self, socket: SocketId) -> None:
-        """Closes a socket.  Raises KeyError where it is not open."""
-        self.stack.close(socket)
+        """Closes a socket or listener.  Raises KeyError where it is not open."""
+        if socket in self.links.listeners:
+            self.links.stop_listening(socket)
+        else:
+            self.stack.close(socket)
 
     def attach(
         self,
@@ -169,11 +176,14 @@ class Host:
     def suspend(self) -> None:
         """Closes the laptop's lid: nothing arrives and no timer fires until `resume`."""
         self._driven.suspend()
+        self.links.is_awake = False
 
     def resume(self) -> None:
         """Opens the lid again; deadlines that have passed are handled at once."""
         self._driven.resume()
         self._driven.wake()
+        self.links.is_awake = True
+        self.links.wake()
 
     def handle_packet(self, packet: Packet, port: Port, now: Instant) -> None:
         assert isinstance(port, Interface)  # a host makes no other ports
@@ -230,6 +240,8 @@ class _Driven:
     ) -> None:
         self._machine = None if machine is None else Contract(machine, self._broken)
         self._on_event = on_event
+        has_links = self._machine is not None and self._machine.has_links
+        self._host.links.change_machine(has_links=has_links)
         self._arrivals.clear()
         self._arrived_bytes = 0
         self._unreachable.clear()
@@ -298,8 +310,10 @@ class _Driven:
             self.drain()
 
     def _drain(self, machine: Contract[Any]) -> None:
+        carry_out = self._host.links.carry_out
+        links = LinkOutlet(machine, carry_out) if machine.has_links else None
         for _ in range(MAX_DRAIN_ROUNDS):
-            has_more = drain_once(machine, self.now, self._send, self._tell)
+            has_more = drain_once(machine, self.now, self._send, self._tell, links=links)
             if self._machine is not machine:
                 return
             if not has_more:
@@ -335,6 +349,12 @@ class _Driven:
         if self._machine is None or not arrivals or self.is_suspended:
             return
         self._machine.handle_received(coalesce(arrivals, self._host.params.gro_segments), self.now)
+        self.drain()
+
+    def handle_link_events(self, events: list[LinkEvent]) -> None:
+        """Hands over what happened to links at this instant."""
+        assert self._machine is not None  # links end with their machine
+        self._machine.handle_link_events(events, self.now)
         self.drain()
 
     def _send(self, transmit: Transmit) -> None:
@@ -378,25 +398,3 @@ class _Driven:
         self._timeouts_at_once += 1
         if self._timeouts_at_once > MAX_TIMEOUTS_AT_ONCE:
             raise self._world.error(f"{self._host.name} does not move its deadline {why!r}")
-
-
-def coalesce(arrivals: list[Arrival], max_segments: int) -> list[Received]:
-    """Joins what Linux GRO would: neighbours of one flow and size, up to and with a shorter one."""
-    batch: list[Received] = []
-    i = 0
-    while i < len(arrivals):
-        socket, local_ip, remote, ecn, payload = first = arrivals[i]
-        size = total = len(payload)
-        parts = [payload]
-        i += 1
-        while i < len(arrivals) and len(parts) < max_segments and arrivals[i][:4] == first[:4]:
-            following = arrivals[i].payload
-            total += len(following)
-            if not following or len(following) > size or total > MAX_UDP_PAYLOAD:
-                break
-            parts.append(following)
-            i += 1
-            if len(following) < size:
-                break
-        batch.append(Received(socket, local_ip, remote, ecn, size, b"".join(parts)))
-    return batch

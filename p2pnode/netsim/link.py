@@ -173,6 +173,16 @@ class Link:
     def now(self) -> Instant:
         return self._world.now
 
+    @property
+    def up(self) -> LinkParams:
+        """What it does to packets from the inside."""
+        return self._up.params
+
+    @property
+    def down(self) -> LinkParams:
+        """What it does to packets from the outside."""
+        return self._down.params
+
     def configure(self, up: LinkParams | None = None, down: LinkParams | None = None) -> None:
         """Changes the directions that are given, from the next packet on."""
         if up is not None:

@@ -101,7 +101,7 @@ class LinkRules:
         match event:
             case LinkWritable(_, size):
                 link.credit += size
-                if size <= 0 or link.credit > LINK_CREDIT or link.is_shut:
+                if size <= 0 or link.credit > LINK_CREDIT:
                     return f"credit is {link.credit}"
             case LinkData(number, data):
                 link.read += len(data)

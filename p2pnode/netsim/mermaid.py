@@ -1,10 +1,11 @@
 """A trace as a mermaid sequence diagram: one arrow for each leg of each packet.
 
-A solid arrow arrives, a crossed one ends in a drop and says why.
+A solid arrow arrives, a crossed one ends in a drop and says why; an open one is what has come
+through a pipe, from end to end.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from p2pnode.netsim.packet import Packet
@@ -27,7 +28,7 @@ def to_mermaid(
 ) -> str:
     """Returns the last legs of the trace as the text of a diagram."""
     participants: dict[str, None] = {}
-    arrows: list[str] = []
+    arrows: list[tuple[float, str]] = []
     last_seen: dict[int, str] = {}
     for at, kind, where, packet, reason in trace.records:
         if kind is Kind.SENT:
@@ -41,20 +42,33 @@ def to_mermaid(
         participants.setdefault(where)
         label = _escape(f"{at * 1e3:.3f} ms {_addresses(packet)} {describe(packet.payload)}")
         if kind is Kind.DROPPED:
-            arrows.append(f"{_alias(origin)}-x{_alias(where)}: {label} ({reason})")
+            arrows.append((at, f"{_alias(origin)}-x{_alias(where)}: {label} ({reason})"))
         else:
-            arrows.append(f"{_alias(origin)}->>{_alias(where)}: {label}")
+            arrows.append((at, f"{_alias(origin)}->>{_alias(where)}: {label}"))
             last_seen[packet.id] = where
+    arrows += _link_arrows(trace, participants)
+    arrows.sort(key=lambda arrow: arrow[0])
     names = [f"participant {_alias(name)} as {_escape(name)}" for name in participants]
     left_out = len(arrows) - max_arrows
     if left_out > 0 and names:
         names.append(f"Note over {_alias(next(iter(participants)))}: {left_out} earlier legs")
-    return "\n    ".join(["sequenceDiagram", *names, *arrows[-max_arrows:]]) + "\n"
+    lines = [*names, *(arrow for _, arrow in arrows[-max_arrows:])]
+    return "\n    ".join(["sequenceDiagram", *lines]) + "\n"
 
 
 def write_mermaid(trace: Trace, path: Path, describe: Describe = describe_size) -> None:
     """Writes the diagram.  Raises OSError."""
     path.write_text(to_mermaid(trace, describe), encoding="utf-8")
+
+
+def _link_arrows(trace: Trace, participants: dict[str, None]) -> Iterator[tuple[float, str]]:
+    """Yields one arrow for what has come through each pipe, from end to end."""
+    for at, kind, (origin, where), (src, dst), payload in trace.links:
+        participants.setdefault(origin)
+        participants.setdefault(where)
+        size = f" {len(payload)} B" if payload else ""
+        label = _escape(f"{at * 1e3:.3f} ms {src} to {dst} link {kind}{size}")
+        yield at, f"{_alias(origin)}-){_alias(where)}: {label}"
 
 
 def _addresses(packet: Packet) -> str:

@@ -63,7 +63,7 @@ class NatBox:
 
     def _handle_outbound(self, packet: Packet, now: Instant) -> None:
         number, src, dst, ecn, ttl, payload = packet
-        if not self._translates(dst):
+        if not self.translates(dst.ip):
             self.outside.send(Packet(number, src, dst, ecn, ttl - 1, payload), now)
             return
         to_itself = dst.ip in self._public_ips
@@ -83,7 +83,7 @@ class NatBox:
 
     def _handle_inbound(self, packet: Packet, now: Instant) -> None:
         number, src, dst, ecn, ttl, payload = packet
-        if not self._translates(dst):
+        if not self.translates(dst.ip):
             self.inside.send(Packet(number, src, dst, ecn, ttl - 1, payload), now)
             return
         if dst.ip not in self._public_ips:
@@ -108,8 +108,9 @@ class NatBox:
         self.trace.translated(now, self.name, translated)
         self.inside.send(translated, now)
 
-    def _translates(self, address: SocketAddr) -> bool:
-        return self._has_ipv6 if ":" in address.ip else self._has_ipv4
+    def translates(self, ip: str) -> bool:
+        """True where it translates packets to that address, which is of a family it has."""
+        return self._has_ipv6 if ":" in ip else self._has_ipv4
 
     def _set(self, public_ips: tuple[str, ...], behaviour: NatBehaviour) -> None:
         self._public_ips = public_ips

@@ -51,11 +51,7 @@ class Router:
         self._cache.clear()
 
     def handle_packet(self, packet: Packet, port: Port, now: Instant) -> None:
-        ip = packet.dst.ip
-        try:
-            out = self._cache[ip]
-        except KeyError:
-            out = self._find(ip)
+        out = self.find(packet.dst.ip)
         if out is None or out is port:
             self.trace.dropped(now, self.name, packet, Drop.NO_ROUTE)
             return
@@ -66,6 +62,13 @@ class Router:
                 return
             packet = Packet(number, src, dst, ecn, ttl - self._hops, payload)
         out.send(packet, now)
+
+    def find(self, ip: str) -> Port | None:
+        """Returns the port behind which the address lies, or None."""
+        try:
+            return self._cache[ip]
+        except KeyError:
+            return self._find(ip)
 
     def _find(self, ip: str) -> Port | None:
         address = ipaddress.ip_address(ip)

@@ -95,11 +95,15 @@ class Stack:
             port = self._free_port(ip)
         if (ip, port) in self._bound or len(self._sockets) >= MAX_SOCKETS:
             return None
-        self._next_socket += 1
-        socket = SocketId(self._next_socket)
+        socket = self.next_id()
         self._sockets[socket] = SocketAddr(ip, port)
         self._bound[ip, port] = socket
         return socket
+
+    def next_id(self) -> SocketId:
+        """Returns an id that no socket has had."""
+        self._next_socket += 1
+        return SocketId(self._next_socket)
 
     def close(self, socket: SocketId) -> None:
         """Closes a socket.  Raises KeyError where it is not open."""
@@ -129,16 +133,20 @@ class Stack:
             return Drop.BAD_SOCKET
         if bound.ip not in (WILDCARD_IPV4, WILDCARD_IPV6):
             local_ip = bound.ip
+        return self.route_from(local_ip, bound.port, remote)
+
+    def route_from(self, local_ip: str | None, port: int, remote: SocketAddr) -> Route | Drop:
+        """Returns the same of what leaves from a port that no socket need have."""
         if local_ip is not None and not self.owns(local_ip):
             return Drop.BAD_SOURCE
         if self.owns(remote.ip):
-            return Route(None, SocketAddr(local_ip or remote.ip, bound.port))
+            return Route(None, SocketAddr(local_ip or remote.ip, port))
         if local_ip in LOOPBACKS:
             return Drop.NO_ROUTE
         found = self._leave_from(local_ip, remote)
         if found is None:
             return Drop.NO_ROUTE
-        return Route(found[0], SocketAddr(found[1], bound.port))
+        return Route(found[0], SocketAddr(found[1], port))
 
     def _leave_from(self, local_ip: str | None, remote: SocketAddr) -> tuple[Interface, str] | None:
         candidates = [

@@ -1,7 +1,8 @@
-"""What happened to every packet, in order: a bounded ring, running totals and a digest.
+"""What happened to every packet and link, in order: bounded rings, running totals and a digest.
 
-The ring forgets the oldest records; totals and digest cover the whole run.  Two runs with equal
-digests sent, translated, dropped and delivered the same datagrams at the same virtual times.
+A ring forgets the oldest records; totals and digest cover the whole run.  Two runs with equal
+digests sent, translated, dropped and delivered the same datagrams, and the same bytes of links, at
+the same virtual times.
 """
 
 import enum
@@ -11,6 +12,7 @@ from collections import deque
 from typing import NamedTuple
 
 from p2pnode.clock import Instant
+from p2pnode.machine import SocketAddr
 from p2pnode.netsim.packet import Packet
 
 RING_SIZE = 20_000
@@ -27,6 +29,17 @@ class Kind(enum.StrEnum):
     TRANSLATED = "translated"
     DELIVERED = "delivered"
     DROPPED = "dropped"
+
+
+class LinkKind(enum.StrEnum):
+    """What has come through a pipe."""
+
+    OPEN = "open"
+    """A wish to connect, or its acceptance."""
+    DATA = "data"
+    FIN = "fin"
+    RESET = "reset"
+    REFUSED = "refused"
 
 
 class Drop(enum.StrEnum):
@@ -66,11 +79,25 @@ class Record(NamedTuple):
     reason: Drop | None
 
 
+class LinkRecord(NamedTuple):
+    """One thing that has come through a pipe, as it arrived."""
+
+    at: Instant
+    kind: LinkKind
+    hosts: tuple[str, str]
+    """From where to where, by name."""
+    addresses: tuple[SocketAddr, SocketAddr]
+    """The same, as the other host sees each."""
+    payload: bytes
+
+
 class Trace:
     """The memory of a world.  Parts write it; tests, pictures and captures read it."""
 
     def __init__(self, ring_size: int = RING_SIZE) -> None:
         self.records: deque[Record] = deque(maxlen=ring_size)
+        self.links: deque[LinkRecord] = deque(maxlen=ring_size)
+        self.link_counts: dict[LinkKind, int] = dict.fromkeys(LinkKind, 0)
         self.counts: dict[Kind, int] = dict.fromkeys(Kind, 0)
         self.drops: dict[tuple[str, Drop], int] = {}
         """Packets dropped, by part and reason."""
@@ -95,6 +122,23 @@ class Trace:
         self.drops[key] = self.drops.get(key, 0) + 1
         self._record(Record(now, Kind.DROPPED, where, packet, reason))
 
+    def linked(
+        self,
+        now: Instant,
+        kind: LinkKind,
+        hosts: tuple[str, str],
+        addresses: tuple[SocketAddr, SocketAddr],
+        payload: bytes,
+    ) -> None:
+        """Something has come through a pipe."""
+        self.links.append(LinkRecord(now, kind, hosts, addresses, payload))
+        self.link_counts[kind] += 1
+        src, dst = addresses
+        self._note(
+            f"{now!r} link {kind} {hosts[0]} {hosts[1]} {src[0]} {src[1]} {dst[0]} {dst[1]} "
+            f"{len(payload)} {zlib.crc32(payload)}\n"
+        )
+
     def drop_count(self, reason: Drop, where: str | None = None) -> int:
         """Returns how many packets ended for this reason, at one part or anywhere."""
         if where is not None:
@@ -110,12 +154,14 @@ class Trace:
         at, kind, where, (number, src, dst, ecn, ttl, payload), reason = record
         self.records.append(record)
         self.counts[kind] += 1
-        unhashed = self._unhashed
-        unhashed.append(
+        self._note(
             f"{at!r} {kind} {where} {reason} {number} {src[0]} {src[1]} {dst[0]} {dst[1]} "
             f"{ecn} {ttl} {len(payload)} {zlib.crc32(payload)}\n"
         )
-        if len(unhashed) >= DIGEST_CHUNK:
+
+    def _note(self, line: str) -> None:
+        self._unhashed.append(line)
+        if len(self._unhashed) >= DIGEST_CHUNK:
             self._hash_pending()
 
     def _hash_pending(self) -> None:

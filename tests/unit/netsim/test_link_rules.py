@@ -90,6 +90,7 @@ CREDIT = LinkWritable(THEIRS, LINK_CREDIT)
         [accepted(), LinkEof(THEIRS), ShutdownLink(THEIRS), LinkClosed(THEIRS, was_reset=False)],
         [accepted(), ShutdownLink(THEIRS), LinkData(THEIRS, b"a"), LinkClosed(THEIRS, True)],
         [accepted(), PauseLink(THEIRS), ResumeLink(THEIRS), LinkData(THEIRS, b"a")],
+        [accepted(), ShutdownLink(THEIRS), LinkWritable(THEIRS, 1)],
         [accepted(), PauseLink(THEIRS), LinkClosed(THEIRS, was_reset=True)],
         [accepted(), accepted(3), CloseLink(THEIRS, reset=True), accepted(7)],
         [connect(), LinkConnected(OWN, REMOTE), LinkWritable(OWN, 1), WriteLink(OWN, b"a")],
@@ -179,7 +180,6 @@ def test_a_machine_that_writes_above_its_credit_is_found_out(
     [
         [accepted(), CREDIT, LinkWritable(THEIRS, 1)],
         [accepted(), LinkWritable(THEIRS, 0)],
-        [accepted(), ShutdownLink(THEIRS), LinkWritable(THEIRS, 1)],
         [accepted(), LinkData(THEIRS, b"")],
         [accepted(), LinkData(THEIRS, FULL + b"x")],
         [accepted(), PauseLink(THEIRS), LinkData(THEIRS, b"a")],
