@@ -26,6 +26,7 @@ from p2pnode.cli import (
 from p2pnode.cli.command import Invocation
 from p2pnode.cli.environment import Environment
 from p2pnode.cli.exit_codes import ExitCode, exit_code_help
+from p2pnode.cli.interrupts import Interrupted
 from p2pnode.cli.output import Output
 from p2pnode.errors import P2PNodeError, PeerBusy
 
@@ -103,7 +104,7 @@ def run_command(arguments: list[str], environment: Environment | None) -> int:
     except PeerBusy as exc:
         output.error(str(exc))
         return ExitCode.BUSY
-    except P2PNodeError as exc:
+    except (P2PNodeError, Interrupted) as exc:
         output.error(str(exc))
     except OSError as exc:
         output.error(

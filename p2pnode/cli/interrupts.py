@@ -19,6 +19,13 @@ AT_ONCE = ("SIGQUIT",)
 PATIENCE = 2  # signals; chosen: programs that pass signals on often deliver the same one twice
 
 
+class Interrupted(Exception):
+    """The command was told to end before it was done, and has failed by that."""
+
+    def __init__(self) -> None:
+        super().__init__("told to end before it was done")
+
+
 class Interrupts:
     """What has been asked of this process.  Signals are the process's, so there is one."""
 
@@ -48,6 +55,7 @@ class Interrupts:
         try:
             yield
         finally:
+            self._count = 0
             for number, handler in previous.items():
                 if handler is not None:  # not set by Python: cannot be set again
                     signal.signal(number, handler)

@@ -12,7 +12,7 @@ from contextlib import suppress
 import trio
 
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.cli.interrupts import INTERRUPTS
+from p2pnode.cli.interrupts import INTERRUPTS, Interrupted
 from p2pnode.cli.output import printing_aside
 from p2pnode.io.applications.together import first_failure
 
@@ -22,7 +22,7 @@ class Session:
 
     def __init__(self) -> None:
         self.code_if_interrupted: Callable[[], int] = lambda: ExitCode.FAILED
-        """Asked when the interrupt comes, before the command cleans up."""
+        """Asked when the interrupt comes, before the command cleans up; FAILED is told as such."""
         self.end_gently: Callable[[], None] | None = None
         """Called by the first interrupt instead: the command ends by itself soon, or is ended by
         the second one."""
@@ -33,7 +33,8 @@ def run_session(
 ) -> int:
     """Runs the command; returns its exit code.  Raises what it raises, never as a group.
 
-    With `serves_others` it goes on though nobody reads what it prints; else it waits for that.
+    Raises Interrupted where it was ended before it was done.  With `serves_others` it goes on
+    though nobody reads what it prints; else it waits for that.
     """
     gc.enable()  # see `main`
     try:
@@ -58,7 +59,7 @@ async def _supervise_aside(command: Callable[[Session], Awaitable[int]]) -> int:
 
 async def _supervise(command: Callable[[Session], Awaitable[int]]) -> int:
     if INTERRUPTS.has_come:
-        return ExitCode.FAILED
+        raise Interrupted
     session = Session()
     token = trio.lowlevel.current_trio_token()
     code: int = ExitCode.FAILED
@@ -78,4 +79,6 @@ async def _supervise(command: Callable[[Session], Awaitable[int]]) -> int:
         # trio's own methods must not be called from inside of a signal handler.
         with INTERRUPTS.ending_by(lambda: token.run_sync_soon(end)):
             code = await command(session)
+    if scope.cancelled_caught and code == ExitCode.FAILED:
+        raise Interrupted
     return code

@@ -161,6 +161,16 @@ def test_an_interrupted_ping_sums_up_and_is_content(
     assert "0 % lost" in capsys.readouterr().out
 
 
+def test_a_ping_that_is_interrupted_before_a_pong_has_come_says_why_it_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def on_open(node: FakeNode, _: trio.Nursery) -> None:
+        interrupt()
+
+    told = run_json(capsys, FakeEnvironment(tmp_path, on_open), "ping", ADDRESS)
+    assert told == (1, [{"error": "told to end before it was done"}])
+
+
 def test_identify_prints_what_the_peer_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

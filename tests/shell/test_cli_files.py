@@ -31,6 +31,7 @@ from tests.shell.test_file_transfer import Observer
 
 VIA = "/ip4/192.0.2.7/udp/4001/noise"
 UNREACHABLE = "/ip4/192.0.2.99/udp/1/noise"
+INTERRUPTED = "told to end before it was done"
 
 
 def test_send_sends_to_a_peer_that_receives(
@@ -98,7 +99,9 @@ def test_send_looks_at_the_file_before_it_dials(
     assert environment.requests == []
 
 
-def test_an_interrupted_send_fails(tmp_path: Path) -> None:
+def test_an_interrupted_send_fails_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x").write_bytes(b"abc")
 
     async def wait(stream: FakeStream) -> None:
@@ -108,7 +111,11 @@ def test_an_interrupted_send_fails(tmp_path: Path) -> None:
         node.peer_handlers[FILE_PROTOCOL] = wait
         nursery.start_soon(interrupt_after, node.has_opened)
 
-    assert main(["send", str(tmp_path / "x"), ADDRESS], FakeEnvironment(tmp_path, on_open)) == 1
+    arguments = ["send", str(tmp_path / "x"), ADDRESS]
+    assert main(arguments, FakeEnvironment(tmp_path, on_open)) == 1
+    assert capsys.readouterr() == ("", f"p2pnode: {INTERRUPTED}\n")
+    told = run_json(capsys, FakeEnvironment(tmp_path, on_open), *arguments)
+    assert told == (1, [{"error": INTERRUPTED}])
 
 
 class SendingPeer:
@@ -170,14 +177,19 @@ def test_receive_tells_of_a_name_that_had_to_be_changed(
     )
 
 
-def test_an_interrupted_receive_that_only_waits_is_content(tmp_path: Path) -> None:
+def test_an_interrupted_receive_that_only_waits_is_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def on_open(node: FakeNode, nursery: trio.Nursery) -> None:
         nursery.start_soon(interrupt_after, node.has_handler)
 
     assert main(["receive", str(tmp_path)], FakeEnvironment(tmp_path, on_open)) == 0
+    assert capsys.readouterr().err == ""
 
 
-def test_a_receive_that_is_interrupted_in_a_file_fails_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_receive_that_is_interrupted_in_a_file_fails_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     incoming = tmp_path / "incoming"
     incoming.mkdir()
 
@@ -193,6 +205,7 @@ def test_a_receive_that_is_interrupted_in_a_file_fails_and_leaves_nothing(tmp_pa
         nursery.start_soon(stall, node, nursery)
 
     assert main(["receive", str(incoming)], FakeEnvironment(tmp_path, on_open)) == 1
+    assert capsys.readouterr().err == f"p2pnode: {INTERRUPTED}\n"
     assert os.listdir(incoming) == []
 
 

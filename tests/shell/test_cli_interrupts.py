@@ -22,12 +22,15 @@ class EarlyInterrupt(FakeEnvironment):
         return super().data_folder(chosen)
 
 
-def test_a_signal_before_the_command_has_begun_is_not_lost(tmp_path: Path) -> None:
+def test_a_signal_before_the_command_has_begun_is_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def on_open(node: FakeNode, _: trio.Nursery) -> None:
         node.is_ending = False
 
     assert main(["run"], EarlyInterrupt(tmp_path, on_open)) == 1
     assert main(["ping", ADDRESS], EarlyInterrupt(tmp_path)) == 1
+    assert capsys.readouterr() == ("", "p2pnode: told to end before it was done\n" * 2)
 
 
 def test_a_command_that_cannot_end_is_ended_by_the_third_signal() -> None:
@@ -87,4 +90,5 @@ def test_signals_mean_what_they_did_once_the_command_is_over(number: signal.Sign
     with interrupts.taken(), interrupts.ending_by(lambda: ends.append(1)):
         os.kill(os.getpid(), number)
     assert ends == [1]
+    assert not interrupts.has_come
     assert signal.getsignal(number) is before
