@@ -189,7 +189,8 @@ class SwarmStream:
             raise self._reset from None
         if data:
             self._is_answered = True
-            if self._connection.streams.has_pending:
+            streams = self._connection.streams
+            if streams.is_left or streams.has_pending:
                 self._wake(self.connection)
         elif not self.at_eof:
             self._raise_lost()
@@ -245,7 +246,7 @@ class SwarmStream:
     def reset(self, code: int) -> None:
         """Gives both directions up.  Does nothing for what is over already."""
         streams = self._connection.streams
-        if not self._connection.is_closed and streams.is_known(self.stream_id):
+        if streams.is_known(self.stream_id):
             streams.reset(self.stream_id, code)
             streams.stop(self.stream_id, code)
             self._wake(self.connection)
@@ -304,7 +305,7 @@ class SwarmStream:
     def _stop(self) -> None:
         self._set_rest(b"")
         streams = self._connection.streams
-        if not self._connection.is_closed and streams.is_known(self.stream_id):
+        if streams.is_known(self.stream_id):
             streams.stop(self.stream_id, StreamResetCode.NONE)
             self._wake(self.connection)
 

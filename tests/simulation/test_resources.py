@@ -14,9 +14,13 @@ from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.refusal import Resource
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
+from p2pnode.swarm.events import StreamOpened
 from p2pnode.testbed.sim_node import SimNode
 
 PLACES = 8  # of them one is reserved
+HELD = "/test/held/1"
+SIZE = 100_000
+"""bytes"""
 
 
 class Hub:
@@ -87,3 +91,25 @@ def test_a_protected_peer_reserves_where_strangers_have_all_of_theirs() -> None:
     assert hub.used(Resource.RESERVATIONS) == 8
     refused = hub.relay.swarm.facts.counts.relay_server().reservation_answers
     assert refused[Status.RESERVATION_REFUSED] >= 2
+
+
+@pytest.mark.spec("RESOURCES-23")
+def test_what_was_sent_by_who_has_gone_counts_until_the_application_lets_go_of_it() -> None:
+    hub = Hub()
+    hub.relay.do(hub.relay.swarm.handle_protocol, HELD, hub.world.now)
+    peer = SimNode(hub.net.host("peer"))
+    connection = peer.connect(hub.relay)
+    streams = [peer.open(connection, HELD) for _ in range(2)]
+    hub.world.run_for(1)
+    for stream in streams:
+        assert peer.do(stream.write, bytes(SIZE)) == SIZE
+    hub.world.run_for(2)
+    peer.do(peer.swarm.close, hub.world.now)
+    hub.world.run_for(5)
+    assert hub.used(Resource.MEMORY) == 2 * SIZE
+
+    first, second = (e.stream for e in hub.relay.of(StreamOpened) if e.stream.protocol == HELD)
+    assert len(hub.relay.do(first.read, 2 * SIZE)) == SIZE
+    assert hub.used(Resource.MEMORY) == SIZE
+    hub.relay.do(hub.relay.swarm.release_stream, second, hub.world.now)
+    assert hub.used(Resource.MEMORY) == 0

@@ -196,6 +196,12 @@ class RecvStream:
                 pass
         return False
 
+    def leave(self) -> None:
+        """Drops what has come out of order: nothing will fill the holes."""
+        if self._late is not None:
+            self._late.drop()
+            self._late = None
+
     def forsake(self) -> None:
         """Drops what was not read, for good: neither bytes nor an end come after it."""
         if self.state is RecvState.DATA_RECVD and self.available:

@@ -97,6 +97,8 @@ class StreamSet:
         self._now = now
         self.opening_work = 0
         """What the streams cost that the peer opened, until the connection has it counted."""
+        self.is_left = False
+        """Whether the connection is over, and only what has come may still be read."""
         self.bulk_chunk = self._writer.bulk_chunk
         """See `StreamWriter.bulk_chunk`; here without a call in between."""
 
@@ -234,6 +236,19 @@ class StreamSet:
         self._window.hold_back(is_held_back)
         queues = self._writer.queues
         queues.buffer_size = LITTLE_BUFFER if is_held_back else SEND_BUFFER_SIZE
+
+    @property
+    def unread(self) -> int:
+        """bytes that the application may read now.  Looks at all streams."""
+        return sum(recv.available for recv in self._recv.values())
+
+    def leave(self) -> None:
+        """The connection is over: frees what will not be delivered any more, either way."""
+        self.is_left = True
+        for recv in self._recv.values():
+            recv.leave()
+        for send in self._send.values():
+            send.forsake()
 
     def forsake(self) -> None:
         """Frees the memory of all streams: the connection is gone, whoever still holds them."""

@@ -8,6 +8,7 @@ One endpoint serves all sockets of a node.  It owns its connections, and is a Da
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -97,7 +98,6 @@ class Endpoint:
         self._config = config
         self._tokens = TokenIssuer(secret)
         self._entropy = entropy
-        self._rng = rng
         self._token_offset = unix_now - now
         self._logs = ConnectionLogs(config, unix_now - now)
         self._faults = faults or Faults()
@@ -110,6 +110,13 @@ class Endpoint:
             tokens=self._tokens,
             entropy=entropy,
             ledger=self.account.half_open,
+        )
+        self._make = partial(
+            Connection,
+            config=config,
+            reset_tokens=self._tokens.reset_token,
+            entropy=entropy,
+            rng=rng,
         )
         self._dials: dict[ConnectionHandle, Dialing] = {}
         self._dial_by_source: dict[int, ConnectionHandle] = {}
@@ -207,9 +214,11 @@ class Endpoint:
             self._events.append(EndpointEvent(handle, ConnectionClosed(reason)))
 
     def wake(self, handle: ConnectionHandle) -> None:
-        """A connection was commanded by its holder; nothing where it is gone."""
+        """A connection was commanded by its holder, or one that is over was read of."""
         if handle in self._connections:
             self._dirty[handle] = None
+        else:
+            self._memory.settle(handle)
 
     @property
     def connections(self) -> dict[ConnectionHandle, Connection]:
@@ -456,7 +465,7 @@ class Endpoint:
         verdict = self.places.verdict(opening.route, self._has_streams, opening.peer_id)
         if isinstance(verdict, NoRoom):
             self.places.note(verdict.refusal)
-            connection = self._connection(handle, opening, now)
+            connection = self._make(opening, now=now, qlog=self._logs.begin(handle, opening, now))
             self._say_farewell(connection, str(verdict.refusal), now)
             return
         if verdict.instead_of is not None:
@@ -466,7 +475,7 @@ class Endpoint:
 
     def _open(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
         try:
-            connection = self._connection(handle, opening, now)
+            connection = self._make(opening, now=now, qlog=self._logs.begin(handle, opening, now))
         except Exception as error:
             self._faults.take(error)
             self.places.remove(handle)
@@ -479,17 +488,6 @@ class Endpoint:
         self._dirty[handle] = None
         self._sync(handle, connection, now)
         self._events.append(EndpointEvent(handle, opening.fact()))
-
-    def _connection(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> Connection:
-        return Connection(
-            opening,
-            config=self._config,
-            reset_tokens=self._tokens.reset_token,
-            entropy=self._entropy,
-            rng=self._rng,
-            now=now,
-            qlog=self._logs.begin(handle, opening, now),
-        )
 
     def _drain(self, now: Instant) -> None:
         """Takes over what the touched connections report."""
@@ -537,7 +535,7 @@ class Endpoint:
         self._ids.forget(handle, connection)
         self._deadlines.set(handle, None)
         self.places.remove(handle)
-        self._memory.close(handle)
+        self._memory.close(handle, connection)
         del self._connections[handle]
         connection.let_go()
 
@@ -563,8 +561,8 @@ class Endpoint:
             self._say_farewell(connection, reason, now)
             self._collect(handle, connection)
             self._dirty.pop(handle, None)
-            self._forget(handle, connection)
             connection.streams.forsake()
+            self._forget(handle, connection)
 
     def _say_farewell(self, connection: Connection, reason: str, now: Instant) -> None:
         connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)

@@ -1,15 +1,19 @@
 """What connections draw of the node's memory, and who gives way where it is used up.
 
+    a connection --open--> draws what it holds --close--> its unread data --settle--> nothing
+
 The rules: a connection counts for its network and its peer with all that it holds; who holds much
 while little is left gets no more credit and room than it needs to go on; where a scope is full, the
-biggest holder of the fullest network in it goes, and dials of our own and protected peers go last.
+biggest holder of the fullest network in it goes, and dials of our own and protected peers go last;
+what has come on streams may be read when their connection is over, and counts until then.
 """
 
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from p2pnode.machine import ConnectionHandle
-from p2pnode.resources.account import Account
+from p2pnode.resources.account import MEMORY_STEP, Account
 from p2pnode.resources.refusal import Holder
 from p2pnode.transports.delivery.held_bytes import CONNECTION_SIZE
 from p2pnode.transports.noise_udp.connection import Connection
@@ -17,6 +21,7 @@ from p2pnode.transports.places import Places, holder
 
 if TYPE_CHECKING:
     from p2pnode.resources.ledger import Scope
+    from p2pnode.transports.delivery.stream_set import StreamSet
 
 TIGHT_PART: Final = 4
 """Memory is tight when less than one byte in so many is left; chosen"""
@@ -25,7 +30,7 @@ TIGHT_PART: Final = 4
 class Memory:
     """The connections of an endpoint as members of the account's ledger of memory."""
 
-    __slots__ = ("_account", "_ledger", "_places", "too_full")
+    __slots__ = ("_account", "_ledger", "_places", "left", "too_full")
 
     def __init__(self, account: Account, places: Places) -> None:
         """`places` know who is protected."""
@@ -34,9 +39,16 @@ class Memory:
         self._ledger = account.memory
         self.too_full: list[Scope[ConnectionHandle]] = []
         """Where it is not empty, `take_excess` may have somebody.  Looked at with every drain."""
+        self.left: dict[ConnectionHandle, weakref.ref[StreamSet]] = {}
+        """Streams with unread data whose connections are over.  Whoever holds one may let go of it
+        without a word: then nothing is held."""
 
     def open(self, handle: ConnectionHandle, connection: Connection) -> None:
         """Takes a connection that is new."""
+        if self.left:
+            oldest = next(iter(self.left))
+            self.left[oldest] = self.left.pop(oldest)  # in turns
+            self.settle(oldest)
         if connection.is_initiator:
             who = Holder(is_own=True)
         else:
@@ -55,12 +67,35 @@ class Memory:
         is_tight = ledger.used > total - total // TIGHT_PART
         connection.streams.hold_back(is_tight and held.drawn > total // len(ledger))
 
-    def close(self, handle: ConnectionHandle) -> None:
-        """Lets a connection go; nothing for one that is not here."""
-        self._ledger.give_back(handle)
+    def close(self, handle: ConnectionHandle, connection: Connection) -> None:
+        """Lets a connection go, but for what may still be read of it."""
+        connection.streams.leave()
+        self.left[handle] = weakref.ref(connection.streams)
+        self.settle(handle)
+
+    def settle(self, handle: ConnectionHandle) -> None:
+        """Somebody has read or dropped data of a connection that is over, or may have.
+
+        Nothing for any other one.
+        """
+        found = self.left.get(handle)
+        if found is None:
+            return
+        streams = found()
+        unread = 0 if streams is None else streams.unread
+        if unread > MEMORY_STEP:
+            self._ledger.change(handle, unread)
+        else:
+            del self.left[handle]
+            self._ledger.give_back(handle)
 
     def take_excess(self) -> Iterator[tuple[ConnectionHandle, str]]:
-        """Yields who has to go and why; each has to be closed before the next is asked for."""
+        """Yields who has to go and why; each has to be closed before the next is asked for.
+
+        Unread data of connections that are over goes by itself.
+        """
+        for handle in list(self.left):
+            self.settle(handle)
         scopes, self.too_full = [*self.too_full, self._ledger.process], []
         for scope in scopes:
             while scope.used > scope.limit:
@@ -69,7 +104,11 @@ class Memory:
                     break
                 refusal = self._ledger.refusal_of(scope)
                 self._account.refusals.note(refusal)
-                yield member, str(refusal)
+                found = self.left.pop(member, None)
+                if found is None:
+                    yield member, str(refusal)
+                elif (streams := found()) is not None:
+                    streams.forsake()
                 self._ledger.give_back(member)  # or a connection that does not end would stay first
 
     def check(self, handle: ConnectionHandle, connection: Connection) -> None:

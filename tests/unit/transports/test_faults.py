@@ -184,7 +184,8 @@ def test_a_bug_that_the_making_of_a_connection_meets_costs_it_alone(
 ) -> None:
     pair = Isolating()
     places = pair.server.endpoint.places.taken
-    monkeypatch.setattr("p2pnode.transports.noise_udp.endpoint.Connection", fail)
+    for side in (pair.server, pair.client):
+        monkeypatch.setattr(side.endpoint, "_make", fail)
     pair.dial()
     pair.client.endpoint._faults.is_raising = False
 

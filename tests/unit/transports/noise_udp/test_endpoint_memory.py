@@ -1,5 +1,6 @@
 """What all connections of an endpoint hold together: bounded, and the greediest give way."""
 
+import gc
 import tracemalloc
 
 import pytest
@@ -148,3 +149,72 @@ def test_idle_connections_take_what_is_accounted_for_them() -> None:
     memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert CONNECTION_SIZE * 20 / 1.6 < memory < CONNECTION_SIZE * 20 * 1.6
+
+
+def send_in_order(crowd: EndpointCrowd, address: SocketAddr, size: int) -> int:
+    """Lets a client send on a new stream; returns the stream's id."""
+    streams = crowd.client(address).streams
+    stream_id = streams.open()
+    assert stream_id is not None
+    assert streams.write(stream_id, bytes(size)) == size
+    crowd.run()
+    return stream_id
+
+
+def close_by_peer(crowd: EndpointCrowd, address: SocketAddr) -> None:
+    """Lets a client close its connection, and the server forget it."""
+    crowd.client(address).close(0, "done", crowd.now)
+    crowd.run()
+    crowd.wait(5)
+
+
+@pytest.mark.spec("RESOURCES-23")
+def test_what_a_peer_has_sent_counts_until_it_is_read_though_its_connection_is_over() -> None:
+    crowd = crowd_with(MAX_HELD)
+    peer = crowd.connect("198.51.100.7")
+    [handle] = crowd.server.connections
+    streams = crowd.server.connections[handle].streams
+    stream_id = send_in_order(crowd, peer, WINDOW)
+    answered = send_in_order(crowd, peer, 1)
+    assert streams.write(answered, bytes(4 * WINDOW)) == 4 * WINDOW
+    close_by_peer(crowd, peer)
+    ledger = crowd.server.account.memory
+    assert not crowd.server.connections
+    assert ledger.used == WINDOW + 1, "nothing is kept for sending"
+
+    assert len(streams.read(stream_id, WINDOW // 2)) == WINDOW // 2
+    crowd.server.wake(handle)
+    assert ledger.used == WINDOW // 2 + 1
+    streams.read(stream_id, WINDOW)
+    crowd.server.wake(handle)
+    assert ledger.used == len(ledger) == 0
+
+
+@pytest.mark.spec("RESOURCES-23")
+def test_unread_data_of_connections_that_are_over_fills_no_more_than_the_bound() -> None:
+    crowd = crowd_with(MAX_HELD)
+    held = []
+    for n in range(200):
+        peer = crowd.connect(f"198.51.100.{n % 10}", n + 1)
+        [handle] = crowd.server.connections
+        streams = crowd.server.connections[handle].streams
+        held.append((streams, send_in_order(crowd, peer, WINDOW)))
+        close_by_peer(crowd, peer)
+        assert crowd.server.account.memory.used <= MAX_HELD + MEMORY_STEP
+    kept = [streams.unread for streams, _ in held]
+    assert set(kept) == {0, WINDOW}
+    assert MAX_HELD // 2 < sum(kept) <= MAX_HELD
+    # What was dropped does not look as if it had been read to its end.
+    streams, stream_id = held[kept.index(0)]
+    assert not streams.at_eof(stream_id)
+
+
+@pytest.mark.spec("RESOURCES-23")
+def test_streams_that_nobody_holds_any_more_count_for_nothing() -> None:
+    crowd = crowd_with(MAX_HELD)
+    peer = crowd.connect("198.51.100.7")
+    send_in_order(crowd, peer, WINDOW)
+    close_by_peer(crowd, peer)
+    gc.collect()
+    crowd.connect("198.51.100.8")
+    assert crowd.server.account.memory.used < 2 * CONNECTION_SIZE
