@@ -36,7 +36,7 @@ async def test_relays_and_peers_are_found_again_without_bootstrap(
     ):
         async with running_node(site, tmp_path, "run", *relay.bootstrap, build=pinned) as a:
             await a.event("reservation", relay=relay.peer_id)
-            await finished(site.host, a.home, "ping", peer.peer_id, "-c", "1", build=pinned)
+            await finished(site.host, a.home, "ping", peer.address, "-c", "1", build=pinned)
             before, home = a.address, a.home
         shutil.copytree(home, tmp_path / "copy", ignore=shutil.ignore_patterns("*.sock"))
 
