@@ -70,16 +70,16 @@ async def run_netcheck(
     with ExitStack() as stack:
         _open_sockets(netcheck, driver, stack)
         netcheck.handle_interfaces_changed(usable_ips(read_interfaces()), trio.current_time())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(driver.run)
-            netcheck.begin(trio.current_time())
-            driver.drain()
-            try:
-                await done.wait()
-            finally:
-                netcheck.close(trio.current_time())
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(driver.run)
+                netcheck.begin(trio.current_time())
                 driver.drain()
+                await done.wait()
                 nursery.cancel_scope.cancel()
+        finally:
+            netcheck.close(trio.current_time())
+            await driver.finish()
     return reports[0]
 
 

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.io.driver import MANY_READS, MAX_BATCHES, MAX_TURN_BYTES, Driver
+from p2pnode.io.driver import LEAVE_TIMEOUT, MANY_READS, MAX_BATCHES, MAX_TURN_BYTES, Driver
 from p2pnode.machine import Obstacle, Received, Transmit, Unreachable
 from tests.support.datagram_machines import REMOTE, EchoMachine, ScriptedMachine, transmit
 from tests.support.sim_socket import SimSocket
@@ -193,6 +193,45 @@ async def test_run_can_be_cancelled_while_a_socket_is_full(autojump_clock: MockC
     assert sock.sent == []
 
 
+async def test_the_last_words_wait_for_a_full_socket(autojump_clock: MockClock) -> None:
+    machine, sock = ScriptedMachine(), SimSocket(room=0)
+    driver = Driver(machine, nothing)
+    async with running(driver, sock):
+        machine.out = [transmit(b"before")]
+        driver.wake()
+        await wait_all_tasks_blocked()
+    machine.out = [transmit(b"goodbye")]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.finish)
+        await trio.sleep(LEAVE_TIMEOUT / 4)
+        sock.make_room(1)
+        await trio.sleep(LEAVE_TIMEOUT / 4)
+        sock.make_room(1)
+    assert sock.payloads == [b"before", b"goodbye"]
+
+
+async def test_the_last_words_may_take_more_than_a_turn(autojump_clock: MockClock) -> None:
+    machine, sock = Talkative(100), SimSocket()
+    driver = Driver(machine, nothing)
+    driver.add_socket(sock)
+    await driver.finish()
+    assert sock.payloads == [b"%d" % n for n in range(100)]
+
+
+async def test_the_last_words_are_waited_for_a_bounded_time_cancelled_or_not(
+    autojump_clock: MockClock,
+) -> None:
+    machine, sock = ScriptedMachine(), SimSocket(room=0)
+    driver = Driver(machine, nothing)
+    driver.add_socket(sock)
+    machine.out = [transmit(b"never")]
+    began = trio.current_time()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await driver.finish()
+    assert trio.current_time() - began == LEAVE_TIMEOUT
+
+
 async def test_sockets_come_while_it_runs(autojump_clock: MockClock) -> None:
     machine, first, second = EchoMachine(), SimSocket(1), SimSocket(2)
     driver = Driver(machine, nothing)
@@ -325,6 +364,17 @@ class KeepAlive(ScriptedMachine):
 class DeadlineAfterDatagram(ScriptedMachine):
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         self.deadline = Deadline(now + 2, "answer due")
+
+
+class Talkative(ScriptedMachine):
+    """Says one thing each time it is asked."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self._left = [b"%d" % n for n in range(words)]
+
+    def poll_transmits(self, now: Instant) -> list[Transmit]:
+        return [transmit(self._left.pop(0))] if self._left else []
 
 
 class Endless(ScriptedMachine):

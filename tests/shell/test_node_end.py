@@ -8,9 +8,12 @@ import trio
 from trio.testing import MockClock
 
 from p2pnode.errors import ClosedByPeer, LocalProtocolError, Undelivered
+from p2pnode.io.driver import LEAVE_TIMEOUT
+from p2pnode.io.node.events import PeerDisconnected
 from p2pnode.io.node.node import Node
 from p2pnode.io.node.open_streams import DELIVERY_TIMEOUT, FINISHED_KEPT
 from p2pnode.io.node.stream import Stream
+from p2pnode.machine import SocketAddr
 from tests.support.node_pair import PROTOCOL, SimNetwork, sim_node
 
 CONTENT = bytes(range(256)) * 400
@@ -187,3 +190,50 @@ async def test_streams_that_have_ended_are_not_kept(autojump_clock: MockClock) -
             await stream.aclose()
             await trio.sleep(0.1)
         assert len(client._streams._finished) <= FINISHED_KEPT + 1
+
+
+async def end_with_a_full_socket(server: Server, free_again_after: float) -> float:
+    """Ends a node whose socket takes nothing for so long; returns how long the end took."""
+    async with trio.open_nursery() as nursery:
+        async with sim_node(server.network, "client", "10.0.0.1") as client:
+            await client.connect(server.address)
+            sock = server.network.socket_at(SocketAddr("10.0.0.1", 4001))
+            sock.room = 0
+            began = trio.current_time()
+
+            async def make_room() -> None:
+                await trio.sleep(free_again_after)
+                sock.make_room(1000)
+
+            nursery.start_soon(make_room)
+        took = trio.current_time() - began
+        nursery.cancel_scope.cancel()
+    return took
+
+
+async def test_peers_are_told_of_an_end_though_the_socket_is_full(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving() as server:
+        events = server.node.events()
+        took = await end_with_a_full_socket(server, LEAVE_TIMEOUT / 2)
+        async for event in events:
+            if isinstance(event, PeerDisconnected):
+                break
+        assert isinstance(event.reason, ClosedByPeer)
+        assert took == pytest.approx(LEAVE_TIMEOUT / 2, abs=0.01)
+
+
+async def test_a_socket_that_stays_full_holds_the_end_up_for_a_bounded_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving() as server:
+        took = await end_with_a_full_socket(server, 10 * LEAVE_TIMEOUT)
+        assert took == pytest.approx(LEAVE_TIMEOUT, abs=0.01)
+        with trio.CancelScope() as scope:
+            async with sim_node(server.network, "cancelled", "10.0.0.3") as client:
+                await client.connect(server.address)
+                server.network.socket_at(SocketAddr("10.0.0.3", 4001)).room = 0
+                began = trio.current_time()
+                scope.cancel()
+        assert trio.current_time() - began == pytest.approx(LEAVE_TIMEOUT, abs=0.01)

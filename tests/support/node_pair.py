@@ -32,6 +32,9 @@ class SimNetwork:
         """First messages that were sent, repeated ones included."""
         self._sockets: dict[SocketAddr, LinkedSocket] = {}
 
+    def socket_at(self, address: SocketAddr) -> "LinkedSocket":
+        return self._sockets[address]
+
     def socket(self, address: SocketAddr) -> "LinkedSocket":
         sock = self._sockets[address] = LinkedSocket(self, address)
         return sock
@@ -61,6 +64,8 @@ class LinkedSocket(SimSocket):
         self._network = network
 
     def send(self, transmit: Transmit) -> Transmit | None:
+        if self.room == 0:
+            return transmit
         self._network.carry(self.address, transmit)
         return None
 

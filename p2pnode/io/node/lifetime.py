@@ -1,8 +1,8 @@
 """Opens a node, keeps it running and ends it: `open_node`.
 
-Rule: whatever ends the block, peers are told before the sockets close.  Where it just ends, what
-was sent and finished arrives first; where it raises or is cancelled, nothing is waited for, and
-what it raised comes out as it is, not in a group.
+Rule: whatever ends the block, peers are told before the sockets close; full ones have LEAVE_TIMEOUT
+for that.  Where it just ends, what was sent and finished arrives first; where it raises or is
+cancelled, nothing else is waited for, and what it raised comes out as it is, not in a group.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -96,32 +96,38 @@ class NodeParts:
 async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
     """Yields a node made of these parts, until the block ends."""
     failure: BaseException | None = None
+    node: Node | None = None
     try:
-        async with trio.open_nursery() as nursery:
-            node = _make_node(parts, nursery)
-            for peer_id in parts.protect:
-                node.protect(peer_id)
-            nursery.start_soon(node.engine.driver.run)
-            traces = TraceFiles(node.engine.swarm, parts.key_log, parts.qlog_dir)
-            if parts.key_log or parts.qlog_dir:
-                nursery.start_soon(traces.run)
-            if parts.watches_interfaces:
-                nursery.start_soon(_watch_interfaces, node, parts.interfaces)
-            if node.memory is not None:
-                nursery.start_soon(_note_volume, node, node.memory)
-            try:
-                if parts.control_path is not None:
-                    await nursery.start(serve_control, node, parts.control_path)
-                if parts.bootstrap:  # last: who subscribes to events at once shall miss none of it
-                    nursery.start_soon(keep_all_connected, node, parts.bootstrap)
-                yield node
-                await node.deliver()
-            finally:
-                nursery.cancel_scope.cancel()
-                node.close()
+        try:
+            async with trio.open_nursery() as nursery:
+                node = _make_node(parts, nursery)
+                for peer_id in parts.protect:
+                    node.protect(peer_id)
+                nursery.start_soon(node.engine.driver.run)
+                traces = TraceFiles(node.engine.swarm, parts.key_log, parts.qlog_dir)
+                if parts.key_log or parts.qlog_dir:
+                    nursery.start_soon(traces.run)
+                if parts.watches_interfaces:
+                    nursery.start_soon(_watch_interfaces, node, parts.interfaces)
                 if node.memory is not None:
-                    node.memory.note_volume(node.engine.swarm.facts, node.engine.now)
-                traces.flush()
+                    nursery.start_soon(_note_volume, node, node.memory)
+                try:
+                    if parts.control_path is not None:
+                        await nursery.start(serve_control, node, parts.control_path)
+                    # Last: who subscribes to events at once shall miss none of it.
+                    if parts.bootstrap:
+                        nursery.start_soon(keep_all_connected, node, parts.bootstrap)
+                    yield node
+                    await node.deliver()
+                finally:
+                    nursery.cancel_scope.cancel()
+                    node.close()
+                    if node.memory is not None:
+                        node.memory.note_volume(node.engine.swarm.facts, node.engine.now)
+                    traces.flush()
+        finally:
+            if node is not None:
+                await node.engine.driver.finish()
     except BaseExceptionGroup as group:
         failure = _unwrapped(group)
     if failure is not None:
