@@ -1,14 +1,18 @@
 """The one account of a node: whatever holds memory or a slot for somebody draws from it.
 
     connections, half_open    drawn by the endpoint
-    streams                   by the swarm's table of inbound streams: a member is a connection
+    streams                   by the swarm's table of streams: a member is a connection, by those
+                              that its peer has opened; our own count for the process
     memory                    by connections, in steps: a member is a connection
     reservations, circuits    by the relay, whose own limits they have
+
+What waits in common queues counts with the memory, and for nobody's share (`Beside`).
 
 Each ledger's members are named by who draws from it; limits come from one value
 (specs/resources.md).
 """
 
+import enum
 from collections.abc import Hashable
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +24,27 @@ from p2pnode.resources.refusal import Refusals, Resource
 MEMORY_STEP: Final = 16 * 1024
 """bytes by which a connection's memory has changed before its ledger is told; chosen: a step is
 rare beside packets, and all connections together hide 64 MiB at most"""
+
+
+class Beside(enum.Enum):
+    """What is held in memory that no single connection is answerable for."""
+
+    EARLY = "packets that overtook the end of their handshake"
+    WAITING = "packets that wait for their turn"
+    CIRCUITS = "packets in the queues of circuits"
+
+
+class Drops:
+    """Packets that there was no room for, since the start."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.size = 0
+        """bytes of them"""
+
+    def note(self, size: int) -> None:
+        self.packets += 1
+        self.size += size
 
 
 class ResourceUse(NamedTuple):
@@ -42,7 +67,9 @@ class Account:
             Resource.CONNECTIONS, limits.connections, refusals, has_reserve=True
         )
         self.half_open = Ledger[Hashable](Resource.HALF_OPEN, limits.half_open, refusals)
-        self.streams = Ledger[ConnectionHandle](Resource.STREAMS, limits.streams, refusals)
+        self.streams = Ledger[ConnectionHandle](
+            Resource.STREAMS, limits.streams, refusals, has_reserve=True
+        )
         self.memory = Ledger[ConnectionHandle](Resource.MEMORY, limits.memory, refusals)
         self._ledgers: list[Ledger[Any]] = [
             self.connections,
@@ -52,6 +79,7 @@ class Account:
         ]
         self._kept: list[Ledger[Any]] = []
         """Those of which as many are kept as there are protected peers."""
+        self.early_drops = Drops()
         self.protected = dict[Hashable, None]()
         """Peers that the user has named."""
 

@@ -75,6 +75,8 @@ class Ledger(Generic[MemberT]):
         self._ranking: list[tuple[int, int, Scope[MemberT]]] = []
         """A heap of (-ranked, number, network); its first entry is put right when asked for."""
         self._next_number = 0
+        self._beside: dict[Hashable, int] = {}
+        """What counts with the process and for nobody, by what it is."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -86,6 +88,11 @@ class Ledger(Generic[MemberT]):
     def used(self) -> int:
         """What all hold together."""
         return self.process.used
+
+    @property
+    def left(self) -> int:
+        """What is left for all, or less than nothing."""
+        return self.process.limit - self.process.used
 
     @property
     def most(self) -> int:
@@ -207,6 +214,11 @@ class Ledger(Generic[MemberT]):
         if entry.largest is not None and entry.largest.used > entry.largest.ranked:
             self._rank(entry.largest)
         return too_full if more > 0 else None
+
+    def set_beside(self, name: Hashable, amount: int) -> None:
+        """So much is held of what no member is answerable for: only the process counts it."""
+        self.process.used += amount - self._beside.get(name, 0)
+        self._beside[name] = amount
 
     def give_back(self, member: MemberT) -> None:
         """A member is gone with all that it held; nothing for one that is not here."""

@@ -13,7 +13,7 @@ from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import SocketReport
 from p2pnode.protocols.nat_behaviour import NatFacts
 from p2pnode.protocols.nat_behaviour.why import Explanation, Path
-from p2pnode.resources.account import ResourceUse
+from p2pnode.resources.account import Drops, ResourceUse
 from p2pnode.resources.refusal import Resource, ScopeKind
 from p2pnode.swarm.address_book import BookEntry
 from p2pnode.swarm.counts import Counts
@@ -193,6 +193,10 @@ class SwarmFacts(ServiceFacts):
     def refusals(self) -> dict[tuple[Resource, ScopeKind], int]:
         """Returns how often something was refused since the start, by what was full."""
         return dict(self._endpoint.account.refusals.counts)
+
+    def early_drops(self) -> Drops:
+        """Returns the packets that came before their connection, and found no room."""
+        return self._endpoint.account.early_drops
 
     # this node as a relay
 

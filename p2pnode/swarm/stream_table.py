@@ -57,7 +57,8 @@ class StreamTable:
         """a service's machine -> its stream"""
         self._deadlines = Deadlines[StreamKey]()
         self._negotiating: dict[StreamKey, None] = {}
-        self._inbound = InboundStreams(endpoint.account.streams)
+        self._ledger = endpoint.account.streams
+        self._inbound = InboundStreams(self._ledger)
         self._events: list[SwarmEvent] = []
 
     def has_streams(self, connection: ConnectionHandle) -> bool:
@@ -83,8 +84,9 @@ class StreamTable:
     def open(
         self, connection: ConnectionHandle, protocols: Sequence[str], now: Instant
     ) -> SwarmStream | None:
-        """Opens a stream and proposes protocols.  Raises ConnectionLost.
+        """Opens a stream and proposes protocols.
 
+        Raises ConnectionLost, and LocalProtocolError where this node has too many.
         Returns None where the peer allows no more streams now; StreamsAvailable tells when it does.
         """
         found = self._endpoint.command(connection)
@@ -93,12 +95,18 @@ class StreamTable:
         if found.close_reason is not None:
             raise found.close_reason
         proposal = propose(protocols)  # first, because it raises what the caller did wrong
+        everybodys = self._ledger.process
+        if everybodys.used >= everybodys.limit:
+            refusal = self._ledger.refusal_of(everybodys)
+            self._ledger.refusals.note(refusal)
+            raise LocalProtocolError(str(refusal))
         stream_id = found.streams.open()
         if stream_id is None:
             return None
         wake = self._endpoint.wake
         stream = SwarmStream(connection, found, stream_id, proposal, wake, now)
         self._add((connection, stream_id), stream)
+        everybodys.used += 1  # of all that a ledger counts, own streams count for this alone
         return stream
 
     def run(self, service: Service, command: OpenStream, now: Instant) -> None:
@@ -348,7 +356,10 @@ class StreamTable:
             del self._negotiating[key]
             if key not in self._pumps:
                 self._deadlines.set(key, None)
-        if self._streams.pop(key, None) is not None:
+        stream = self._streams.pop(key, None)
+        if stream is not None:
+            if not stream.is_inbound:
+                self._ledger.process.used -= 1
             of_connection = self._of_connection[key[0]]
             del of_connection[key]
             if not of_connection:

@@ -202,6 +202,8 @@ class NodeFacts:
     """Of each resource, what others hold and may hold at the most."""
     refusals: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """By the resource, and the kind of scope that was full."""
+    early_drops: tuple[int, int] = (0, 0)
+    """Packets and their bytes."""
     faults: int = 0
     """Bugs that were isolated."""
     identifies: Mapping[Direction, int] = field(default_factory=dict[Direction, int])

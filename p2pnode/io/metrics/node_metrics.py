@@ -102,6 +102,7 @@ class NodeFactsSource:
                 "relayed": counted.received_relayed,
             },
             path_changes=self._path_changes,
+            early_drops=(facts.early_drops().packets, facts.early_drops().size),
             faults=self._faults,
             resources={
                 use.resource.name.lower(): (use.used, use.limit) for use in facts.resources()

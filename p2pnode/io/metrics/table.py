@@ -239,6 +239,20 @@ _SWARM: Final = (
         lambda f: f.refusals.items(),
     ),
     Metric(
+        "p2pnode_early_packets_dropped_total",
+        "counter",
+        (),
+        "Packets before the end of a handshake without room",
+        lambda f: [((), f.early_drops[0])],
+    ),
+    Metric(
+        "p2pnode_early_bytes_dropped_total",
+        "counter",
+        (),
+        "Bytes of them",
+        lambda f: [((), f.early_drops[1])],
+    ),
+    Metric(
         "p2pnode_faults_total",
         "counter",
         (),

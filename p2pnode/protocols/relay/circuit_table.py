@@ -39,9 +39,11 @@ from p2pnode.protocols.relay.circuit import (
     VolumeNearlySpent,
 )
 from p2pnode.protocols.relay.circuit_messages import CIRCUIT_ID_SIZE
-from p2pnode.protocols.relay.fair_queue import HOLD, MIN_BURST, Bucket, FairQueue, Flow
+from p2pnode.protocols.relay.fair_queue import HOLD, MAX_HELD, MIN_BURST, Bucket, FairQueue, Flow
 from p2pnode.protocols.relay.limits import RelayLimits
 from p2pnode.protocols.relay.messages import Status
+from p2pnode.resources.account import Account, Beside
+from p2pnode.resources.limits import ResourceLimits
 
 CIRCUIT_TYPE: Final = 0x90
 """The first byte of a circuit packet; specs/transport.md, Demultiplexing"""
@@ -57,17 +59,34 @@ IDLE_TIMEOUT: Final = 120.0
 """seconds without a packet after which a circuit may end; chosen: four keep-alives of its ends"""
 UNLIMITED_QUEUE_RATE: Final = 16 * 1024 * 1024
 """bytes a second that the queue of a circuit without a rate is made for; chosen"""
+QUEUES_PART: Final = 8
+"""one byte in so many of the memory that others may fill is for the queues at most; chosen"""
+QUEUES_STEP: Final = 256 * 1024
+"""bytes by which the queues have changed before the account is told; chosen: four batches"""
 _TYPE_BYTE = bytes([CIRCUIT_TYPE])
 
 
 class CircuitTable:
     """All datagram circuits of a relay."""
 
-    def __init__(self, limits: RelayLimits, entropy: Entropy, volume: MonthlyVolume) -> None:
+    def __init__(
+        self,
+        limits: RelayLimits,
+        entropy: Entropy,
+        volume: MonthlyVolume,
+        account: Account | None = None,
+    ) -> None:
+        """`account` counts what waits in the queues; without one, nobody does."""
         self._limits = limits
         self._entropy = entropy
         self._volume = volume
-        self._queue = FairQueue(limits.total_rate)
+        memory = Account(ResourceLimits()).memory if account is None else account.memory
+        self._memory = memory
+        self._queue = FairQueue(
+            limits.total_rate, min(MAX_HELD, memory.process.limit // QUEUES_PART)
+        )
+        self._drawn = 0
+        """Bytes in the queues that the account knows of."""
         self._flows: dict[bytes, Flow] = {}
         self._circuits: dict[CircuitKey, Circuit] = {}
         self._buckets: dict[PeerId, PeerBuckets] = {}
@@ -145,6 +164,8 @@ class CircuitTable:
             self._flows.pop(circuit_id, None)
             del self._ids[circuit_id]
             self._queue.clear(flow)
+        if not self._circuits:
+            self._draw()
         self._bill(circuit)
         for peer, usage in circuit.shares():
             self._ledger.add(peer, usage)
@@ -214,10 +235,18 @@ class CircuitTable:
         if self._volume.is_spent:
             return []
         transmits = self._queue.take(now)
+        change = self._queue.held - self._drawn
+        if change > QUEUES_STEP or change < -QUEUES_STEP:
+            self._draw()
         if transmits:
             self._volume.add(sum([len(transmit[-1]) for transmit in transmits]), now)
             self.count_volumes_soon(now)
         return transmits
+
+    def _draw(self) -> None:
+        """Brings the account up to date with what waits in the queues."""
+        self._drawn = self._queue.held
+        self._memory.set_beside(Beside.CIRCUITS, self._drawn)
 
     def count_volumes_soon(self, now: Instant) -> None:
         """Something was counted against the month's volume, here or elsewhere."""

@@ -126,8 +126,10 @@ class Flow:
 class FairQueue:
     """The queues of all circuits behind one bucket, the relay's total."""
 
-    def __init__(self, total_rate: int) -> None:
+    def __init__(self, total_rate: int, max_held: int = MAX_HELD) -> None:
         self.total = Bucket(total_rate)
+        self.max_held = max_held
+        """Bytes that may wait, of all flows."""
         self.held = 0
         """Bytes that wait, of all flows."""
         self._quantum = float(min(max(total_rate * QUANTUM_TIME, MIN_QUANTUM), MAX_QUANTUM))
@@ -154,7 +156,7 @@ class FairQueue:
             flow.place = NEW
             flow.deficit = self._quantum
             self._new.append(flow)
-        if self.held > MAX_HELD:
+        if self.held > self.max_held:
             longest = max(self._busy(), key=lambda busy: busy.queued)
             self._drop_head(longest, longest.queued // 2)
 

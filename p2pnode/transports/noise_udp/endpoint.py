@@ -109,7 +109,7 @@ class Endpoint:
             config=config,
             tokens=self._tokens,
             entropy=entropy,
-            ledger=self.account.half_open,
+            account=self.account,
         )
         self._make = partial(
             Connection,
@@ -125,7 +125,12 @@ class Endpoint:
         self._next_handle = first_handle
         self._dirty: dict[ConnectionHandle, None] = {}
         self._turns = Turns(
-            self._connections, self._ids, self._dirty, self._handle_datagram, self.break_off
+            self._connections,
+            self._ids,
+            self._dirty,
+            self._handle_datagram,
+            self.break_off,
+            self.account.memory,
         )
         self._deadlines = Deadlines[ConnectionHandle]()
         self._reset_rate = KeyedRateLimit[Network](MAX_RESETS, 1.0)
@@ -237,11 +242,6 @@ class Endpoint:
         return bool(
             self._connections or self._dials or self._dirty or self._turns.deadline or output
         )
-
-    @property
-    def waiting_size(self) -> int:
-        """bytes of packets that wait for their turn, with what they cost besides"""
-        return self._turns.waiting_size
 
     def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
         """The wall clock was set: traces are dated by it, tokens are not."""

@@ -12,7 +12,6 @@ three times what it sent.
 """
 
 import hashlib
-from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 from p2pnode.bounded import Bounded
@@ -21,7 +20,7 @@ from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, HandshakeError
 from p2pnode.machine import SocketAddr
 from p2pnode.rate_limit import KeyedRateLimit
-from p2pnode.resources.ledger import Ledger
+from p2pnode.resources.account import Account, Beside
 from p2pnode.resources.networks import Network
 from p2pnode.resources.refusal import Holder
 from p2pnode.transports.noise_udp.config import TransportConfig
@@ -125,15 +124,17 @@ class Incoming:
         config: TransportConfig,
         tokens: TokenIssuer,
         entropy: Entropy,
-        ledger: Ledger[Hashable],
+        account: Account,
     ) -> None:
-        """`ledger` counts handshakes by their keys."""
+        """`account` counts handshakes by their keys, and the early packets of all."""
         self._credentials = credentials
         self._config = config
         self._tokens = tokens
         self._entropy = entropy
         self._by_key: dict[HalfOpenKey, HalfOpen] = {}
-        self._ledger = ledger
+        self._ledger = account.half_open
+        self._memory = account.memory
+        self._early_drops = account.early_drops
         self._finished = Bounded[HalfOpenKey, Instant](MAX_FINISHED)
         self._unproven = 0
         self._early_size = 0
@@ -241,15 +242,19 @@ class Incoming:
         if route.key != half_open.route.key:
             return
         half_open.received += len(packet)
+        if not half_open.is_proven:
+            return
         size = sum(map(len, half_open.early)) + len(packet)
         if (
-            half_open.is_proven
-            and len(half_open.early) < MAX_EARLY_PACKETS
+            len(half_open.early) < MAX_EARLY_PACKETS
             and size <= MAX_EARLY_SIZE
             and self._early_size + len(packet) <= MAX_EARLY_TOTAL
+            and len(packet) <= self._memory.left
         ):
             half_open.early.append(packet)
-            self._early_size += len(packet)
+            self._keep(len(packet))
+        else:
+            self._early_drops.note(len(packet))
 
     def handle_timeout(self, now: Instant) -> None:
         """Forgets strangers whose time is up; they are in order of their age."""
@@ -298,11 +303,17 @@ class Incoming:
         self._ledger.put(half_open.key, who)
         self._unproven += not half_open.is_proven
 
+    def _keep(self, count: int) -> None:
+        """So many bytes of early packets are kept more, or less."""
+        self._early_size += count
+        self._memory.set_beside(Beside.EARLY, self._early_size)
+
     def _remove(self, half_open: HalfOpen) -> None:
         del self._by_key[half_open.key]
         self.by_id.pop(half_open.connection_id, None)
         self._ledger.give_back(half_open.key)
-        self._early_size -= sum(map(len, half_open.early))
+        if half_open.early:
+            self._keep(-sum(map(len, half_open.early)))
         self._unproven -= not half_open.is_proven
 
 

@@ -15,6 +15,8 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import TransportError
 from p2pnode.machine import ConnectionHandle, Received
+from p2pnode.resources.account import Beside
+from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.networks import Network
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.noise_udp.connection import Connection
@@ -58,6 +60,7 @@ class Turns:
         "_connections",
         "_dirty",
         "_handle_of",
+        "_memory",
         "_strangers",
         "_take_stranger",
         "_waiting",
@@ -71,6 +74,7 @@ class Turns:
         dirty: dict[ConnectionHandle, None],
         take_stranger: TakeStranger,
         break_off: BreakOff,
+        memory: Ledger[ConnectionHandle],
     ) -> None:
         """The tables are the endpoint's; connections that were served are marked in `dirty`."""
         self._connections = connections
@@ -78,6 +82,7 @@ class Turns:
         self._dirty = dirty
         self._take_stranger = take_stranger
         self._break_off = break_off
+        self._memory = memory
         self._waiting = Waiting[ConnectionHandle](MAX_WAITING_SIZE, 1 << 62)
         self._strangers = Waiting[Network](MAX_STRANGERS_SIZE, MAX_STRANGER_QUEUES)
         self.deadline: Deadline | None = None
@@ -162,6 +167,7 @@ class Turns:
         self._serve_strangers(left, now)
         is_over = not (self._waiting.queues or self._strangers.queues)
         self.deadline = None if is_over else Deadline(now + PAUSE, "packets wait for their turn")
+        self._memory.set_beside(Beside.WAITING, self.waiting_size)
 
     def _serve_connection(
         self, handle: ConnectionHandle, queue: Queue, left: int, now: Instant

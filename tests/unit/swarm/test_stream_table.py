@@ -7,6 +7,7 @@ import pytest
 from p2pnode.clock import Deadline
 from p2pnode.errors import (
     ClosedLocally,
+    LocalProtocolError,
     P2PNodeError,
     PeerBusy,
     ProtocolNotSupported,
@@ -14,6 +15,9 @@ from p2pnode.errors import (
 )
 from p2pnode.protocols import identify, ping
 from p2pnode.protocols.identify import IdentifyMessage
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits
+from p2pnode.resources.refusal import Resource, ScopeKind
 from p2pnode.swarm.events import StreamOpened, StreamReadable, StreamWritable
 from p2pnode.swarm.inbound_streams import MAX_NEGOTIATING, InboundLimit, LimitScope
 from p2pnode.swarm.services.identify import IdentifyService
@@ -404,3 +408,31 @@ def watched(machine: ScriptedMachine, asked: list[ScriptedMachine]) -> None:
             return super().__getattribute__(name)
 
     machine.__class__ = Watched
+
+
+@pytest.mark.spec("RESOURCES-9")
+def test_own_streams_count_while_they_are_open_and_no_more_than_there_may_be() -> None:
+    pair = pinging()
+    ledger = pair.near.table._ledger
+    streams = [open_raw(pair, ping.PROTOCOL_ID) for _ in range(2)]
+    assert (ledger.used, ledger.inbound.used) == (2, 0)
+    assert pair.far.table._ledger.inbound.used == 2
+
+    ledger.process.limit = 2
+    with pytest.raises(LocalProtocolError, match="no more than 2 streams for this node"):
+        pair.near.open(pair.now, ping.PROTOCOL_ID)
+    assert ledger.refusals.counts == {(Resource.STREAMS, ScopeKind.PROCESS): 1}
+    pair.near.table.release(streams[0])
+    assert ledger.used == 1
+    pair.near.table.reset(streams[1], 1)
+    assert ledger.used == 0
+    open_raw(pair, ping.PROTOCOL_ID)
+    pair.client.connection.close(0, "", pair.now)
+    pair.run()
+    assert ledger.used == 0
+
+
+@pytest.mark.spec("RESOURCES-9")
+def test_streams_of_others_leave_one_place_in_eight_for_own_ones() -> None:
+    ledger = Account(ResourceLimits()).streams
+    assert ledger.inbound.limit == ledger.process.limit * 7 // 8

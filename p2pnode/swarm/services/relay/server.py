@@ -84,6 +84,7 @@ class RelayServer(Service):
             self.inbound = {HOP_PROTOCOL_ID: limit, CIRCUIT_HOP_PROTOCOL_ID: limit}
         self.mode = mode
         self.volume = volume
+        account = account or Account(ResourceLimits())
         self._gate = RelayGate(
             facts,
             self._command,
@@ -92,10 +93,10 @@ class RelayServer(Service):
             volume=volume,
             now=now,
             unix_now=unix_now,
-            account=account or Account(ResourceLimits()),
+            account=account,
         )
         self._gate.is_serving = mode is RelayMode.ALWAYS
-        self._table = CircuitTable(limits, entropy, volume)
+        self._table = CircuitTable(limits, entropy, volume, account)
         self._datagrams = DatagramCircuits(self._gate, self._table)
         self._streams = HopStreams(self._gate, identity, own_addresses)
         self._gate.is_used = self._is_used

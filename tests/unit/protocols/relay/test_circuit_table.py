@@ -21,12 +21,15 @@ from p2pnode.protocols.relay.circuit_table import (
     CIRCUIT_TYPE,
     END_NOTICE,
     IDLE_TIMEOUT,
+    QUEUES_STEP,
     UNLIMITED_QUEUE_RATE,
     CircuitTable,
 )
 from p2pnode.protocols.relay.fair_queue import HOLD, MAX_SEGMENTS, MIN_BURST
 from p2pnode.protocols.relay.limits import RelayLimits
 from p2pnode.protocols.relay.messages import Status
+from p2pnode.resources.account import Account
+from p2pnode.resources.limits import ResourceLimits, Shares
 from tests.support.identities import peer_id
 
 SOCKET = SocketId(0)
@@ -548,3 +551,24 @@ def test_a_circuit_that_carries_nothing_ends_and_one_that_does_goes_on() -> None
     assert len(table) == 1
     table.handle_timeout(3 * IDLE_TIMEOUT)
     assert table.poll_events() == [CircuitClosed(used.key, "it carries nothing")]
+
+
+@pytest.mark.spec("RESOURCES-24")
+def test_what_waits_in_the_queues_counts_as_memory_and_has_an_eighth_of_it_at_most() -> None:
+    shares = Shares(total=8 << 20, network=1, net56=1, net48=1, peer=1)
+    account = Account(ResourceLimits(memory=shares))
+    volume = MonthlyVolume(0, now=0.0, unix_now=UnixTime(1_700_000_000))
+    limits = replace(UNLIMITED, total_rate=1)
+    table = CircuitTable(limits, Random(7).randbytes, volume, account)
+    offers = connect_all(table, [(n, 100 + n) for n in range(8)])
+    batch = [received(n, packet(offer.source_id, bytes(1191))) for n, offer in enumerate(offers)]
+    send(table, 0.0, *batch * 8)
+    assert account.memory.used == 0, "a step is not worth telling"
+    for _ in range(300):
+        send(table, 0.0, *batch)
+        assert table.held_bytes <= 1 << 20
+        assert abs(account.memory.used - table.held_bytes) <= QUEUES_STEP
+    assert table.held_bytes > 1 << 19
+    for offer in offers:
+        table.close(offer.key, "over")
+    assert account.memory.used == table.held_bytes == 0

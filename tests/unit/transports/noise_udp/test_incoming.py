@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from p2pnode.machine import SocketAddr
-from p2pnode.resources.ledger import Ledger
+from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.networks import networks_of
-from p2pnode.resources.refusal import Refusal, Refusals, Resource, ScopeKind
+from p2pnode.resources.refusal import Holder, Refusal, Resource, ScopeKind
 from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.handshake import InitiatorHandshake
@@ -55,12 +55,13 @@ class Bench:
     """An `Incoming` and whoever knocks."""
 
     def __init__(self, **config):
+        self.account = Account(ResourceLimits())
         self.incoming = Incoming(
             credentials=RESPONDER,
             config=TransportConfig(**config),
             tokens=ISSUER,
             entropy=entropy("incoming"),
-            ledger=Ledger(Resource.HALF_OPEN, SHARES, Refusals()),
+            account=self.account,
         )
         self.next_id = 100
 
@@ -438,13 +439,32 @@ def test_early_bytes_are_bounded_for_one_and_for_all():
             bench.incoming.keep_early(half_open, bytes(MAX_EARLY_SIZE // 2), route(remote))
         assert len(half_open.early) <= 2
         kept += sum(map(len, half_open.early))
-    assert kept == MAX_EARLY_TOTAL
+    assert kept == MAX_EARLY_TOTAL == bench.account.memory.used
+    drops = bench.account.early_drops
+    count = 2 * MAX_EARLY_TOTAL // MAX_EARLY_SIZE
+    assert drops.packets == 4 * count - 2 * (count // 2)
+    assert drops.size == count * (MAX_EARLY_SIZE + 1) + 3 * count * MAX_EARLY_SIZE // 2 - kept
 
     bench.incoming.handle_timeout(NOW + 10)
     bench.knock(token=ISSUER.address_token(CLIENT, UNIX_NOW), now=NOW + 10)
     half_open = list(bench.incoming.by_id.values())[-1]
     bench.incoming.keep_early(half_open, bytes(MAX_EARLY_SIZE), route())
     assert half_open.early, "what is forgotten gives its share back"
+    assert bench.account.memory.used == MAX_EARLY_SIZE
+    bench.incoming.finish(half_open)
+    assert bench.account.memory.used == 0
+
+
+@pytest.mark.spec("RESOURCES-24")
+def test_no_early_packet_is_kept_where_no_memory_is_left():
+    bench = Bench()
+    memory = bench.account.memory
+    memory.put(1, Holder(), memory.process.limit - 9)
+    half_open, _ = bench.final(*bench.knock(token=ISSUER.address_token(CLIENT, UNIX_NOW)))
+    bench.incoming.keep_early(half_open, bytes(10), route())
+    bench.incoming.keep_early(half_open, bytes(9), route())
+    assert half_open.early == [bytes(9)]
+    assert (bench.account.early_drops.packets, bench.account.early_drops.size) == (1, 10)
 
 
 def test_a_long_message_1_is_not_kept():

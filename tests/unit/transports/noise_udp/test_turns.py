@@ -74,7 +74,7 @@ class Server:
 
     @property
     def waiting_size(self):
-        return self.endpoint.waiting_size
+        return self.endpoint._turns.waiting_size
 
     def overdraw(self, peer):
         """The peer has made work that nothing pays for."""
@@ -91,7 +91,7 @@ class Server:
 
     @property
     def is_waiting(self):
-        return self.endpoint.waiting_size > 0
+        return self.endpoint._turns.waiting_size > 0
 
     def turn(self):
         """What waits has its turn; returns whether there was anything."""
@@ -384,6 +384,7 @@ def test_strangers_do_not_delay_a_connection():
     assert server.events(honest, StreamReadable)
 
 
+@pytest.mark.spec("RESOURCES-24")
 @pytest.mark.spec("TRANSPORT-53")
 def test_strangers_that_wait_are_bounded():
     server = Server()
@@ -393,8 +394,15 @@ def test_strangers_that_wait_are_bounded():
     for n in range(3000):
         server.receive((Sender(SocketAddr(f"10.{n >> 8}.{n & 255}.1", 1)), stray))
     assert server.waiting_size <= 2 * MAX_STRANGERS_SIZE
+    server.turn()
+    memory = server.endpoint.account.memory
+    beside = memory.used - sum(map(memory.amount, server.endpoint.connections))
+    assert beside == server.waiting_size > 0
     sender, packet = strangers.initial("192.0.2.1")
     server.receive((sender, packet))
     while server.turn() and not strangers.is_answered(sender):
         pass
     assert strangers.is_answered(sender)
+    while server.turn():
+        pass
+    assert memory.used == sum(map(memory.amount, server.endpoint.connections))
