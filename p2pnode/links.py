@@ -49,6 +49,9 @@ LINK_CREDIT: Final = 64 * 1024
 """bytes that a link's driver holds at most, the system's own buffers aside; chosen: one full read,
 so that what one link brought fits into another; the first credit"""
 
+LINK_GRANT: Final = LINK_CREDIT // 2
+"""bytes of credit that come back together; chosen: not every write has its event"""
+
 MAX_LINK_READ: Final = 64 * 1024
 """bytes of one link between two drains; chosen: 1 GB/s is 16,000 drains a second"""
 

@@ -3,6 +3,7 @@
     one task a socket    waits for datagrams, hands the batch to the machine and drains it on the
                          spot, so that an answer costs no task switch
     one task a socket    waits while its send buffer is full
+    one task             waits for any of the links, and does the same (`p2pnode.io.tcp`)
     one drain task       waits for `wake`, then drains
     one timer task       sleeps until the machine's deadline, then lets it act and drains
 
@@ -24,6 +25,7 @@ import trio
 
 from p2pnode.clock import Instant
 from p2pnode.drain import drain_once
+from p2pnode.links import LinkCommand, LinkEvent, LinkMachine, LinkOutlet, WriteLink
 from p2pnode.machine import (
     DatagramMachine,
     HearsUnreachable,
@@ -83,6 +85,27 @@ class DatagramSocket(Protocol):
         ...
 
 
+class LinkCarrier(Protocol):
+    """What the driver needs of links: `p2pnode.io.tcp.links`, or made-up ones in tests."""
+
+    @property
+    def events(self) -> list[LinkEvent]:
+        """Always the same list: what the machine is to be told."""
+        ...
+
+    def take(self) -> list[LinkEvent]:
+        """Returns and forgets those of `events` that the machine may be told still."""
+        ...
+
+    def carry_out(self, command: LinkCommand) -> None:
+        """Does what the machine wants, without waiting."""
+        ...
+
+    async def run(self, on_events: Callable[[], None]) -> None:
+        """Serves the links until it is cancelled, and calls back where there are events."""
+        ...
+
+
 class _Attached:
     """A socket in use, and what it could not take."""
 
@@ -109,6 +132,10 @@ class Driver(Generic[EventT]):
         self._full: dict[SocketId, _Attached] = {}
         self._unreachable: list[UnreachableSource] = []
         """Of every socket."""
+        self._carrier: LinkCarrier | None = None
+        self._links: LinkOutlet | None = None
+        self._link_events: list[LinkEvent] = []
+        """The carrier's, to see at once whether there are any."""
         self.current_time = trio.lowlevel.current_clock().current_time
         """Returns the time as trio's run has it; asked several times a drain."""
         self._nursery: trio.Nursery | None = None
@@ -125,6 +152,15 @@ class Driver(Generic[EventT]):
         self._unreachable.append(sock.unreachable)
         if self._nursery is not None:
             self._nursery.start_soon(self._serve, attached)
+
+    def carry_links(self, carrier: LinkCarrier) -> None:
+        """Serves the machine's links from `run` on; once, and before it runs."""
+        assert self._carrier is None
+        assert self._nursery is None
+        assert isinstance(self._machine, LinkMachine)
+        self._carrier = carrier
+        self._links = LinkOutlet(self._machine, self._carry_out)
+        self._link_events = carrier.events
 
     def wake(self) -> None:
         """Must follow every change that the application makes to the machine.
@@ -162,6 +198,8 @@ class Driver(Generic[EventT]):
                 for attached in self._sockets.values():
                     nursery.start_soon(self._serve, attached)
                 nursery.start_soon(self._keep_time)
+                if self._carrier is not None:
+                    nursery.start_soon(self._carrier.run, self._on_link_events)
                 self._woken.set()  # commands given before
                 await self._drain_when_woken()
         finally:
@@ -247,13 +285,33 @@ class Driver(Generic[EventT]):
             # A dispatch may have taken its time, and commanded the machine at a later one.
             now = self.current_time()
             if not (
-                drain_once(machine, now, send, dispatch, may_send=not self._full)
+                drain_once(machine, now, send, dispatch, links=self._links, may_send=not self._full)
+                or (self._link_events and self._tell_links(now))
                 or (any(self._unreachable) and self._tell_unreachable(now))
             ):
                 return True
             if self._sent_bytes >= MAX_TURN_BYTES:
                 return False
         return False
+
+    def _on_link_events(self) -> None:
+        self._tell_links(self.current_time())
+        self.drain()
+
+    def _tell_links(self, now: Instant) -> bool:
+        """Tells the machine what happened to its links; returns whether there was anything."""
+        assert self._carrier is not None
+        assert self._links is not None
+        events = self._carrier.take()
+        if events:
+            self._links.machine.handle_link_events(events, now)
+        return bool(events)
+
+    def _carry_out(self, command: LinkCommand) -> None:
+        assert self._carrier is not None
+        if isinstance(command, WriteLink):
+            self._sent_bytes += len(command.data)
+        self._carrier.carry_out(command)
 
     def _tell_unreachable(self, now: Instant) -> bool:
         """Tells the machine what became of what was sent; returns whether there was anything."""

@@ -91,7 +91,7 @@ class HostLinks:
         self._next_accepted = FIRST_ACCEPTED_LINK
         self._noted: list[LinkEvent] = []
         self._closed: dict[LinkId, None] = {}
-        """Links that the machine has closed since it was told something."""
+        """Links that the machine has closed, and `_noted` may have something of."""
         self._readable: dict[LinkEnd, None] = {}
         self._is_scheduled = False
 
@@ -135,7 +135,7 @@ class HostLinks:
         if isinstance(command, ConnectLink):
             self._connect(command)
             return
-        if isinstance(command, CloseLink):
+        if isinstance(command, CloseLink) and self._noted:
             self._closed[command.link] = None
         end = self.ends.get(command.link)
         if end is None:

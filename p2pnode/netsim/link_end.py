@@ -9,6 +9,7 @@ from typing import Protocol
 
 from p2pnode.links import (
     LINK_CREDIT,
+    LINK_GRANT,
     MAX_LINK_READ,
     LinkClosed,
     LinkConnected,
@@ -22,9 +23,6 @@ from p2pnode.links import (
 )
 from p2pnode.machine import SocketAddr
 from p2pnode.netsim.pipe import Flow, Item, Mark, Pipe
-
-GRANT = LINK_CREDIT // 2
-"""Bytes of credit that are granted together."""
 
 MAX_PIECES = 64
 """Reads of one link that come together.  Chosen: a window of single bytes is 4,000 batches."""
@@ -160,7 +158,7 @@ class LinkEnd:
 
     def on_taken(self, size: int) -> None:
         self._taken += size
-        if self._taken >= GRANT and not (self._is_shut or self.is_closing):
+        if self._taken >= LINK_GRANT and not (self._is_shut or self.is_closing):
             self._owner.note(LinkWritable(self.link, self._taken))
             self._taken = 0
         self._end_if_both_ways_have()

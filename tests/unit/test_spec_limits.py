@@ -10,6 +10,7 @@ import pytest
 from tests.support.spec_tables import constant, limits_in_code, names_in_tables, tables
 
 PAGES = {
+    "p2pnode.io.tcp": ("links.md",),
     "p2pnode.links": ("links.md",),
     "p2pnode.protocols.autonat": ("autonat.md",),
     "p2pnode.protocols.dcutr": ("dcutr.md",),
@@ -28,6 +29,7 @@ PAGES = {
     "p2pnode.transports": ("transport.md", "recovery.md", "streams.md"),
 }
 FORMATS = {
+    "p2pnode.io.tcp": {"READ", "WRITE"},
     "p2pnode.links": {"FIRST_ACCEPTED_LINK", "FIRST_OWN_LINK", "LINK_ID_STEP"},
     "p2pnode.protocols.autonat": {"ASKER_SIZE", "NONCE_SIZE", "TOKEN_SIZE", "PROBE_FIRST_BYTE"},
     "p2pnode.protocols.file_transfer": {"DIGEST_SIZE"},

@@ -26,7 +26,7 @@ from p2pnode.io.udp.plain import (
     MAX_BATCH_READS,
     MAX_DATAGRAM_SIZE,
     UdpSocket,
-    udp_addr,
+    socket_addr,
 )
 from p2pnode.machine import Ecn, Received, SocketAddr, SocketId, Transmit
 
@@ -153,7 +153,7 @@ class LinuxUdpSocket(UdpSocket):
         """Takes what ICMP says of earlier datagrams; returns whether there was anything."""
         errors = self._error_queue.take()
         for number, destination, quoted in errors:
-            self.unreachable.add(number, udp_addr(destination), quoted, is_local=False)
+            self.unreachable.add(number, socket_addr(destination), quoted, is_local=False)
         return bool(errors)
 
     def _remember_facts(self, ancillary: tuple[tuple[int, int, bytes], ...]) -> _ReadFacts:

@@ -78,7 +78,7 @@ class UdpSocket:
         self.socket_id = socket_id
         self.counters = UdpCounters()
         self.unreachable = UnreachableReports(socket_id)
-        self.local = udp_addr(sock.getsockname())
+        self.local = socket_addr(sock.getsockname())
         """The address as bound; the IP may be a wildcard, the port is the real one."""
         self._sock = sock
         self._is_ipv6 = sock.family == socket.AF_INET6
@@ -185,7 +185,7 @@ class UdpSocket:
     def _remember_remote(self, source: tuple[str | int, ...]) -> SocketAddr:
         if len(self._remotes) >= MAX_CACHED_ADDRESSES:
             self._remotes.clear()
-        remote = self._remotes[source] = udp_addr(source)
+        remote = self._remotes[source] = socket_addr(source)
         return remote
 
     def _sockaddr(self, remote: SocketAddr) -> tuple[str, int] | tuple[str, int, int, int] | None:
@@ -231,7 +231,7 @@ class UdpSocket:
         logger.debug("%s: not sent to %s: %s", self.local, remote, exc)
 
 
-def udp_addr(sockaddr: Sequence[str | int]) -> SocketAddr:
+def socket_addr(sockaddr: Sequence[str | int]) -> SocketAddr:
     """Returns the address that a socket call gave."""
     ip, port = str(sockaddr[0]), int(sockaddr[1])
     if len(sockaddr) < 4:

@@ -1,0 +1,1 @@
+"""TCP for links: listeners, connections, and the one task that serves all of them."""
