@@ -1,14 +1,18 @@
 """The machine's addresses, their changes, and its sleep."""
 
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from p2pnode.io import interfaces
 from p2pnode.io.bridges import MAX_ROUTES_READ, SystemFiles, default_routes, is_virtual_bridge
 from p2pnode.io.interfaces import (
     POLL_INTERVAL,
@@ -62,7 +66,7 @@ async def test_changes_are_told_once_at_the_next_look(autojump_clock: MockClock)
             lambda now: told.append((trio.current_time() - start, now)),
             no_sleep,
             known=ALL,
-            read=lambda: next(looks),
+            read=answering(lambda: next(looks)),
             suspended=lambda: 0.0,
         )
     assert told == [(3 * POLL_INTERVAL, (*ALL, WIFI)), (5 * POLL_INTERVAL, (LOOPBACK,))]
@@ -73,7 +77,58 @@ async def test_a_system_that_does_not_answer_changes_nothing(autojump_clock: Moc
         raise OSError("not now")
 
     with trio.move_on_after(5 * POLL_INTERVAL):
-        await watch_interfaces(no_change, no_sleep, known=ALL, read=refuse, suspended=lambda: None)
+        await watch_interfaces(
+            no_change, no_sleep, known=ALL, read=answering(refuse), suspended=lambda: None
+        )
+
+
+@pytest.mark.parametrize(
+    ("took", "pause"),
+    [(0.001, POLL_INTERVAL), (0.05, 3 * POLL_INTERVAL), (60.0, 8 * POLL_INTERVAL)],
+)
+async def test_a_machine_that_answers_slowly_is_asked_less_often(
+    autojump_clock: MockClock, took: float, pause: float
+) -> None:
+    asked: list[float] = []
+
+    async def read() -> tuple[InterfaceAddress, ...]:
+        asked.append(trio.current_time())
+        await trio.sleep(took)
+        return ALL
+
+    with trio.move_on_after(10 * (took + pause)):
+        await watch_interfaces(no_change, no_sleep, known=ALL, read=read, suspended=lambda: None)
+    pauses = [later - at - took for at, later in pairwise(asked)]
+    assert pauses == pytest.approx([pause] * len(pauses))
+    assert len(pauses) >= 8
+
+
+async def test_others_have_their_turns_while_a_machine_answers(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def wait() -> tuple[InterfaceAddress, ...]:
+        is_asked.set()
+        assert may_answer.wait(10)
+        return (*ALL, WIFI)
+
+    monkeypatch.setattr(interfaces, "read_interfaces", wait)
+    changed = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            partial(
+                watch_interfaces,
+                lambda _: changed.set(),
+                no_sleep,
+                known=ALL,
+                suspended=lambda: None,
+            )
+        )
+        await trio.to_thread.run_sync(is_asked.wait, 10)
+        may_answer.set()
+        await changed.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def test_sleep_is_told_with_its_length_and_drift_is_not(autojump_clock: MockClock) -> None:
@@ -84,10 +139,22 @@ async def test_sleep_is_told_with_its_length_and_drift_is_not(autojump_clock: Mo
             no_change,
             told.append,
             known=ALL,
-            read=lambda: ALL,
+            read=answering(lambda: ALL),
             suspended=lambda: next(slept),
         )
     assert told == [3700.0 - 100.002]
+
+
+def answering(
+    read: Callable[[], tuple[InterfaceAddress, ...]],
+) -> Callable[[], Awaitable[tuple[InterfaceAddress, ...]]]:
+    """Returns a way to ask that answers at once."""
+
+    async def answer() -> tuple[InterfaceAddress, ...]:
+        await trio.lowlevel.checkpoint()
+        return read()
+
+    return answer
 
 
 def no_change(interfaces: tuple[InterfaceAddress, ...]) -> None:
