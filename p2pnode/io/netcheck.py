@@ -22,17 +22,19 @@ from p2pnode.io.driver import Driver
 from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder
 from p2pnode.io.interfaces import read_interfaces, usable_ips
 from p2pnode.io.listening import WILDCARDS
+from p2pnode.io.node.fault_log import FaultLog
 from p2pnode.io.os_entropy import os_entropy, os_rng
 from p2pnode.io.resolver import resolve
 from p2pnode.io.store.store import FILE_NAME, Store
 from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.io.udp.plain import UdpSocket
 from p2pnode.machine import SocketAddr, SocketId
-from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone
+from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone, NetcheckEvent
 from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.config import RelayMode
+from p2pnode.swarm.events import Fault
 from p2pnode.transports.noise_udp.config import TransportConfig
 
 MAX_BOOTSTRAP: Final = 12
@@ -50,10 +52,15 @@ async def run_netcheck(
     bootstrap = await _resolved(targets[:MAX_BOOTSTRAP])
     done = trio.Event()
     reports: list[NetcheckReport] = []
+    fault_log = FaultLog()
 
-    def dispatch(event: NetcheckDone) -> None:
-        reports.append(event.report)
-        done.set()
+    def dispatch(event: NetcheckEvent) -> None:
+        match event:
+            case NetcheckDone(report):
+                reports.append(report)
+                done.set()
+            case Fault(error):
+                fault_log.write(error, trio.current_time())
 
     now = trio.current_time()
     netcheck = Netcheck(
@@ -65,6 +72,7 @@ async def run_netcheck(
         rng=os_rng(),
         now=now,
         unix_now=UnixTime(time.time()),
+        isolates_faults=True,
     )
     driver = Driver(netcheck, dispatch)
     with ExitStack() as stack:
@@ -136,7 +144,7 @@ async def _resolved(targets: Sequence[Target]) -> list[Bootstrap]:
     return found[:MAX_BOOTSTRAP]
 
 
-def _open_sockets(netcheck: Netcheck, driver: Driver[NetcheckDone], stack: ExitStack) -> None:
+def _open_sockets(netcheck: Netcheck, driver: Driver[NetcheckEvent], stack: ExitStack) -> None:
     """Opens what the check wants for each IP version that there is.  Raises ListenError."""
     ids = map(SocketId, count())
     failure: ListenError | None = None

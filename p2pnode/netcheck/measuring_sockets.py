@@ -5,6 +5,7 @@ handshake is enough to be told where one is seen.  So measurements disturb neith
 the NAT mappings that the node itself lives on.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -17,6 +18,7 @@ from p2pnode.identity.keys import PrivateKey
 from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit, Unreachable
 from p2pnode.protocols.nat_behaviour import KNOCK_FIRST_BYTE
 from p2pnode.transports import events as transport
+from p2pnode.transports.faults import MAX_FAULTS, Faults
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.transports.noise_udp.handshake import Credentials
@@ -63,7 +65,11 @@ class MeasuringSockets:
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
+        isolates_faults: bool = False,
     ) -> None:
+        """`isolates_faults` is as for a `Swarm`."""
+        self._faults = Faults(is_raising=not isolates_faults)
+        self._errors = deque[Exception](maxlen=MAX_FAULTS)
         self._endpoint = Endpoint(
             Credentials.create(PrivateKey.generate(entropy), entropy),
             # One-way: neither pooled over there nor asked for anything, and no probes of size.
@@ -73,6 +79,7 @@ class MeasuringSockets:
             rng=rng,
             now=now,
             unix_now=unix_now,
+            faults=self._faults,
         )
         self._looks: dict[int, _Look] = {}
         """handle -> what is waited for"""
@@ -116,24 +123,33 @@ class MeasuringSockets:
         knocks, self._knocks = self._knocks, []
         return knocks
 
+    def poll_faults(self) -> list[Exception]:
+        """Returns the bugs that have cost a look or a datagram since the last call."""
+        errors = list(self._errors)
+        self._errors.clear()
+        return errors
+
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         self._endpoint.handle_received([r for r in batch if not self._take_knocks(r)], now)
-        self._drain()
+        self._drain(now)
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Takes what the system says of datagrams that left from these sockets."""
         self._endpoint.handle_unreachable(reports, now)
-        self._drain()
+        self._drain(now)
 
     def handle_timeout(self, now: Instant) -> None:
         self._endpoint.handle_timeout(now)
-        self._drain()
+        self._drain(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         datagrams, self._datagrams = self._datagrams, []
-        return datagrams + self._endpoint.poll_transmits(now)
+        transmits = datagrams + self._endpoint.poll_transmits(now)
+        if self._faults.found:
+            self._drain(now)
+        return transmits
 
     def poll_timeout(self) -> Deadline | None:
         return self._endpoint.poll_timeout()
@@ -150,7 +166,11 @@ class MeasuringSockets:
                     self._knocks.append(Knock(socket, remote, payload))
         return True
 
-    def _drain(self) -> None:
+    def _drain(self, now: Instant) -> None:
+        for faulty, error in self._faults.poll():
+            if faulty is not None:
+                self._endpoint.give_up(faulty, error, now)
+            self._errors.append(error)
         for handle, event in self._endpoint.poll_events():
             match event:
                 case transport.AddressObserved(_, _, address):

@@ -12,7 +12,7 @@ it is settled whether strangers reach the main socket, one peer is contacted onl
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
@@ -74,9 +74,12 @@ class Bootstrap(NamedTuple):
 
 
 class NetcheckDone(NamedTuple):
-    """The one event."""
+    """The end."""
 
     report: NetcheckReport
+
+
+NetcheckEvent: TypeAlias = NetcheckDone | events.Fault
 
 
 class Netcheck:
@@ -93,7 +96,10 @@ class Netcheck:
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
+        isolates_faults: bool = False,
     ) -> None:
+        """With `isolates_faults` a bug that is met while one connection, stream or datagram is
+        served costs that alone, and is an event `Fault`; else it is raised."""
         self.swarm = Swarm(
             PrivateKey.generate(entropy),
             config=config,
@@ -102,9 +108,16 @@ class Netcheck:
             rng=rng,
             now=now,
             unix_now=unix_now,
+            isolates_faults=isolates_faults,
         )
         self._measuring_sockets = MeasuringSockets(
-            config.transport, secret=secret, entropy=entropy, rng=rng, now=now, unix_now=unix_now
+            config.transport,
+            secret=secret,
+            entropy=entropy,
+            rng=rng,
+            now=now,
+            unix_now=unix_now,
+            isolates_faults=isolates_faults,
         )
         self._nonce: Callable[[], bytes] = lambda: entropy(NONCE_SIZE)
         self._bootstrap = deque(bootstrap)
@@ -128,7 +141,7 @@ class Netcheck:
         self._changed_at = now
         self._poll_at: Instant | None = None
         self._report: NetcheckReport | None = None
-        self._events: list[NetcheckDone] = []
+        self._events: list[NetcheckEvent] = []
 
     # the driver's side
 
@@ -188,7 +201,7 @@ class Netcheck:
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         return self._measuring_sockets.poll_transmits(now) + self.swarm.poll_transmits(now)
 
-    def poll_events(self) -> list[NetcheckDone]:
+    def poll_events(self) -> list[NetcheckEvent]:
         found, self._events = self._events, []
         return found
 
@@ -210,6 +223,7 @@ class Netcheck:
             return
         for event in self.swarm.poll_events():
             self._on_event(event, now)
+        self._events += map(events.Fault, self._measuring_sockets.poll_faults())
         self._find_witnesses(now)
         self._take_from_measuring_sockets(now)
         self._dial_more(now)
@@ -222,6 +236,9 @@ class Netcheck:
 
     def _on_event(self, event: events.SwarmEvent, now: Instant) -> None:
         match event:
+            case events.Fault():
+                self._events.append(event)
+                return
             case events.DialSucceeded(dial_id) | events.DialFailed(dial_id):
                 self._dials_open.pop(dial_id, None)
                 self._next_dial_at = now

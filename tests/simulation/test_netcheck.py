@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr
-from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone
+from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone, NetcheckEvent
 from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.netsim import nat_presets, topology
 from p2pnode.netsim.firewall import FirewallBehaviour
@@ -20,6 +20,7 @@ from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
 from p2pnode.protocols.nat_behaviour.why import explain
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
+from p2pnode.swarm.events import Fault
 from p2pnode.testbed.sim_node import SimNode
 
 INDEPENDENT = "endpoint-independent"
@@ -56,7 +57,12 @@ class Check:
 
 
 def attach(
-    host: Host, targets: list[Bootstrap], done: list[NetcheckReport], *, lifetime: bool
+    host: Host,
+    targets: list[Bootstrap],
+    done: list[NetcheckReport],
+    *,
+    lifetime: bool,
+    faults: list[Exception] | None = None,
 ) -> Netcheck:
     def make(host: Host) -> Netcheck:
         return Netcheck(
@@ -68,10 +74,16 @@ def attach(
             rng=host.rng,
             now=host.now,
             unix_now=host.unix_now,
+            isolates_faults=faults is not None,
         )
 
-    def on_event(event: NetcheckDone) -> None:
-        done.append(event.report)
+    def on_event(event: NetcheckEvent) -> None:
+        match event:
+            case NetcheckDone(report):
+                done.append(report)
+            case Fault(error):
+                assert faults is not None
+                faults.append(error)
 
     netcheck = host.attach(make, on_event)
     main, probe = host.bind(), host.bind()
@@ -99,6 +111,31 @@ def test_one_peer_is_met_at_first_and_others_when_strangers_have_knocked() -> No
     assert len(netcheck.swarm.facts.peers()) == 1
     scene.world.run_until(lambda: bool(scene.done), TIME_TO_PRINT)
     assert len(netcheck.swarm.facts.peers()) > 1
+
+
+@pytest.mark.spec("SWARM-29")
+@pytest.mark.parametrize("place", ["handle_received", "handle_timeout", "poll_transmits"])
+@pytest.mark.parametrize("is_measuring", [False, True])
+def test_a_bug_of_one_connection_costs_a_check_no_more_than_that(
+    place: str, is_measuring: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bug = ZeroDivisionError("a bug")
+
+    def fail(*_: object, **__: object) -> None:
+        raise bug
+
+    scene, faults = Check(SiteParams(nat=nat_presets.home()), peers=3), list[Exception]()
+    targets = [Bootstrap(p.peer_id, p.address()) for p in scene.peers]
+    netcheck = attach(scene.host, targets, scene.done, lifetime=False, faults=faults)
+    owner = netcheck._measuring_sockets if is_measuring else netcheck.swarm
+    connections = owner._endpoint.connections
+    scene.world.run_until(lambda: bool(connections), TIME_TO_PRINT)
+    monkeypatch.setattr(next(iter(connections.values())), place, fail)
+
+    scene.world.run_until(lambda: bool(scene.done), TIME_TO_PRINT)
+
+    assert set(faults) == {bug}
+    assert scene.done[0].mapping.value == INDEPENDENT
 
 
 @pytest.mark.spec("NATB-13")
