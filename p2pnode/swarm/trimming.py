@@ -2,10 +2,14 @@
 
 The rules: dials of our own, relays that we have reserved with, peers whose reservations or circuits
 we hold, and those that the user has named are left alone; beyond the high water, connections that
-are good for nothing are closed down to the low water, the longest silent first.
+are good for nothing are closed down to the low water: of the network that has most each time, and
+of it the longest silent.
 """
 
-from typing import Final
+from collections.abc import Iterator
+from heapq import heapify, heappop, heapreplace
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
@@ -15,6 +19,10 @@ from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.state import SwarmState
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.places import origin
+
+if TYPE_CHECKING:
+    from p2pnode.resources.networks import Network
 
 SILENCE: Final = 10.0
 """seconds from one trimming to the next at least; go-libp2p's silence period"""
@@ -63,23 +71,34 @@ class Trimming:
         if self._not_before is not None and now < self._not_before:
             return
         self._not_before = now + SILENCE
-        for handle in self._least_useful(now)[: used - self._limits.low_water]:
+        for handle in islice(self._least_useful(now), used - self._limits.low_water):
             with self._endpoint.commanding(handle, now) as connection:
                 if connection is not None:
                     reason = "this node has many connections, and this one is not used"
                     connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
 
-    def _least_useful(self, now: Instant) -> list[ConnectionHandle]:
-        """Returns those that may go, the longest silent first."""
+    def _least_useful(self, now: Instant) -> Iterator[ConnectionHandle]:
+        """Yields those that may go, of the fullest network first, the longest silent first."""
         young = now - self._limits.grace_period
-        connections = self._endpoint.connections
-        idle = [
-            pooled.handle
-            for of_peer in self._pool.peers().values()
-            for pooled in of_peer
-            if pooled.made_at <= young
-            and pooled.handle in connections
-            and not connections[pooled.handle].streams
-            and not self.is_protected(pooled.handle)
-        ]
-        return sorted(idle, key=lambda handle: connections[handle].last_received)
+        connections, ledger = self._endpoint.connections, self._endpoint.account.connections
+        idle: dict[Network, list[tuple[Instant, ConnectionHandle]]] = {}
+        for of_peer in self._pool.peers().values():
+            for handle, _, made_at in of_peer:
+                connection = connections.get(handle)
+                if connection is None or connection.streams or made_at > young:
+                    continue
+                if not self.is_protected(handle):
+                    network = origin(self._peers[handle].route)[-1]
+                    idle.setdefault(network, []).append((connection.last_received, handle))
+        for of_network in idle.values():
+            of_network.sort(reverse=True)
+        fullest = [(-ledger.of_network(n), of_n[-1], n) for n, of_n in idle.items()]
+        heapify(fullest)
+        while fullest:
+            used, (_, handle), network = fullest[0]
+            yield handle
+            idle[network].pop()
+            if idle[network]:
+                heapreplace(fullest, (used + 1, idle[network][-1], network))
+            else:
+                heappop(fullest)

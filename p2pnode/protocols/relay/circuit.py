@@ -92,7 +92,6 @@ class Circuit:
         "key",
         "limit",
         "notice_at",
-        "seen",
         "source",
         "source_id",
         "target",
@@ -110,10 +109,8 @@ class Circuit:
         self.is_open = self.is_announced = False
         self.billed = 0
         """Bytes of both directions that the peers' shares of the month know of."""
-        self.seen = 0
-        """Bytes of both directions when it was last asked whether it is idle."""
         self.idle_at: Instant | None = None
-        """When it is asked next."""
+        """When it is asked whether it has been idle."""
         self.source = source
         self.target = target
         self.notice_at: Instant | None = None
@@ -133,6 +130,11 @@ class Circuit:
     def carried(self) -> int:
         """Bytes of both directions that went on."""
         return self.forward.forwarded_bytes + self.backward.forwarded_bytes
+
+    @property
+    def used_at(self) -> Instant:
+        """When something went on last, either way."""
+        return max(self.forward.used_at, self.backward.used_at)
 
     def traffic(self) -> tuple[Traffic, Traffic]:
         """Returns what went forward and backward."""

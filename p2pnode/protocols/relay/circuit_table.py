@@ -56,7 +56,10 @@ DATA_NOTICE: Final = 0.8
 CHECK_INTERVAL: Final = 0.1
 """seconds between looks at volumes: so much may a circuit's data be overdrawn"""
 IDLE_TIMEOUT: Final = 120.0
-"""seconds without a packet after which a circuit may end; chosen: four keep-alives of its ends"""
+"""seconds without a packet after which a circuit ends; chosen: four keep-alives of its ends"""
+USED_WITHIN: Final = 60.0
+"""seconds from the last that a circuit carried in which it gives way after those that carry
+nothing; chosen: two keep-alives of its ends"""
 UNLIMITED_QUEUE_RATE: Final = 16 * 1024 * 1024
 """bytes a second that the queue of a circuit without a rate is made for; chosen"""
 QUEUES_PART: Final = 8
@@ -147,10 +150,10 @@ class CircuitTable:
         self._schedule(circuit)
         return True
 
-    def is_used(self, key: CircuitKey) -> bool:
-        """Whether a circuit has carried something since it was last found in use, or begun."""
+    def is_used(self, key: CircuitKey, now: Instant) -> bool:
+        """Whether a circuit has carried something lately."""
         circuit = self._circuits.get(key)
-        return circuit is not None and circuit.carried > circuit.seen
+        return circuit is not None and now - circuit.used_at <= USED_WITHIN
 
     def close(self, key: CircuitKey, reason: str) -> None:
         """Ends a circuit; what waits in its queues is dropped.  Nothing where it is gone."""
@@ -269,11 +272,10 @@ class CircuitTable:
                 grace = 0.0 if circuit.closes_at is None else circuit.closes_at - now
                 self._announce(circuit, Status.RESOURCE_LIMIT_EXCEEDED, grace)
             if circuit.idle_at is not None and now >= circuit.idle_at:
-                if circuit.carried == circuit.seen:
+                circuit.idle_at = circuit.used_at + IDLE_TIMEOUT
+                if circuit.idle_at <= now:
                     self.close(circuit.key, "it carries nothing")
                     continue
-                circuit.seen = circuit.carried
-                circuit.idle_at = now + IDLE_TIMEOUT
             self._schedule(circuit)
 
     def poll_timeout(self) -> Deadline | None:

@@ -99,6 +99,7 @@ class Flow:
         "socket",
         "source_remote",
         "source_socket",
+        "used_at",
     )
 
     def __init__(self, header: bytes, buckets: tuple[Bucket, ...], max_queued: int) -> None:
@@ -110,6 +111,8 @@ class Flow:
         self.queue: deque[Packets] = deque()
         self.queued = 0
         self.deficit = 0.0
+        self.used_at: Instant = -inf
+        """When something went on last."""
         self.place = IDLE
         self.source_socket = self.socket = SocketId(0)
         self.source_remote = self.remote = SocketAddr("", 0)
@@ -231,6 +234,7 @@ class FairQueue:
         size = _send(flow, room, now, out)
         self.held += flow.queued
         if size:
+            flow.used_at = now
             # Alone there is nobody to share with: nothing is owed later.
             flow.deficit = flow.deficit - size if is_shared else 0.0
             self.total.charge(size, now)

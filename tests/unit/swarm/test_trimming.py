@@ -15,6 +15,7 @@ from p2pnode.swarm.connection_pool import ConnectionPool
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.trimming import SILENCE, Trimming
 from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.places import holder
 from p2pnode.transports.route import Route
 from tests.support.identities import peer_id
 
@@ -51,10 +52,21 @@ class World:
             relay_server=SimpleNamespace(serves=lambda peer: peer == peer_id(2), has_clients=False),
         )
         state = SimpleNamespace(pool=pool, peers=peers)
+        self._peers = peers
+        self.closed_in_order: list[int] = []
         self.trimming = Trimming(self, state, services, LIMITS)  # type: ignore[arg-type]
+
+    def move(self, number: int, ip: str) -> None:
+        """Says from where a connection has come."""
+        handle = ConnectionHandle(number)
+        route = Route(SocketId(0), None, SocketAddr(ip, 1))
+        self._peers[handle] = self._peers[handle]._replace(route=route)
+        self.account.connections.give_back(handle)
+        self.account.connections.put(handle, holder(route))
 
     @contextmanager
     def commanding(self, handle: int, now: float) -> Iterator[Connection | None]:
+        self.closed_in_order.append(handle)
         yield self.connections.get(handle)
 
     @property
@@ -77,6 +89,17 @@ def test_beyond_the_high_water_idle_connections_are_closed_the_longest_silent_fi
     world.connections[5].last_received = 50.0
     world.trimming.on_connected(OLD)
     assert world.closed == [4, 6, 7]
+
+
+@pytest.mark.spec("RESOURCES-6")
+def test_the_fullest_network_gives_its_longest_silent_first() -> None:
+    world = World(10)
+    for n, ip in {**dict.fromkeys(range(4, 9), "192.0.2.1"), 9: "8.8.8.8", 10: "9.9.9.9"}.items():
+        world.move(n, ip)
+    world.connections[6].last_received = 99.0
+    world.trimming.on_connected(OLD)
+    # 1 to 3 are protected.  When the network of five has one left, all have one.
+    assert world.closed_in_order == [4, 5, 7, 8, 9, 10]
 
 
 @pytest.mark.spec("RESOURCES-6")

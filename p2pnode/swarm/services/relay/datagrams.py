@@ -96,10 +96,10 @@ class DatagramCircuits:
             self._table.close(circuit.offer.key, reason)
             self.carry_out()
 
-    def is_used(self, number: int) -> bool:
-        """Whether an admitted circuit carries something."""
+    def is_used(self, number: int, now: Instant) -> bool:
+        """Whether an admitted circuit has carried something lately."""
         circuit = self._by_number.get(number)
-        return circuit is not None and self._table.is_used(circuit.offer.key)
+        return circuit is not None and self._table.is_used(circuit.offer.key, now)
 
     def give_way(self, number: int) -> None:
         """A circuit ends for another one's sake; nothing where it is none of these."""

@@ -69,8 +69,8 @@ class RelayGate:
         self._admission = CircuitAdmission(
             limits, access, self.reservations, volume, circuits, account.protected
         )
-        self.is_used: Callable[[int], bool] = lambda _: False
-        """Whether an admitted circuit carries something, by its number."""
+        self.is_used: Callable[[int, Instant], bool] = lambda _, now: False
+        """Whether an admitted circuit has carried something lately, by its number."""
         self.is_serving = False
         """While not, all requests are refused; what is there goes on."""
         self.is_draining = False
@@ -181,7 +181,9 @@ class RelayGate:
             return _GONE
         if not (self.is_serving or self.is_draining):
             return _NOT_SERVING
-        admitted = self._admission.admit(_client(source_peer), target, now, self.is_used)
+        admitted = self._admission.admit(
+            _client(source_peer), target, now, lambda number: self.is_used(number, now)
+        )
         if isinstance(admitted, Refused):
             return admitted
         target_peer = self.facts.peer(admitted.target_connection)

@@ -287,8 +287,8 @@ class RelayServer(Service):
 
     # details
 
-    def _is_used(self, number: int) -> bool:
-        return self._datagrams.is_used(number) or self._streams.is_used(number)
+    def _is_used(self, number: int, now: Instant) -> bool:
+        return self._datagrams.is_used(number, now) or self._streams.is_used(number, now)
 
     def _take_reservations_ended(self) -> None:
         """Who loses its place learns of it at once, and reserves elsewhere."""

@@ -8,6 +8,7 @@ Rule: a circuit is counted from its admission until nothing of it is left, stuck
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from p2pnode.clock import Instant
 from p2pnode.identity.keys import PrivateKey
@@ -30,6 +31,7 @@ from p2pnode.protocols.relay import (
     add_shares,
     seal_voucher,
 )
+from p2pnode.protocols.relay.circuit_table import USED_WITHIN
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.relay.gate import RelayGate
 from p2pnode.swarm.services.relay.splice import SplicedStream
@@ -47,6 +49,8 @@ class _SplicedCircuit:
     is_open: bool = False
     billed: int = 0
     """Bytes of both directions that the month's volume knows of."""
+    used_at: Instant = -inf
+    """When something went on last, either way."""
 
     @property
     def is_over(self) -> bool:
@@ -125,10 +129,10 @@ class HopStreams:
             if connection in (circuit.hop.connection, circuit.stop.connection):
                 self._end(circuit, "the connection of one end was lost", now)
 
-    def is_used(self, number: int) -> bool:
-        """Whether an admitted circuit carries something."""
+    def is_used(self, number: int, now: Instant) -> bool:
+        """Whether an admitted circuit has carried something lately."""
         circuit = self._by_number.get(number)
-        return circuit is not None and circuit.billed > 0
+        return circuit is not None and now - circuit.used_at <= USED_WITHIN
 
     def give_way(self, number: int, now: Instant) -> None:
         """A circuit ends for another one's sake; nothing where it is none of these."""
@@ -239,6 +243,8 @@ class HopStreams:
         """One end was fed or drained: bills it, and lets the other end move."""
         carried = circuit.hop.given + circuit.stop.given
         volume, ends = self._gate.volume, (circuit.admitted.source, circuit.admitted.target)
+        if carried > circuit.billed:
+            circuit.used_at = now
         volume.add(carried - circuit.billed, now)
         volume.bill(ends, carried - circuit.billed)
         circuit.billed = carried

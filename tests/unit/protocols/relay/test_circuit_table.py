@@ -23,6 +23,7 @@ from p2pnode.protocols.relay.circuit_table import (
     IDLE_TIMEOUT,
     QUEUES_STEP,
     UNLIMITED_QUEUE_RATE,
+    USED_WITHIN,
     CircuitTable,
 )
 from p2pnode.protocols.relay.fair_queue import HOLD, MAX_SEGMENTS, MIN_BURST
@@ -536,7 +537,9 @@ def test_a_circuit_that_carries_nothing_ends_and_one_that_does_goes_on() -> None
     table = new_table()
     idle, used = connect(table, 0, 1), connect(table, 2, 3)
     send(table, 1.0, received(2, packet(used.source_id, b"hello")))
-    assert (table.is_used(idle.key), table.is_used(used.key)) == (False, True)
+    assert (table.is_used(idle.key, 1.0), table.is_used(used.key, 1.0)) == (False, True)
+    assert table.is_used(used.key, 1.0 + USED_WITHIN)
+    assert not table.is_used(used.key, 1.1 + USED_WITHIN)
     table.handle_timeout(IDLE_TIMEOUT - 0.1)
     assert len(table) == 2
     deadline = table.poll_timeout()
@@ -545,11 +548,16 @@ def test_a_circuit_that_carries_nothing_ends_and_one_that_does_goes_on() -> None
 
     table.handle_timeout(IDLE_TIMEOUT)
     assert table.poll_events() == [CircuitClosed(idle.key, "it carries nothing")]
-    assert not table.is_used(idle.key)
+    assert not table.is_used(idle.key, IDLE_TIMEOUT)
     send(table, IDLE_TIMEOUT + 1, received(3, packet(used.target_id, b"hello")))
+    # What it carries counts as much right before it is asked as right after.
+    assert table.is_used(used.key, IDLE_TIMEOUT + 2)
     table.handle_timeout(2 * IDLE_TIMEOUT)
     assert len(table) == 1
-    table.handle_timeout(3 * IDLE_TIMEOUT)
+    deadline = table.poll_timeout()
+    assert deadline is not None
+    assert deadline.at == 2 * IDLE_TIMEOUT + 1
+    table.handle_timeout(2 * IDLE_TIMEOUT + 1)
     assert table.poll_events() == [CircuitClosed(used.key, "it carries nothing")]
 
 
