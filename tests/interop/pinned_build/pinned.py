@@ -1,5 +1,6 @@
 """Unpacks the pinned build, and says how it is run: with its own code and our dependencies."""
 
+import compileall
 import hashlib
 import sys
 import zipfile
@@ -21,4 +22,6 @@ def unpack(folder: Path) -> Build:
     assert hashlib.sha256(wheel.read_bytes()).hexdigest() == sha256, f"{name} is another build"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
+    # Or several processes would do it at the same time, while a test waits for them.
+    assert compileall.compile_dir(folder, quiet=1)
     return Build((*PYTHON, "-m", "p2pnode"), {"PYTHONPATH": str(folder)})
