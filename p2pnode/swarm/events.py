@@ -253,3 +253,12 @@ SwarmEvent: TypeAlias = (
     | ReversalEnded
     | NatAnswered
 )
+
+
+def connection_of(event: SwarmEvent) -> ConnectionHandle | None:
+    """Returns the connection that an event is about, where it is about one."""
+    match event:
+        case StreamOpened(stream) | StreamReadable(stream) | StreamWritable(stream):
+            return stream.connection
+        case _:
+            return getattr(event, "connection", None)

@@ -339,6 +339,11 @@ class Swarm:
         self._connection_reports.disconnect(connection, now, code, reason)
         self._settle(now)
 
+    def give_up(self, connection: ConnectionHandle, error: Exception, now: Instant) -> None:
+        """Ends a connection for a bug that was met outside as it was served; see `__init__`."""
+        self._faults.take(error, connection)
+        self._settle(now)
+
     def close(self, now: Instant, reason: str = "the node is going away") -> None:
         """Closes everything; what tells the peers leaves with the next transmits."""
         self._dials.cancel_all()

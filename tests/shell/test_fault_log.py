@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from p2pnode.io.metrics.node_metrics import NodeFactsSource
 from p2pnode.io.node.fault_log import LOG_WINDOW, MAX_LOGGED, FaultLog
 from p2pnode.io.node.stream import Stream
+from p2pnode.swarm.events import Fault
 from tests.support.node_pair import node_pair
 
 BUG = ZeroDivisionError("a bug")
@@ -49,6 +50,44 @@ async def test_a_bug_of_one_connection_is_logged_and_counted_and_the_node_goes_o
         again, accepted = await pair.streams()
         await again.send_all(b"here")
         assert await accepted.receive_some() == b"here"
+
+
+@pytest.mark.spec("SWARM-29")
+@pytest.mark.parametrize(("part", "method"), [("_streams", "on_readable"), ("_pings", "answer")])
+async def test_a_bug_of_the_shell_about_one_connection_ends_it_alone(
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    method: str,
+) -> None:
+    async with node_pair() as pair:
+        stream, _ = await pair.streams()
+        engine = pair.server.engine
+        (connection,) = engine.swarm._endpoint.connections
+        with caplog.at_level(logging.ERROR), monkeypatch.context() as patch:
+            patch.setattr(getattr(pair.server, part), method, fail)
+            engine.swarm.ping(connection, engine.now)
+            engine.wake()
+            with pytest.raises(trio.BrokenResourceError):
+                await write_on(stream)
+
+        (record,) = caplog.records
+        assert record.exc_info is not None
+        assert record.exc_info[1] is BUG
+        again, accepted = await pair.streams()
+        await again.send_all(b"here")
+        assert await accepted.receive_some() == b"here"
+
+
+@pytest.mark.spec("SWARM-29")
+async def test_a_bug_of_the_shell_about_nobody_ends_the_node(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node_pair() as pair:
+        monkeypatch.setattr(pair.server._fault_log, "write", fail)
+        with pytest.raises(ZeroDivisionError):
+            pair.server._dispatch(Fault(BUG))
 
 
 def test_only_so_many_are_written_out(caplog: pytest.LogCaptureFixture) -> None:

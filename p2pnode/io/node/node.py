@@ -303,71 +303,77 @@ class Node:
     # from the swarm
 
     def _dispatch(self, event: SwarmEvent) -> None:
-        for watcher in self._watchers:
-            watcher(event)
-        if self.memory is not None and isinstance(event, REMEMBERED):
-            self.memory.note(event, self._facts, self._engine.now)
-        match event:
-            case swarm_events.StreamReadable(stream):
-                self._streams.on_readable(stream)
-            case swarm_events.StreamWritable(stream):
-                self._streams.on_writable(stream)
-            case swarm_events.StreamOpened(stream):
-                self._handlers.on_opened(stream)
-            case swarm_events.StreamsAvailable(connection):
-                self._streams.on_room(connection)
-            case swarm_events.PongReceived(connection, rtt):
-                self._pings.answer(connection, rtt)
-            case swarm_events.PingFailed(connection, reason):
-                self._pings.fail(connection, reason)
-            case swarm_events.PeerIdentified(connection, info):
-                self._identifies.answer(connection, info)
-                self._feed.publish(node_events.PeerIdentified(info))
-            case swarm_events.IdentifyFailed(connection, reason):
-                self._identifies.fail(connection, reason)
-            case swarm_events.DialSucceeded():
-                self._dials.on_succeeded(event)
-            case swarm_events.DialFailed():
-                self._dials.on_failed(event)
-            case swarm_events.ConnectionEstablished():
-                self._on_established(event)
-            case swarm_events.ConnectionClosed(connection, peer_id, reason, is_last):
-                self._on_closed(connection, peer_id, reason, is_last=is_last)
-            case swarm_events.ResourceRefused(refusal, times):
-                logger.warning("refused: %s (%d times since the start)", refusal, times)
-            case swarm_events.Fault(error):
-                self._fault_log.write(error, self._engine.now)
-            case swarm_events.AddressObserved(peer_id, address, disposition, report):
-                told = udp_noise_multiaddr(address)
-                observed = node_events.AddressObserved(peer_id, told, disposition, report)
-                self._feed.publish(observed)
-            case swarm_events.PathChanged(connection, peer_id, route, why):
-                self._streams.on_path_changed(connection, route)
-                path = node_events.PathChanged(peer_id, path_kind(route), via(route), why)
-                self._feed.publish(path)
-            case swarm_events.ListenAddressesChanged():
-                self._feed.publish(node_events.ListenAddressesChanged(tuple(self.addresses)))
-            case swarm_events.ReachabilityChanged(reachability, verdicts):
-                self._feed.publish(node_events.ReachabilityChanged(reachability, verdicts))
-            case swarm_events.ReservationsChanged(relays, addresses):
-                self._feed.publish(node_events.ReservationsChanged(relays, addresses))
-            case swarm_events.ClockSkewChanged(relay, ahead):
-                self._feed.publish(node_events.ClockSkewChanged(relay, ahead))
-            case swarm_events.PunchEnded(_, peer_id, number, strategy, is_direct, reason):
-                ended = node_events.PunchEnded(peer_id, number, strategy, is_direct, reason)
-                self._feed.publish(ended)
-            case (
-                swarm_events.DialEnded()
-                | swarm_events.ReversalEnded()
-                | swarm_events.RecordSigned()
-                | swarm_events.DatagramReceived()
-                | swarm_events.PeerFound()
-                | swarm_events.PeerNotFound()
-                | swarm_events.NatAnswered()
-            ):
-                pass  # nothing of the shell waits for them
-            case _:
-                assert_never(event)
+        try:
+            for watcher in self._watchers:
+                watcher(event)
+            if self.memory is not None and isinstance(event, REMEMBERED):
+                self.memory.note(event, self._facts, self._engine.now)
+            match event:
+                case swarm_events.StreamReadable(stream):
+                    self._streams.on_readable(stream)
+                case swarm_events.StreamWritable(stream):
+                    self._streams.on_writable(stream)
+                case swarm_events.StreamOpened(stream):
+                    self._handlers.on_opened(stream)
+                case swarm_events.StreamsAvailable(connection):
+                    self._streams.on_room(connection)
+                case swarm_events.PongReceived(connection, rtt):
+                    self._pings.answer(connection, rtt)
+                case swarm_events.PingFailed(connection, reason):
+                    self._pings.fail(connection, reason)
+                case swarm_events.PeerIdentified(connection, info):
+                    self._identifies.answer(connection, info)
+                    self._feed.publish(node_events.PeerIdentified(info))
+                case swarm_events.IdentifyFailed(connection, reason):
+                    self._identifies.fail(connection, reason)
+                case swarm_events.DialSucceeded():
+                    self._dials.on_succeeded(event)
+                case swarm_events.DialFailed():
+                    self._dials.on_failed(event)
+                case swarm_events.ConnectionEstablished():
+                    self._on_established(event)
+                case swarm_events.ConnectionClosed(connection, peer_id, reason, is_last):
+                    self._on_closed(connection, peer_id, reason, is_last=is_last)
+                case swarm_events.ResourceRefused(refusal, times):
+                    logger.warning("refused: %s (%d times since the start)", refusal, times)
+                case swarm_events.Fault(error):
+                    self._fault_log.write(error, self._engine.now)
+                case swarm_events.AddressObserved(peer_id, address, disposition, report):
+                    told = udp_noise_multiaddr(address)
+                    observed = node_events.AddressObserved(peer_id, told, disposition, report)
+                    self._feed.publish(observed)
+                case swarm_events.PathChanged(connection, peer_id, route, why):
+                    self._streams.on_path_changed(connection, route)
+                    path = node_events.PathChanged(peer_id, path_kind(route), via(route), why)
+                    self._feed.publish(path)
+                case swarm_events.ListenAddressesChanged():
+                    self._feed.publish(node_events.ListenAddressesChanged(tuple(self.addresses)))
+                case swarm_events.ReachabilityChanged(reachability, verdicts):
+                    self._feed.publish(node_events.ReachabilityChanged(reachability, verdicts))
+                case swarm_events.ReservationsChanged(relays, addresses):
+                    self._feed.publish(node_events.ReservationsChanged(relays, addresses))
+                case swarm_events.ClockSkewChanged(relay, ahead):
+                    self._feed.publish(node_events.ClockSkewChanged(relay, ahead))
+                case swarm_events.PunchEnded(_, peer_id, number, strategy, is_direct, reason):
+                    ended = node_events.PunchEnded(peer_id, number, strategy, is_direct, reason)
+                    self._feed.publish(ended)
+                case (
+                    swarm_events.DialEnded()
+                    | swarm_events.ReversalEnded()
+                    | swarm_events.RecordSigned()
+                    | swarm_events.DatagramReceived()
+                    | swarm_events.PeerFound()
+                    | swarm_events.PeerNotFound()
+                    | swarm_events.NatAnswered()
+                ):
+                    pass  # nothing of the shell waits for them
+                case _:
+                    assert_never(event)
+        except Exception as error:
+            served = swarm_events.connection_of(event)
+            if served is None:
+                raise
+            self._swarm.give_up(served, error, self._engine.now)
 
     def _on_established(self, event: swarm_events.ConnectionEstablished) -> None:
         if event.peer_id in self._connected:
