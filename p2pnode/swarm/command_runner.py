@@ -178,5 +178,8 @@ class CommandRunner:
             return
         code = ErrorCode.EXCESSIVE_LOAD if for_load else ErrorCode.NO_ERROR
         with self._endpoint.commanding(connection, now) as found:
-            if found is not None:
-                found.close(code, reason, now, is_application=not for_load)
+            if found is None:
+                return
+            if for_load and (found.streams or self._endpoint.places.is_protected(connection)):
+                return  # it is of other use
+            found.close(code, reason, now, is_application=not for_load)

@@ -63,6 +63,16 @@ class Hub:
         self.world.run_for(1)
         return node.connections_to(self.relay) > 0
 
+    def reserves(self, node: SimNode) -> int:
+        """Lets a node reserve with the relay; returns its connection."""
+        connection = node.connect(self.relay)
+        self.world.run_until(lambda: node.peer_id in self.reservations(), 10)
+        return connection
+
+    def reservations(self) -> dict[PeerId, float]:
+        """Returns who has reserved, and until when."""
+        return self.relay.swarm._services.relay_server.reservations()
+
     def used(self, resource: Resource) -> int:
         """Returns how much the relay's account knows to be held of a resource."""
         return next(u.used for u in self.relay.swarm.facts.resources() if u.resource is resource)
@@ -209,3 +219,31 @@ def test_trimming_takes_idle_connections_of_the_fullest_network_and_nothing_of_u
     assert all(isinstance(end, ClosedByPeer) for end in ends)
     assert {end.code for end in ends if isinstance(end, ClosedByPeer)} == {ErrorCode.EXCESSIVE_LOAD}
     assert hub.used(Resource.CONNECTIONS) == 6
+
+
+@pytest.mark.spec("RELAY-44")
+def test_a_peer_that_uses_its_connection_loses_its_reservation_alone() -> None:
+    hub = Hub(relay=RelayLimits(max_reservations=4, max_reservations_per_ip=4))
+    hub.relay.serve(HELD)
+    neighbours = [SimNode(host) for host in hub.neighbours(4)]
+    connections = [hub.reserves(node) for node in neighbours]
+    third, last = neighbours[2:]
+    stream = last.open(connections[3], HELD)
+    last.do(stream.write, b"one")
+    hub.world.run_for(5)
+
+    newcomers = [hub.at_home(name) for name in ("one", "other")]
+    hub.reserves(newcomers[0])
+    hub.world.run_for(2)
+    assert last.peer_id not in hub.reservations()
+    last.do(stream.write, b" more")
+    hub.world.run_for(1)
+    assert b"one more" in hub.relay.received.values()
+    assert not last.of(ConnectionClosed)
+
+    hub.reserves(newcomers[1])
+    hub.world.run_for(2)
+    assert third.peer_id not in hub.reservations()
+    (end,) = third.of(ConnectionClosed)
+    assert isinstance(end.reason, ClosedByPeer)
+    assert end.reason.code == ErrorCode.EXCESSIVE_LOAD

@@ -49,7 +49,8 @@ class Disconnect:
     connection: ConnectionHandle
     reason: str
     for_load: bool = False
-    """Others need what it holds: the peer gets EXCESSIVE_LOAD."""
+    """Others need what it was kept for: the peer gets EXCESSIVE_LOAD.  Not done where it has
+    streams, or is protected."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from p2pnode.swarm.services.service import (
     PumpMachine,
 )
 from p2pnode.testbed.sim_node import PORT, SimNode
+from p2pnode.transports.error_code import ErrorCode
 from tests.support.scripted import ScriptedMachine, ScriptedService
 
 X = "/x/1.0.0"
@@ -91,6 +92,31 @@ def test_a_disconnection_tells_the_peer_why_and_of_what_is_gone_nothing() -> Non
     [closed] = two.b.of(ConnectionClosed)
     assert isinstance(closed.reason, ClosedByPeer)
     assert closed.reason.reason == "no longer wanted"
+
+
+@pytest.mark.spec("RELAY-44")
+def test_a_connection_that_is_of_use_does_not_end_for_others_sake() -> None:
+    two = Two()
+    connection = ConnectionHandle(two.b.connect(two.a))
+    two.world.run_for(5)
+    (handle,) = two.a.swarm._endpoint.connections
+    leave = Disconnect(handle, "others need it", for_load=True)
+
+    two.a.swarm.protect(two.b.peer_id)
+    two.run(leave)
+    two.a.swarm.protect(two.b.peer_id, is_protected=False)
+    two.a.serve(X)
+    stream = two.b.open(connection, X)
+    two.world.run_for(1)
+    two.run(leave)
+    assert two.b.of(ConnectionClosed) == []
+
+    two.b.do(two.b.swarm.reset_stream, stream, 0, two.world.now)
+    two.world.run_for(1)
+    two.run(leave)
+    [closed] = two.b.of(ConnectionClosed)
+    assert isinstance(closed.reason, ClosedByPeer)
+    assert closed.reason.code == ErrorCode.EXCESSIVE_LOAD
 
 
 def test_a_stream_is_run_for_who_asked_and_pumped_when_it_says_so() -> None:

@@ -112,7 +112,7 @@ class RelayGate:
         return peer in self.reservations or self._admission.has_circuits(peer)
 
     def disconnect(self, connection: ConnectionHandle, reason: str) -> None:
-        """Ends a connection that is of no use to its peer any more."""
+        """Ends a connection whose peer has lost what it was for, unless it is of other use."""
         self._command(Disconnect(connection, reason, for_load=True))
 
     @property
