@@ -28,7 +28,6 @@ StreamKey: TypeAlias = tuple[ConnectionHandle, int]
 class LimitScope(enum.Enum):
     """Whose streams are counted together."""
 
-    CONNECTION = "connection"
     PEER = "peer"
     """All connections of a peer: whoever opens more of them gets no more streams by it."""
     NODE = "node"
@@ -80,7 +79,7 @@ class InboundStreams:
         Where that is full, it counts nowhere.
         """
         self._left(self._account_of.pop(stream))
-        account = _holder(limit.scope, stream[0], peer_id), protocol
+        account = _holder(limit.scope, peer_id), protocol
         count = self._open.get(account, 0)
         if count >= limit.streams:
             self._ledger.shrink(stream[0])
@@ -114,10 +113,8 @@ class InboundStreams:
         return refusal
 
 
-def _holder(scope: LimitScope, connection: ConnectionHandle, peer_id: PeerId) -> Hashable:
+def _holder(scope: LimitScope, peer_id: PeerId) -> Hashable:
     match scope:
-        case LimitScope.CONNECTION:
-            return connection
         case LimitScope.PEER:
             return peer_id.multihash  # bytes know their hash
         case LimitScope.NODE:

@@ -49,22 +49,15 @@ def key(connection: int, stream: int) -> StreamKey:
 
 @pytest.mark.spec("SWARM-24")
 @pytest.mark.parametrize(
-    ("scope", "same_peer", "other_peer"),
-    [
-        (LimitScope.CONNECTION, True, True),
-        (LimitScope.PEER, False, True),
-        (LimitScope.NODE, False, False),
-    ],
+    ("scope", "other_peer"), [(LimitScope.PEER, True), (LimitScope.NODE, False)]
 )
-def test_whose_streams_are_counted_together(
-    scope: LimitScope, same_peer: bool, other_peer: bool
-) -> None:
+def test_whose_streams_are_counted_together(scope: LimitScope, other_peer: bool) -> None:
     streams, limit = inbound(), InboundLimit(2, scope)
     assert enters(streams, key(1, 0), ALICE, "/a", limit)
     assert enters(streams, key(1, 4), ALICE, "/a", limit)
 
     assert not enters(streams, key(1, 8), ALICE, "/a", limit)
-    assert enters(streams, key(2, 0), ALICE, "/a", limit) is same_peer
+    assert not enters(streams, key(2, 0), ALICE, "/a", limit)
     assert enters(streams, key(3, 0), BOB, "/a", limit) is other_peer
     assert enters(streams, key(1, 8), ALICE, "/b", limit)
 

@@ -19,7 +19,7 @@ from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.refusal import Resource, ScopeKind
 from p2pnode.swarm.events import StreamOpened, StreamReadable, StreamWritable
-from p2pnode.swarm.inbound_streams import MAX_NEGOTIATING, InboundLimit, LimitScope
+from p2pnode.swarm.inbound_streams import MAX_NEGOTIATING, InboundLimit
 from p2pnode.swarm.services.identify import IdentifyService
 from p2pnode.swarm.services.ping import PingService
 from p2pnode.swarm.swarm_stream import NEGOTIATION_TIMEOUT, SwarmStream
@@ -136,8 +136,8 @@ class ScriptedPair(TablePair):
         return machine
 
 
-def scripted(limit: int = 2, scope: LimitScope = LimitScope.PEER) -> ScriptedPair:
-    return ScriptedPair(InboundLimit(limit, scope))
+def scripted(limit: int = 2) -> ScriptedPair:
+    return ScriptedPair(InboundLimit(limit))
 
 
 def test_both_ends_of_a_stream_that_ends_well_are_told_once() -> None:
@@ -251,16 +251,13 @@ def test_a_stream_that_is_not_expected_is_gated_and_not_busy() -> None:
 
 
 @pytest.mark.spec("SWARM-24")
-@pytest.mark.parametrize(
-    ("scope", "is_taken"), [(LimitScope.PEER, False), (LimitScope.CONNECTION, True)]
-)
-def test_another_connection_gives_a_peer_no_more_streams(scope: LimitScope, is_taken: bool) -> None:
-    pair = scripted(limit=1, scope=scope)
+def test_another_connection_gives_a_peer_no_more_streams() -> None:
+    pair = scripted(limit=1)
     assert is_served(open_raw(pair, X))
     pair.dial()
     pair.run()
 
-    assert is_served(open_raw(pair, X)) is is_taken
+    assert not is_served(open_raw(pair, X))
 
 
 @pytest.mark.spec("SWARM-24", "SWARM-25")
