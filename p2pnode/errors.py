@@ -40,6 +40,8 @@ Rule: the text of each is one line, whatever a peer's words in it are.  Attribut
 as they came.
 """
 
+from typing import Self
+
 from p2pnode.escape import printable, quoted
 
 
@@ -48,6 +50,16 @@ class P2PNodeError(Exception):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+    def again(self) -> Self:
+        """Returns an equal error to be raised where this one is kept.
+
+        An error holds the frames that raised it, and with them all that was being done.
+        """
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        other.__cause__ = self.__cause__
+        return other
 
 
 class LocalProtocolError(P2PNodeError):

@@ -32,6 +32,7 @@ class NodeEnvironment:
         from p2pnode.protocols.relay.limits import MODEST, AccessList
         from p2pnode.swarm.config import RelayMode
 
+        gc.freeze()  # see `seldom_collected`
         gc.enable()
         async with open_node(
             data_folder=request.data,

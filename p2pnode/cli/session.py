@@ -12,6 +12,7 @@ from contextlib import suppress
 import trio
 
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.garbage import seldom_collected
 from p2pnode.cli.interrupts import INTERRUPTS, Interrupted
 from p2pnode.cli.output import printing_aside
 from p2pnode.io.applications.together import first_failure
@@ -38,7 +39,8 @@ def run_session(
     """
     gc.enable()  # see `main`
     try:
-        return trio.run(_supervise_aside if serves_others else _supervise, command)
+        with seldom_collected():
+            return trio.run(_supervise_aside if serves_others else _supervise, command)
     except ExceptionGroup as group:
         failure = first_failure(group)
     raise failure

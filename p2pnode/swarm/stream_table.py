@@ -93,7 +93,7 @@ class StreamTable:
         if found is None:
             raise ClosedLocally("the connection is gone")
         if found.close_reason is not None:
-            raise found.close_reason
+            raise found.close_reason.again()
         proposal = propose(protocols)  # first, because it raises what the caller did wrong
         everybodys = self._ledger.process
         if everybodys.used >= everybodys.limit:

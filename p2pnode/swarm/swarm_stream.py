@@ -181,12 +181,12 @@ class SwarmStream:
             self._raise_lost()
             return b""
         if self._reset is not None:
-            raise self._reset
+            raise self._reset.again()
         try:
             data = self._connection.streams.read(self.stream_id, max_bytes)
         except StreamReset as error:
             self._reset = self._meaning(error)
-            raise self._reset from None
+            raise self._reset.again() from None
         if data:
             self._is_answered = True
             streams = self._connection.streams
@@ -221,7 +221,7 @@ class SwarmStream:
             taken = self._connection.streams.write(self.stream_id, data)
         except StreamStopped as error:
             self._stopped = self._meaning(error)
-            raise self._stopped from None
+            raise self._stopped.again() from None
         self._wake(self.connection)
         return taken
 
@@ -240,7 +240,7 @@ class SwarmStream:
             self._ending = self._connection.streams.sending(self.stream_id)
         except StreamStopped as error:
             self._stopped = self._meaning(error)
-            raise self._stopped from None
+            raise self._stopped.again() from None
         self._wake(self.connection)
 
     def reset(self, code: int) -> None:
@@ -290,7 +290,7 @@ class SwarmStream:
             try:
                 self._connection.streams.write(self.stream_id, data)
             except P2PNodeError as error:
-                self.fail(error, StreamResetCode.NONE)
+                self.fail(error.again(), StreamResetCode.NONE)
             self._wake(self.connection)
 
     def keep(self, count: int) -> None:
@@ -315,6 +315,7 @@ class SwarmStream:
         Who sent data behind a proposal that is refused has sent another proposal, and a malformed
         one: the peer then resets the stream, and its "na" may be lost with it.
         """
+        error = error.again()  # it is kept
         if self._is_answered or not isinstance(error, StreamReset | StreamStopped):
             return error
         if self._proposed and error.code in RETRIABLE:
@@ -328,18 +329,18 @@ class SwarmStream:
         self._raise_failure()
         self._raise_lost()
         if self._stopped is not None:
-            raise self._stopped
+            raise self._stopped.again()
         if self._reset is not None and not self._connection.streams.is_known(self.stream_id):
-            raise self._reset  # the peer gave up both directions, and the transport has forgotten
+            raise self._reset.again()  # the peer gave up both directions, and the transport has forgotten
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.again()
 
     def _raise_lost(self) -> None:
         reason = self._connection.close_reason
         if reason is not None:
-            raise reason
+            raise reason.again()
 
 
 def propose(protocols: Sequence[str]) -> Initiator:

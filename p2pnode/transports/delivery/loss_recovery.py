@@ -276,6 +276,11 @@ class LossRecovery:
         self._probed.clear()
         self._remember_lost(packets)
 
+    def let_go(self) -> None:
+        """Nothing will be acknowledged any more: lets go of the records, which hold their path."""
+        self._sent.clear()
+        self._lost.clear()
+
     def restart(
         self,
         rtt: RttEstimator,

@@ -321,6 +321,7 @@ class Connection:
     def let_go(self) -> None:
         """It is forgotten: what it holds is freed at once, and not when cycles are collected."""
         self._receiver.let_go()
+        self.paths.let_go()
 
     # the machine
 

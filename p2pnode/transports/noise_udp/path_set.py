@@ -404,6 +404,12 @@ class PathSet:
             path.observed_sequence += 1
             self._control.push(frame.encode())
 
+    def let_go(self) -> None:
+        """The connection is forgotten: paths hold neither themselves nor each other."""
+        for path in self.paths.values():
+            path.recovery.let_go()
+            path.owed_acks.clear()
+
     def _forget(self, path_id: int, reason: str, now: Instant) -> None:
         others = [p for p in self.paths.values() if p.route is not None and p.path_id != path_id]
         if not others:

@@ -1,5 +1,10 @@
 """Tests of a stream with its negotiation, over two endpoints."""
 
+import contextlib
+import gc
+import weakref
+from collections.abc import Callable, Generator
+
 import pytest
 
 from p2pnode.errors import (
@@ -285,3 +290,45 @@ def test_what_came_before_a_connection_was_lost_is_read_first() -> None:
         theirs.write(b"x")
     with pytest.raises(ClosedLocally):
         theirs.check_deliverable()
+
+
+@pytest.fixture
+def no_collector() -> Generator[None, None, None]:
+    """What is freed is freed with its last reference."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Batch:
+    """Something large in a frame that a stream's error comes through."""
+
+
+def left_behind(call: Callable[[], object]) -> Batch | None:
+    """Returns what is still held of the frame that a call failed in, once the error is over."""
+
+    def serve() -> weakref.ref[Batch]:
+        batch = Batch()
+        with contextlib.suppress(P2PNodeError):
+            call()
+            raise AssertionError("it did not fail")
+        return weakref.ref(batch)
+
+    return serve()()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("gives_up", ["reset", "negotiation", "close"])
+def test_a_failed_stream_holds_nothing_of_who_asked_it(gives_up: str) -> None:
+    pair = connected(X)
+    stream = pair.near.open(pair.now, X if gives_up != "negotiation" else Y)
+    pair.run()
+    if gives_up == "reset":
+        accepted(pair).reset(77)
+    elif gives_up == "close":
+        pair.server.connection.close(0, "", pair.now)
+    pair.run()
+
+    assert left_behind(lambda: stream.read(1)) is None
+    assert left_behind(lambda: stream.read(1)) is None
+    assert left_behind(lambda: stream.write(b"x")) is None

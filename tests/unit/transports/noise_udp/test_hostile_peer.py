@@ -355,6 +355,26 @@ def test_a_connection_that_broke_the_protocol_is_freed_though_its_end_is_remembe
         gc.enable()
 
 
+def test_a_connection_that_falls_silent_with_packets_on_their_way_leaves_no_cycles():
+    peer = connected()
+    connection = peer.endpoint.connections[peer.handle]
+    gc.collect()
+    gc.disable()
+    try:
+        peer.send(stream_header(0, 0, False, 5) + b"hello")
+        connection.streams.write(0, b"never acknowledged")
+        peer.endpoint.wake(peer.handle)
+        peer.drain()
+        paths = connection.paths.paths.values()
+        assert any(path.recovery.bytes_in_flight for path in paths)
+        peer.wait(60)
+        assert not peer.endpoint.connections
+        del connection, paths
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
 def test_of_the_addresses_that_come_together_the_last_one_counts():
     peer = connected()
     addresses = [SocketAddr("203.0.113.9", 1 + n) for n in range(80)]
