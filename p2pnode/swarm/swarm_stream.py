@@ -331,7 +331,8 @@ class SwarmStream:
         if self._stopped is not None:
             raise self._stopped.again()
         if self._reset is not None and not self._connection.streams.is_known(self.stream_id):
-            raise self._reset.again()  # the peer gave up both directions, and the transport has forgotten
+            # The peer gave up both directions, and the transport has forgotten.
+            raise self._reset.again()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

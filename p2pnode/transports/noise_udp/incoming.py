@@ -251,7 +251,7 @@ class Incoming:
             and self._early_size + len(packet) <= MAX_EARLY_TOTAL
             and len(packet) <= self._memory.left
         ):
-            half_open.early.append(packet)
+            half_open.early.append(bytes(memoryview(packet)))  # no longer than it is, see `Waiting`
             self._keep(len(packet))
         else:
             self._early_drops.note(len(packet))

@@ -143,7 +143,7 @@ class Turns:
                 if left <= 0 or self._strangers.queues:
                     alone = received._replace(segment_size=end - position, buffer=datagram)
                     network = origin(route_of(received))[-1]
-                    self._strangers.put(network, alone, MAX_STRANGER_QUEUE_SIZE)
+                    self._strangers.put(network, alone, MAX_STRANGER_QUEUE_SIZE, now)
                 else:
                     left -= self._take_stranger(received, datagram, now)
                 position = end
@@ -154,7 +154,7 @@ class Turns:
     ) -> None:
         work = connection.work
         bound = MAX_SLOWED_QUEUE_SIZE if work.is_overdrawn else MAX_QUEUE_SIZE
-        dropped = self._waiting.put(handle, received, bound)
+        dropped = self._waiting.put(handle, received, bound, now)
         work.on_waiting(len(received.buffer), dropped, now)
 
     def _serve(self, left: int, now: Instant) -> None:
@@ -177,6 +177,9 @@ class Turns:
             self._waiting.drop(queue)
             return left
         work = connection.work
+        dropped = self._waiting.drop_late(queue, now)
+        if dropped:
+            work.on_waiting(0, dropped, now)
         work.grant(connection.bytes_carried, now)
         if work.is_flooding:
             self._waiting.drop(queue)
@@ -197,9 +200,11 @@ class Turns:
         strangers = self._strangers
         while left > 0 and strangers.queues:
             network, queue = strangers.next()
-            received = strangers.take(queue)
+            strangers.drop_late(queue, now)
+            received = strangers.take(queue) if queue.reads else None
             strangers.give_back(network, queue)
-            left = self._read_stranger(received, left, now)
+            if received is not None:
+                left = self._read_stranger(received, left, now)
         return left
 
     def _read_stranger(self, received: Received, left: int, now: Instant) -> int:

@@ -1,16 +1,21 @@
 """Packets that wait for their turn: bounded queues by connection or by network.
 
-What is too much is dropped where it has waited longest, unread, as a congested router would.
+What is too much, or too old, is dropped where it has waited longest, unread, as a congested router
+would.
 """
 
 from collections import deque
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
+from p2pnode.clock import Instant
 from p2pnode.machine import Received
 
 READ_OVERHEAD: Final = 512
 """bytes that a read counts besides its own; measured: its objects, and the queue's place"""
+
+MAX_WAIT: Final = 3.0
+"""seconds after which a read is dropped; chosen: several PTOs, its sender has said it again"""
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 
@@ -18,10 +23,12 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 class Queue:
     """The reads of one connection or network, oldest first."""
 
-    __slots__ = ("reads", "size")
+    __slots__ = ("came_at", "reads", "size")
 
     def __init__(self) -> None:
         self.reads: deque[Received] = deque()
+        self.came_at: deque[Instant] = deque()
+        """When each of them came."""
         self.size = 0
 
 
@@ -47,11 +54,13 @@ class Waiting(Generic[KeyT]):
         self.size = 0
         """bytes, with READ_OVERHEAD for each read; at most twice `max_size`"""
 
-    def put(self, key: KeyT, received: Received, max_queue_size: int) -> int:
+    def put(self, key: KeyT, received: Received, max_queue_size: int, now: Instant) -> int:
         """Puts a read at the end of a queue; returns how many bytes were dropped for it.
 
         One read is kept, however long it is.
         """
+        # A socket's buffer was as long as the longest read; shrunk, it holds others apart for good.
+        received = received._replace(buffer=bytes(memoryview(received.buffer)))
         queue = self.queues.get(key)
         dropped = 0
         if queue is None:
@@ -60,6 +69,7 @@ class Waiting(Generic[KeyT]):
             queue = self.queues[key] = Queue()
             self._fresh[key] = None
         queue.reads.append(received)
+        queue.came_at.append(now)
         size = _size(received)
         queue.size += size
         self.size += size
@@ -80,6 +90,7 @@ class Waiting(Generic[KeyT]):
     def take(self, queue: Queue) -> Received:
         """Returns the oldest read of a queue."""
         received = queue.reads.popleft()
+        queue.came_at.popleft()
         size = _size(received)
         queue.size -= size
         self.size -= size
@@ -94,9 +105,17 @@ class Waiting(Generic[KeyT]):
         self._fresh.pop(key, None)
         if rest is not None:
             queue.reads.extendleft(reversed(rest.reads))
+            queue.came_at.extendleft(reversed(rest.came_at))
             queue.size += rest.size
         if queue.reads:
             self.queues[key] = queue
+
+    def drop_late(self, queue: Queue, now: Instant) -> int:
+        """Drops from a queue that was taken out what waits too long; returns how many bytes."""
+        dropped = 0
+        while queue.came_at and queue.came_at[0] < now - MAX_WAIT:
+            dropped += _size(self.take(queue))
+        return dropped
 
     def drop(self, queue: Queue) -> int:
         """Forgets what is left of a queue that was taken out; returns its size in bytes."""

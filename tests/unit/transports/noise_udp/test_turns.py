@@ -16,6 +16,7 @@ from p2pnode.transports.noise_udp.turns import (
     MAX_SLOWED_QUEUE_SIZE,
     MAX_STRANGERS_SIZE,
 )
+from p2pnode.transports.noise_udp.waiting import MAX_WAIT
 from p2pnode.transports.stream_events import StreamOpened, StreamReadable
 from p2pnode.transports.work import (
     CONTROL_FRAME_WORK,
@@ -251,6 +252,21 @@ def test_what_waits_is_bounded_and_the_oldest_is_dropped():
     streams = server.endpoint.connections[greedy.handle].streams
     assert streams.at_eof(8), "the newest was dropped"
     assert not streams.read(0, 10), "the oldest was not dropped"
+
+
+@pytest.mark.spec("TRANSPORT-51")
+def test_what_waited_too_long_is_not_read_any_more():
+    server = Server()
+    greedy, _ = server.peers
+    server.flood(greedy, 3000)
+    server.receive((greedy, greedy.seal(stream_header(0, 0, True, 0) + b"late")))
+    server.first.now += MAX_WAIT + 0.1
+    before = server.work(greedy).spent
+    server.turn()
+    assert not server.is_waiting
+    assert server.work(greedy).spent == before
+    server.receive(hello(greedy))
+    assert server.events(greedy, StreamReadable)
 
 
 @pytest.mark.spec("TRANSPORT-52")

@@ -1,7 +1,7 @@
 """Queues of packets that wait: their order, and their bounds."""
 
 from p2pnode.machine import Received, SocketAddr, SocketId
-from p2pnode.transports.noise_udp.waiting import READ_OVERHEAD, Waiting
+from p2pnode.transports.noise_udp.waiting import MAX_WAIT, READ_OVERHEAD, Waiting
 
 REMOTE = SocketAddr("192.0.2.9", 9)
 
@@ -11,7 +11,7 @@ def read(data):
 
 
 def put(waiting, key, *datas, bound=1 << 20):
-    return sum(waiting.put(key, read(data), bound) for data in datas)
+    return sum(waiting.put(key, read(data), bound, 0.0) for data in datas)
 
 
 def taken(waiting):
@@ -118,4 +118,24 @@ def test_a_dropped_queue_counts_no_longer():
     waiting = Waiting[str](1 << 20, 3)
     put(waiting, "a", b"a", b"b")
     waiting.drop(waiting.next()[1])
+    assert waiting.size == 0
+
+
+def test_what_waits_holds_no_memory_of_a_longer_read():
+    waiting = Waiting[str](1 << 20, 3)
+    datagram = bytes(1200)
+    put(waiting, "a", datagram)
+    _, queue = waiting.next()
+    assert waiting.take(queue).buffer is not datagram
+
+
+def test_what_waits_too_long_is_dropped_and_the_rest_is_not():
+    waiting = Waiting[str](1 << 20, 3)
+    for now in (0.0, 1.0, 2.0):
+        waiting.put("a", read(b"%d" % now), 1 << 20, now)
+    key, queue = waiting.next()
+    assert waiting.drop_late(queue, MAX_WAIT) == 0
+    assert waiting.drop_late(queue, MAX_WAIT + 1.5) == 2 * (READ_OVERHEAD + 1)
+    waiting.give_back(key, queue)
+    assert taken(waiting) == [("a", b"2")]
     assert waiting.size == 0
