@@ -133,12 +133,15 @@ async def running_node(
 
 
 @asynccontextmanager
-async def public_peers(bed: TestBed, homes: Path) -> AsyncGenerator[tuple[str, str], None]:
+async def public_peers(
+    bed: TestBed, homes: Path, *, build: Build = THIS_BUILD
+) -> AsyncGenerator[tuple[str, str], None]:
     """Yields how others begin with a relay that knows two other public peers."""
-    async with running_node(bed.add_site("relay"), homes, "relay") as relay:
+    async with running_node(bed.add_site("relay"), homes, "relay", build=build) as relay:
         begin = relay.bootstrap
         second, third = (
-            running_node(bed.add_site(name), homes, "run", *begin) for name in ("second", "third")
+            running_node(bed.add_site(name), homes, "run", *begin, build=build)
+            for name in ("second", "third")
         )
         async with second, third:
             yield begin
