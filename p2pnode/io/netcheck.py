@@ -64,7 +64,8 @@ async def run_netcheck(
 
     now = trio.current_time()
     netcheck = Netcheck(
-        SwarmConfig(transport=TransportConfig(aeads=preferred_aeads()), relay_mode=RelayMode.OFF),
+        SwarmConfig(relay_mode=RelayMode.OFF),
+        TransportConfig(aeads=preferred_aeads()),
         bootstrap=bootstrap,
         wants_lifetime=wants_lifetime,
         secret=os_entropy(RESET_SECRET_SIZE),

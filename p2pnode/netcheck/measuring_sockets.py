@@ -18,6 +18,7 @@ from p2pnode.identity.keys import PrivateKey
 from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit, Unreachable
 from p2pnode.protocols.nat_behaviour import KNOCK_FIRST_BYTE
 from p2pnode.transports import events as transport
+from p2pnode.transports.commons import Commons
 from p2pnode.transports.faults import MAX_FAULTS, Faults
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.endpoint import Endpoint
@@ -79,7 +80,7 @@ class MeasuringSockets:
             rng=rng,
             now=now,
             unix_now=unix_now,
-            faults=self._faults,
+            commons=Commons(faults=self._faults),
         )
         self._looks: dict[int, _Look] = {}
         """handle -> what is waited for"""

@@ -40,6 +40,8 @@ from p2pnode.protocols.nat_behaviour import (
 from p2pnode.protocols.nat_behaviour.judge import Judgement, without_nat
 from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, silence_text
 from p2pnode.swarm import Swarm, SwarmConfig, events
+from p2pnode.transports.makers import all_makers
+from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr
 
 CHECK_TIME: Final = 8.5
@@ -88,6 +90,7 @@ class Netcheck:
     def __init__(
         self,
         config: SwarmConfig,
+        transport: TransportConfig,
         *,
         bootstrap: Sequence[Bootstrap],
         wants_lifetime: bool,
@@ -103,7 +106,7 @@ class Netcheck:
         self.swarm = Swarm(
             PrivateKey.generate(entropy),
             config=config,
-            secret=secret,
+            makers=all_makers(transport, secret=secret, entropy=entropy, rng=rng),
             entropy=entropy,
             rng=rng,
             now=now,
@@ -111,7 +114,7 @@ class Netcheck:
             isolates_faults=isolates_faults,
         )
         self._measuring_sockets = MeasuringSockets(
-            config.transport,
+            transport,
             secret=secret,
             entropy=entropy,
             rng=rng,

@@ -46,7 +46,7 @@ from p2pnode.swarm.services.service import (
 )
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.transports.error_code import ErrorCode
-from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.registry import Transports
 from p2pnode.wire.multiaddr import Multiaddr
 
 
@@ -55,7 +55,7 @@ class CommandRunner:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        transports: Transports,
         prober: DialBackEndpoint,
         streams: StreamTable,
         dials: Dials,
@@ -66,7 +66,7 @@ class CommandRunner:
         calls: ServiceCalls,
         readvertise: Callable[[Instant], None],
     ) -> None:
-        self._endpoint = endpoint
+        self._transports = transports
         self._prober = prober
         self._streams = streams
         self._dials = dials
@@ -87,7 +87,7 @@ class CommandRunner:
             connection: ConnectionHandle | None = getattr(command, "connection", None)
             if connection is None:
                 raise
-            self._endpoint.break_off(connection, error, now)
+            self._transports.break_off(connection, error, now)
 
     def _run(self, service: Service, command: Command, now: Instant) -> None:
         match command:
@@ -117,7 +117,7 @@ class CommandRunner:
             case ReplaceCircuit(route, peer_id, relay):
                 self._relayed_paths.replace_circuit(route, peer_id, relay, now)
             case ProbePath(connection):
-                with self._endpoint.commanding(connection, now) as found:
+                with self._transports.commanding(connection, now) as found:
                     if found is not None:
                         found.ping()
             case FindPeers():
@@ -177,9 +177,11 @@ class CommandRunner:
             self._prober.disconnect(connection, reason, now)
             return
         code = ErrorCode.EXCESSIVE_LOAD if for_load else ErrorCode.NO_ERROR
-        with self._endpoint.commanding(connection, now) as found:
+        with self._transports.commanding(connection, now) as found:
             if found is None:
                 return
-            if for_load and (found.streams or self._endpoint.places.is_protected(connection)):
+            if for_load and (
+                found.streams or self._transports.commons.places.is_protected(connection)
+            ):
                 return  # it is of other use
             found.close(code, reason, now, is_application=not for_load)

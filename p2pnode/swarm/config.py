@@ -7,7 +7,6 @@ from typing import Final
 
 from p2pnode.protocols.relay import MODEST, AccessList, RelayLimits
 from p2pnode.resources.limits import ResourceLimits
-from p2pnode.transports.noise_udp.config import TransportConfig
 
 DEFAULT_MAX_STREAMS: Final = 256
 """Streams of one protocol that one peer may have open to us: what the transport lets it open, so
@@ -30,7 +29,6 @@ class SwarmConfig:
 
     agent_version: str = DEFAULT_AGENT_VERSION
     protocol_version: str = "p2pnode/0.1.0"
-    transport: TransportConfig = field(default_factory=TransportConfig)
     resources: ResourceLimits = field(default_factory=ResourceLimits)
     """What others may hold of this node."""
     identify_delay: float = 0.1

@@ -21,7 +21,7 @@ from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.trimming import Trimming
 from p2pnode.transports import events as transport
 from p2pnode.transports.error_code import ErrorCode
-from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 
 MAX_ONE_WAY_CONNECTIONS: Final = 64
@@ -34,7 +34,7 @@ class ConnectionReports:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        transports: Transports,
         state: SwarmState,
         streams: StreamTable,
         dials: Dials,
@@ -45,7 +45,7 @@ class ConnectionReports:
         tell: Callable[[SwarmEvent], None],
     ) -> None:
         """`tell` takes what the user shall know."""
-        self._endpoint = endpoint
+        self._transports = transports
         self._peers, self._one_way = state.peers, state.one_way
         self._pool, self._book = state.pool, state.book
         self._streams = streams
@@ -115,7 +115,7 @@ class ConnectionReports:
         if loser is not None:
             # Only who began it ends it at once: the other side may have seen the two the other
             # way round, and both would be gone.
-            found = self._endpoint.connections.get(loser)
+            found = self._transports.connections.get(loser)
             if found is not None and found.is_initiator:
                 self.close_if_drained(loser, now)
 
@@ -175,7 +175,7 @@ class ConnectionReports:
         self, handle: ConnectionHandle, now: Instant, code: int = 0, reason: str = ""
     ) -> None:
         """Closes a connection and tells the peer why."""
-        with self._endpoint.commanding(handle, now) as connection:
+        with self._transports.commanding(handle, now) as connection:
             if connection is not None:
                 connection.close(code, reason, now)
 
@@ -186,7 +186,7 @@ class ConnectionReports:
 
     def supplant(self, handle: ConnectionHandle, now: Instant) -> None:
         """Ends a connection because another one replaces it."""
-        with self._endpoint.commanding(handle, now) as connection:
+        with self._transports.commanding(handle, now) as connection:
             if connection is not None:
                 reason = "another connection replaces this one"
                 connection.close(ErrorCode.SUPPLANTED, reason, now, is_application=False)

@@ -6,8 +6,6 @@ for a better one.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from random import Random
 from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
@@ -21,11 +19,9 @@ from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
 from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.transports import events as transport
+from p2pnode.transports.commons import Commons
 from p2pnode.transports.faults import Faults
-from p2pnode.transports.noise_udp.config import TransportConfig
-from p2pnode.transports.noise_udp.endpoint import Endpoint
-from p2pnode.transports.noise_udp.handshake import Credentials
-from p2pnode.transports.noise_udp.packet import HandshakeType
+from p2pnode.transports.registry import Makers, make_transports
 from p2pnode.transports.route import Route
 from p2pnode.transports.stream_events import (
     StreamReadable,
@@ -49,36 +45,29 @@ class DialledBack(NamedTuple):
 
 
 class DialBackEndpoint:
-    """An endpoint of its own.  Its sockets must not be the swarm's."""
+    """Transports of its own.  Its sockets must not be the swarm's."""
 
     def __init__(
         self,
-        config: TransportConfig,
+        makers: Makers,
         calls: ServiceCalls,
         *,
-        secret: bytes,
         entropy: Entropy,
-        rng: Random,
         now: Instant,
         unix_now: UnixTime,
         faults: Faults | None = None,
     ) -> None:
         self._faults = faults or Faults()
-        credentials = Credentials.create(PrivateKey.generate(entropy), entropy)
-        self._endpoint = Endpoint(
-            credentials,
-            # We let the peer open no streams: so the connection is one-way, and not pooled there.
-            config=replace(config, max_streams=0),
-            secret=secret,
-            entropy=entropy,
-            rng=rng,
+        account = Account(ResourceLimits().with_connections(MAX_CONNECTIONS))
+        self._transports = make_transports(
+            makers,
+            PrivateKey.generate(entropy),
+            Commons(account, faults=self._faults, first_handle=FIRST_HANDLE),
+            serves=False,
             now=now,
             unix_now=unix_now,
-            account=Account(ResourceLimits().with_connections(MAX_CONNECTIONS)),
-            first_handle=FIRST_HANDLE,
-            faults=self._faults,
         )
-        self._streams = StreamTable(self._endpoint, calls, (), self._faults)
+        self._streams = StreamTable(self._transports, calls, (), self._faults)
         self.is_active = False
         """False while there is nothing to ask it for, as with most nodes for ever: those who drive
         it look at this after every packet."""
@@ -104,7 +93,7 @@ class DialBackEndpoint:
     @property
     def has_results(self) -> bool:
         """Whether `poll_results` is known to have something: asked after `poll_transmits`."""
-        return bool(self._results or self._endpoint.has_events)
+        return bool(self._results or self._transports.has_events)
 
     # commands
 
@@ -116,7 +105,7 @@ class DialBackEndpoint:
         if socket is not None:
             try:
                 route = Route(socket, None, command.address)
-                handle = self._endpoint.dial(route, command.peer_id, now, timeout=command.timeout)
+                handle = self._transports.dial(route, command.peer_id, now, timeout=command.timeout)
             except DialError as error:
                 reason = str(error)
             else:
@@ -139,55 +128,54 @@ class DialBackEndpoint:
         self._streams.run(service, command, now)
 
     def disconnect(self, connection: ConnectionHandle, reason: str, now: Instant) -> None:
-        with self._endpoint.commanding(connection, now) as found:
+        with self._transports.commanding(connection, now) as found:
             if found is not None:
                 found.close(0, reason, now)
 
     def give_up(self, connection: ConnectionHandle, error: Exception, now: Instant) -> None:
         """Ends a connection for a fault that is told already; nothing where it is gone."""
-        self._endpoint.give_up(connection, error, now)
+        self._transports.give_up(connection, error, now)
 
     def close(self, now: Instant) -> None:
         """Ends the dial-backs that are under way."""
-        self._endpoint.close_all("the node is going away", now)
+        self._transports.close_all("the node is going away", now)
 
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes what came to these sockets; nobody but who is dialled from them has a say."""
         self.is_active = True
-        invited = [received for received in batch if not _is_of_stranger(received)]
-        self._endpoint.handle_received(invited, now)
+        self._transports.handle_received(batch, now)
         self._drain(now)
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Takes what the system says of datagrams that left from these sockets."""
-        self._endpoint.handle_unreachable(reports, now)
+        self._transports.handle_unreachable(reports, now)
         self._drain(now)
 
     def handle_timeout(self, now: Instant) -> None:
-        self._endpoint.handle_timeout(now)
+        self._transports.handle_timeout(now)
         self._streams.handle_timeout(now)
         self._drain(now)
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         transmits, self._datagrams = self._datagrams, []
-        return transmits + self._endpoint.poll_transmits(now)
+        return transmits + self._transports.poll_transmits(now)
 
     def poll_results(self, now: Instant) -> list[DialledBack]:
         """Returns what became of dial-backs since the last call."""
         self._drain(now)
         results, self._results = self._results, []
-        self.is_active = bool(self._tickets or self._datagrams or self._endpoint.is_active)
+        self.is_active = bool(self._tickets or self._datagrams or self._transports.is_active)
         return results
 
     def poll_timeout(self) -> Deadline | None:
         if not self.is_active:
             return None  # asked after every packet
-        return earliest(self._endpoint.poll_timeout(), self._streams.poll_timeout())
+        return earliest(self._transports.poll_timeout(), self._streams.poll_timeout())
 
     def _drain(self, now: Instant) -> None:
-        for handle, event in self._endpoint.poll_events():
+        for handle, event in self._transports.poll_events():
             try:
                 self._on_event(handle, event, now)
             except Exception as error:
@@ -218,9 +206,3 @@ class DialBackEndpoint:
     def _socket_for(self, remote: SocketAddr) -> SocketId | None:
         sockets = self._sockets.items()
         return next((s for s, local in sockets if local.is_ipv6 == remote.is_ipv6), None)
-
-
-def _is_of_stranger(received: Received) -> bool:
-    """Whether somebody begins a handshake: room for connections is for those that we dial."""
-    firsts = bytes(received.buffer[:: max(1, received.segment_size)])
-    return HandshakeType.INITIAL in firsts

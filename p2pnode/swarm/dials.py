@@ -28,7 +28,7 @@ from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
-from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
 from p2pnode.wire.multiaddr import (
@@ -56,7 +56,7 @@ class Dials:
     def __init__(
         self,
         own_id: PeerId,
-        endpoint: Endpoint,
+        transports: Transports,
         addresses: OwnAddresses,
         book: AddressBook,
         facts: SwarmFacts,
@@ -64,7 +64,7 @@ class Dials:
     ) -> None:
         """`requests` takes what services are asked for."""
         self._own_id = own_id
-        self._endpoint = endpoint
+        self._transports = transports
         self._addresses = addresses
         self._book = book
         self._facts = facts
@@ -307,7 +307,7 @@ class Dials:
     ) -> bool:
         token = b"" if route.is_relayed else self._book.token(route.remote) or b""
         try:
-            handle = self._endpoint.dial(route, dial.peer_id, now, token=token)
+            handle = self._transports.dial(route, dial.peer_id, now, token=token)
         except DialError as error:
             dial.failed(candidate, error, now)
             return False
@@ -341,7 +341,7 @@ class Dials:
     def _drop_handshakes(self, dial: PeerDial) -> None:
         for handle in dial.handles:
             self._dial_of.pop(handle, None)
-            self._endpoint.cancel_dial(handle)
+            self._transports.cancel_dial(handle)
 
 
 def without_peer(addresses: Sequence[Multiaddr]) -> tuple[Multiaddr, ...]:

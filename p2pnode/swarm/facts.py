@@ -24,8 +24,8 @@ from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.services.relay.server import Relaying
 from p2pnode.swarm.state import SwarmState
 from p2pnode.swarm.stream_table import StreamTable
-from p2pnode.transports.noise_udp.connection import Connection
-from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.muxed_connection import MuxedConnection
+from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
 
@@ -64,13 +64,13 @@ class SwarmFacts(ServiceFacts):
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        transports: Transports,
         prober: DialBackEndpoint,
         state: SwarmState,
         services: Services,
         streams: StreamTable,
     ) -> None:
-        super().__init__(endpoint, prober, state)
+        super().__init__(transports, prober, state)
         self._services = services
         self._streams = streams
         self.counts = Counts(services, streams, state.byte_counts)
@@ -87,14 +87,14 @@ class SwarmFacts(ServiceFacts):
 
     def connection(self, handle: ConnectionHandle) -> ConnectionFacts | None:
         """Returns what there is to know of a connection, or None where it is forgotten."""
-        found = self._endpoint.connections.get(handle)
+        found = self._transports.connections.get(handle)
         return None if found is None else _connection_facts(handle, found)
 
     def connections(self) -> tuple[ConnectionFacts, ...]:
         """Returns all that are open."""
         return tuple(
             _connection_facts(handle, connection)
-            for handle, connection in self._endpoint.connections.items()
+            for handle, connection in self._transports.connections.items()
             if not connection.is_closed
         )
 
@@ -188,15 +188,15 @@ class SwarmFacts(ServiceFacts):
 
     def resources(self) -> list[ResourceUse]:
         """Returns how much of each resource others hold, and how often they were refused more."""
-        return self._endpoint.account.uses()
+        return self._transports.account.uses()
 
     def refusals(self) -> dict[tuple[Resource, ScopeKind], int]:
         """Returns how often something was refused since the start, by what was full."""
-        return dict(self._endpoint.account.refusals.counts)
+        return dict(self._transports.account.refusals.counts)
 
     def early_drops(self) -> Drops:
         """Returns the packets that came before their connection, and found no room."""
-        return self._endpoint.account.early_drops
+        return self._transports.account.early_drops
 
     # this node as a relay
 
@@ -217,7 +217,7 @@ class SwarmFacts(ServiceFacts):
         return self._services.relay_server.is_drained
 
 
-def _connection_facts(handle: ConnectionHandle, connection: Connection) -> ConnectionFacts:
+def _connection_facts(handle: ConnectionHandle, connection: MuxedConnection) -> ConnectionFacts:
     return ConnectionFacts(
         handle,
         connection.peer_id,

@@ -21,9 +21,9 @@ from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
 from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.requests import ReleaseCircuit, RequestCircuit, ServiceRequest
-from p2pnode.transports.noise_udp.connection import Connection
-from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.muxed_connection import MuxedConnection
 from p2pnode.transports.punch import Punch
+from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 
 MAX_STANDBY_RELAYS: Final = 2
@@ -44,7 +44,7 @@ class RelayedPaths:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        transports: Transports,
         pool: ConnectionPool,
         book: AddressBook,
         addresses: OwnAddresses,
@@ -53,7 +53,7 @@ class RelayedPaths:
         requests: list[ServiceRequest],
     ) -> None:
         """`requests` takes what services are asked for."""
-        self._endpoint = endpoint
+        self._transports = transports
         self._pool = pool
         self._book = book
         self._addresses = addresses
@@ -70,8 +70,11 @@ class RelayedPaths:
         if best is not None and connection is not None:
             if not is_asker or _runs_over(connection, route):
                 return
+            if connection.paths is None:  # it stays where it is
+                self._requests.append(ReleaseCircuit(route))
+                return
             try:
-                with self._endpoint.commanding(best, now):
+                with self._transports.commanding(best, now):
                     connection.paths.open([route], now)
             except LocalProtocolError:  # only the initiator may, and not without end
                 self._requests.append(ReleaseCircuit(route))
@@ -84,9 +87,10 @@ class RelayedPaths:
         """A circuit is gone: a connection without a direct path needs another one."""
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
-            if connection is not None and _runs_over(connection, route):
-                with self._endpoint.commanding(pooled.handle, now):
-                    connection.paths.lose(route, reason, now)
+            paths = None if connection is None else connection.paths
+            if connection is not None and paths is not None and paths.runs_over(route):
+                with self._transports.commanding(pooled.handle, now):
+                    paths.lose(route, reason, now)
                 if connection.route.is_relayed:
                     self.ask_other_relays(peer_id, None, now)
 
@@ -94,8 +98,8 @@ class RelayedPaths:
         """A circuit will end: data leaves it as soon as there is another way."""
         for pooled in list(self._pool.peers().get(peer_id, ())):
             connection = self._open(pooled.handle)
-            if connection is not None:
-                with self._endpoint.commanding(pooled.handle, now):
+            if connection is not None and connection.paths is not None:
+                with self._transports.commanding(pooled.handle, now):
                     connection.paths.retire(route, now)
         self.ask_other_relays(peer_id, relay, now)
 
@@ -123,13 +127,9 @@ class RelayedPaths:
     def ask_standby_relay(self, handle: ConnectionHandle, peer_id: PeerId, now: Instant) -> None:
         """Gets a second relay for a connection that stays relayed."""
         connection = self._open(handle)
-        if connection is None or not connection.route.is_relayed:
+        if connection is None or connection.paths is None or not connection.route.is_relayed:
             return
-        relayed = [
-            path.route
-            for path in connection.paths.paths.values()
-            if path.route is not None and path.route.is_relayed
-        ]
+        relayed = [route for route in connection.paths.routes() if route.is_relayed]
         if len(relayed) == 1:
             self.ask_other_relays(peer_id, self._facts.relay_of(relayed[0]), now)
 
@@ -154,13 +154,13 @@ class RelayedPaths:
     ) -> None:
         """Probes addresses as new routes of a relayed connection, from the listening sockets."""
         connection = self._open(handle)
-        if connection is None:
+        if connection is None or connection.paths is None:
             return
         sockets = ((self._addresses.socket_for(remote), remote) for remote in remotes)
         routes = [Route(socket, None, remote) for socket, remote in sockets if socket is not None]
         if routes:
             # Where the peer allows no further path, the round's time passes without an answer.
-            with contextlib.suppress(LocalProtocolError), self._endpoint.commanding(handle, now):
+            with contextlib.suppress(LocalProtocolError), self._transports.commanding(handle, now):
                 connection.paths.punch(routes, punch, now)
 
     def _near(self, peer_id: PeerId) -> list[PeerId]:
@@ -171,18 +171,15 @@ class RelayedPaths:
             if relay != peer_id
             and (connection := self._open(pooled[0].handle)) is not None
             and not connection.route.is_relayed
-            and not connection.paths.active.is_suspect
+            and not (connection.paths is not None and connection.paths.is_suspect)
         )
         return list(islice(found, MAX_SPECULATIVE_RELAYS))
 
-    def _open(self, handle: ConnectionHandle) -> Connection | None:
-        connection = self._endpoint.connections.get(handle)
+    def _open(self, handle: ConnectionHandle) -> MuxedConnection | None:
+        connection = self._transports.connections.get(handle)
         return None if connection is None or connection.is_closed else connection
 
 
-def _runs_over(connection: Connection, route: Route) -> bool:
+def _runs_over(connection: MuxedConnection, route: Route) -> bool:
     """Whether a path of the connection uses a route, or tries it."""
-    return any(
-        route.key in path.validations or (path.route is not None and path.route.key == route.key)
-        for path in connection.paths.paths.values()
-    )
+    return connection.paths is not None and connection.paths.runs_over(route)

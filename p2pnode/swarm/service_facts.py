@@ -10,22 +10,22 @@ from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.state import SwarmState
-from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.registry import Transports
 from p2pnode.wire.multiaddr import Multiaddr
 
 
 class ServiceFacts:
     """Read on demand; nothing is kept here."""
 
-    def __init__(self, endpoint: Endpoint, prober: DialBackEndpoint, state: SwarmState) -> None:
-        self._endpoint = endpoint
+    def __init__(self, transports: Transports, prober: DialBackEndpoint, state: SwarmState) -> None:
+        self._transports = transports
         self._prober = prober
         self._state = state
 
     @property
     def account(self) -> Account:
         """What others hold of this node."""
-        return self._endpoint.account
+        return self._transports.account
 
     # connections
 
@@ -56,12 +56,12 @@ class ServiceFacts:
 
     def rtt(self, connection: ConnectionHandle) -> float | None:
         """Returns the smoothed round-trip time of the path in use, in seconds."""
-        found = self._endpoint.connections.get(connection)
+        found = self._transports.connections.get(connection)
         return None if found is None else found.rtt
 
     def last_received(self, connection: ConnectionHandle) -> Instant | None:
         """Returns when something authentic came last over the connection."""
-        found = self._endpoint.connections.get(connection)
+        found = self._transports.connections.get(connection)
         return None if found is None else found.last_received
 
     # peers

@@ -21,7 +21,7 @@ from p2pnode.swarm.services.service import OpenStream, Service
 from p2pnode.swarm.stream_pump import StreamPump
 from p2pnode.swarm.swarm_stream import SwarmStream, propose
 from p2pnode.transports.faults import Faults
-from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.registry import Transports
 from p2pnode.transports.work import REQUEST_WORK
 from p2pnode.wire.reset_code import StreamResetCode
 
@@ -31,7 +31,7 @@ class StreamTable:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        transports: Transports,
         calls: ServiceCalls,
         services: tuple[Service, ...],
         faults: Faults | None = None,
@@ -41,7 +41,7 @@ class StreamTable:
         `faults` takes what goes wrong with a stream, and ends it; without it, that is raised.
         """
         self._faults = faults or Faults()
-        self._endpoint = endpoint
+        self._transports = transports
         self._calls = calls
         self._registered = {
             protocol: (service, limit)
@@ -57,13 +57,13 @@ class StreamTable:
         """a service's machine -> its stream"""
         self._deadlines = Deadlines[StreamKey]()
         self._negotiating: dict[StreamKey, None] = {}
-        self._ledger = endpoint.account.streams
+        self._ledger = transports.account.streams
         self._inbound = InboundStreams(self._ledger)
         self._events: list[SwarmEvent] = []
 
     def has_streams(self, connection: ConnectionHandle) -> bool:
         """True also while what was written to a released stream is on its way."""
-        found = self._endpoint.connections.get(connection)
+        found = self._transports.connections.get(connection)
         return found is not None and len(found.streams) > 0
 
     def has_application_streams(self, connection: ConnectionHandle) -> bool:
@@ -89,7 +89,7 @@ class StreamTable:
         Raises ConnectionLost, and LocalProtocolError where this node has too many.
         Returns None where the peer allows no more streams now; StreamsAvailable tells when it does.
         """
-        found = self._endpoint.command(connection)
+        found = self._transports.command(connection)
         if found is None:
             raise ClosedLocally("the connection is gone")
         if found.close_reason is not None:
@@ -103,7 +103,7 @@ class StreamTable:
         stream_id = found.streams.open()
         if stream_id is None:
             return None
-        wake = self._endpoint.wake
+        wake = self._transports.of(found).wake
         stream = SwarmStream(connection, found, stream_id, proposal, wake, now)
         self._add((connection, stream_id), stream)
         everybodys.used += 1  # of all that a ledger counts, own streams count for this alone
@@ -149,15 +149,15 @@ class StreamTable:
         if stream.is_over:
             self._forget((stream.connection, stream.stream_id))
 
-    # from the endpoint
+    # from the transports
 
     def on_opened(self, peer: Peer, stream_id: int, now: Instant) -> None:
         """The peer opened a stream; what it is for comes next."""
-        found = self._endpoint.connections.get(peer.connection)
+        found = self._transports.connections.get(peer.connection)
         if found is None:
             return
         key = (peer.connection, stream_id)
-        responder, wake = Responder(self._speaks), self._endpoint.wake
+        responder, wake = Responder(self._speaks), self._transports.of(found).wake
         stream = SwarmStream(peer.connection, found, stream_id, responder, wake, now)
         refusal = self._inbound.enter_negotiation(key, peer)
         if refusal is not None:
@@ -282,7 +282,7 @@ class StreamTable:
         if service is None:
             self._events.append(events.StreamOpened(stream))
             return
-        found = self._endpoint.connections.get(key[0])
+        found = self._transports.connections.get(key[0])
         assert found is not None
         found.work.spent += REQUEST_WORK
         peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator)

@@ -1,4 +1,4 @@
-"""The swarm: one endpoint, the peers behind its connections, and the built-in protocols.
+"""The swarm: its transports, the peers behind their connections, and the built-in protocols.
 
     commands     methods that take `now`; each has taken effect when it returns
     facts        `Swarm.facts`, the one thing that is read of it
@@ -54,9 +54,9 @@ from p2pnode.swarm.stream_table import StreamTable
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.swarm.trimming import Trimming
 from p2pnode.transports import events as transport
+from p2pnode.transports.commons import Commons
 from p2pnode.transports.faults import Faults
-from p2pnode.transports.noise_udp.endpoint import Endpoint
-from p2pnode.transports.noise_udp.handshake import Credentials
+from p2pnode.transports.registry import Makers, make_transports
 from p2pnode.transports.stream_events import (
     StreamFinished,
     StreamOpened,
@@ -80,62 +80,50 @@ class Swarm:
         identity: PrivateKey,
         *,
         config: SwarmConfig,
-        secret: bytes,
+        makers: Makers,
         entropy: Entropy,
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
         isolates_faults: bool = False,
     ) -> None:
-        """`secret` (32 bytes, kept on disk) makes stateless resets work after a restart.
+        """`makers` make the transports, for this node and for its dial-backs.
 
         With `isolates_faults` a bug that is met while one connection, stream or datagram is served
         costs that alone, and is an event (`Fault`); else it is raised where it happens.
         """
         self._faults = faults = Faults(is_raising=not isolates_faults)
-        credentials = Credentials.create(identity, entropy)
-        self.peer_id = credentials.peer_id
-        self._endpoint = Endpoint(
-            credentials,
-            config=config.transport,
-            secret=secret,
-            entropy=entropy,
-            rng=rng,
+        self.peer_id = PeerId.from_public_key(identity.public_key)
+        self._transports = make_transports(
+            makers,
+            identity,
+            Commons(Account(config.resources), faults=faults),
             now=now,
             unix_now=unix_now,
-            account=Account(config.resources),
-            faults=faults,
         )
         self._calls = calls = ServiceCalls(faults)
         self._prober = DialBackEndpoint(
-            config.transport,
-            calls,
-            secret=secret,
-            entropy=entropy,
-            rng=rng,
-            now=now,
-            unix_now=unix_now,
-            faults=faults,
+            makers, calls, entropy=entropy, now=now, unix_now=unix_now, faults=faults
         )
         self._state = SwarmState(identity, self.peer_id, config, now=now, unix_now=unix_now)
         self._services = Services(
             identity,
             config,
             self._state,
-            ServiceFacts(self._endpoint, self._prober, self._state),
+            ServiceFacts(self._transports, self._prober, self._state),
             calls,
             entropy=entropy,
             rng=rng,
             now=now,
             unix_now=unix_now,
         )
-        self._streams = StreamTable(self._endpoint, calls, self._services.all, faults)
+        self._streams = StreamTable(self._transports, calls, self._services.all, faults)
         self.facts = SwarmFacts(
-            self._endpoint, self._prober, self._state, self._services, self._streams
+            self._transports, self._prober, self._state, self._services, self._streams
         )
         """What may be read of the swarm."""
         self._settled_at = now
-        self._refusals = self._endpoint.account.refusals
+        self._refusals = self._transports.account.refusals
         self._refusals_told_at = now - REFUSAL_INTERVAL
         self._events: list[SwarmEvent] = []
         self._forwarded: list[Transmit] = []
@@ -144,19 +132,20 @@ class Swarm:
 
     def _join_parts(self, now: Instant) -> None:
         """Makes the parts that hold little themselves, and act on those that do."""
-        endpoint, state, calls, tell = self._endpoint, self._state, self._calls, self._events.append
+        transports, state, calls = self._transports, self._state, self._calls
+        tell = self._events.append
         requests = list[ServiceRequest]()
         self._observations = Observations(state.observed, now)
-        self._trimming = Trimming(endpoint, state, self._services, endpoint.account.limits)
+        self._trimming = Trimming(transports, state, self._services, transports.account.limits)
         self._dials = Dials(
-            self.peer_id, endpoint, state.addresses, state.book, self.facts, requests
+            self.peer_id, transports, state.addresses, state.book, self.facts, requests
         )
         self._relayed_paths = RelayedPaths(
-            endpoint, state.pool, state.book, state.addresses, self.facts, self._dials, requests
+            transports, state.pool, state.book, state.addresses, self.facts, self._dials, requests
         )
         self._news = OwnNews(state, self.facts, self._services, calls, tell)
         self._connection_reports = ConnectionReports(
-            endpoint,
+            transports,
             state,
             self._streams,
             self._dials,
@@ -167,7 +156,7 @@ class Swarm:
             tell,
         )
         self._commands = CommandRunner(
-            endpoint,
+            transports,
             self._prober,
             self._streams,
             self._dials,
@@ -206,9 +195,9 @@ class Swarm:
     def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
         """Tells the machine's addresses.  After a change every path is validated anew."""
         if self._state.addresses.set_interfaces(addresses):
-            for handle in list(self._endpoint.connections):
-                with self._endpoint.commanding(handle, now) as connection:
-                    if connection is not None:
+            for handle in list(self._transports.connections):
+                with self._transports.commanding(handle, now) as connection:
+                    if connection is not None and connection.paths is not None:
                         connection.paths.forget_local_ips(addresses)
             self._observations.on_network_changed(self._state.addresses.sockets())
             self._state.udp_silence.on_network_changed()
@@ -218,16 +207,17 @@ class Swarm:
 
     def handle_clock_changed(self, unix_now: UnixTime, now: Instant) -> None:
         """Tells that the wall clock was set, or `now` stood still; what has a lifetime keeps it."""
-        for part in (self._endpoint, self._state.description, self._services):
+        for part in (self._transports, self._state.description, self._services):
             part.handle_clock_changed(unix_now, now)
         self._settle(now)
 
     def revalidate(self, now: Instant) -> None:
         """Validates every path at once: after a suspend, or when the network changed."""
-        for handle in list(self._endpoint.connections):
-            with self._endpoint.commanding(handle, now) as connection:
+        for handle in list(self._transports.connections):
+            with self._transports.commanding(handle, now) as connection:
                 if connection is not None and not connection.is_closed:
-                    connection.paths.validate_all(now)
+                    if connection.paths is not None:
+                        connection.paths.validate_all(now)
                     connection.ping()
         self._settle(now)
 
@@ -302,7 +292,7 @@ class Swarm:
 
     def send_datagram(self, connection: ConnectionHandle, data: Buffer) -> bool:
         """Queues unreliable data; False where it cannot be queued now.  Raises as Connection's."""
-        found = self._endpoint.command(connection)
+        found = self._transports.command(connection)
         return found is not None and found.send_datagram(data)
 
     def remember_address(
@@ -348,12 +338,12 @@ class Swarm:
         """Closes everything; what tells the peers leaves with the next transmits."""
         self._dials.cancel_all()
         self._prober.close(now)
-        self._endpoint.close_all(reason, now)
+        self._transports.close_all(reason, now)
         self._settle(now)
 
     def protect(self, peer_id: PeerId, *, is_protected: bool = True) -> None:
         """Says whether connections that a peer begins keep their places; causes nothing."""
-        self._endpoint.account.protect(peer_id, is_protected=is_protected)
+        self._transports.account.protect(peer_id, is_protected=is_protected)
 
     def has_no_past(self) -> None:
         """This is the first run of this node: nobody was written to before it."""
@@ -381,7 +371,7 @@ class Swarm:
                 self._relay(others, now)
         for probe in probes:
             self._take_probe(probe, now)
-        self._endpoint.handle_received(own, now)
+        self._transports.handle_received(own, now)
         self._settle_streams(now)
 
     def _relay(self, packets: list[Received], now: Instant) -> None:
@@ -404,12 +394,12 @@ class Swarm:
             self._faults.take(error)
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
-        self._endpoint.handle_unreachable(reports, now)
+        self._transports.handle_unreachable(reports, now)
         self._prober.handle_unreachable(reports, now)
         self._settle_streams(now)
 
     def handle_timeout(self, now: Instant) -> None:
-        self._endpoint.handle_timeout(now)
+        self._transports.handle_timeout(now)
         self._prober.handle_timeout(now)
         self._settle_streams(now)
         self._calls.handle_timeout(now)
@@ -433,7 +423,7 @@ class Swarm:
         transmits = self._take_transmits(now)
         # Sending may tell something, to which somebody may have to say something.
         while not transmits and (
-            self._endpoint.has_events or (self._prober.is_active and self._prober.has_results)
+            self._transports.has_events or (self._prober.is_active and self._prober.has_results)
         ):
             self._settle_streams(now)
             transmits = self._take_transmits(now)
@@ -442,7 +432,7 @@ class Swarm:
     def _take_transmits(self, now: Instant) -> list[Transmit]:
         transmits, self._forwarded = self._forwarded, []
         note, counts = self._state.contacts.note, self._state.byte_counts
-        for transmit in self._endpoint.poll_transmits(now):
+        for transmit in self._transports.poll_transmits(now):
             if transmit.socket >= 0:
                 note(transmit.remote.ip, now)
                 counts.sent_directly += len(transmit.buffer)
@@ -468,7 +458,7 @@ class Swarm:
 
     def poll_timeout(self) -> Deadline | None:
         return earliest(
-            self._endpoint.poll_timeout(),
+            self._transports.poll_timeout(),
             self._prober.poll_timeout(),
             self._streams.poll_timeout(),
             self._state.pool.poll_timeout(),
@@ -484,16 +474,16 @@ class Swarm:
 
     def poll_key_log(self) -> list[str]:
         """Returns the secrets of new connections, where the configuration asks for them."""
-        return self._endpoint.poll_key_log()
+        return self._transports.poll_key_log()
 
     def poll_qlog(self) -> list[tuple[str, list[str]]]:
         """Returns (trace name, JSON texts), where the configuration asks for them."""
-        return self._endpoint.poll_qlog()
+        return self._transports.poll_qlog()
 
     def check(self) -> None:
         """Asserts, after a drain, that no part has something to say or a deadline unknown here."""
-        assert not self._endpoint.poll_events(), "a connection has events"
-        self._endpoint.check()
+        assert not self._transports.poll_events(), "a connection has events"
+        self._transports.check()
         self._calls.check()
         self._streams.check()
 
@@ -513,10 +503,10 @@ class Swarm:
         self._settled_at = now
         is_settled = False
         while not is_settled:
-            found = self._endpoint.poll_events()
+            found = self._transports.poll_events()
             for handle, event in found:
                 try:
-                    self._on_endpoint_event(handle, event, now)
+                    self._on_transport_event(handle, event, now)
                 except Exception as error:
                     self._faults.take(error, handle)
             if self._prober.is_active:
@@ -536,13 +526,13 @@ class Swarm:
         """What was served when a bug was met comes to an end, where it has not yet."""
         for handle, error in self._faults.poll():
             if handle is not None:
-                self._endpoint.give_up(handle, error, now)
+                self._transports.give_up(handle, error, now)
                 self._prober.give_up(handle, error, now)
             self._events.append(events.Fault(error))
 
-    # endpoint events
+    # events of transports
 
-    def _on_endpoint_event(
+    def _on_transport_event(
         self,
         handle: ConnectionHandle,
         event: transport.Connected | transport.DialFailed | transport.ConnectionEvent,

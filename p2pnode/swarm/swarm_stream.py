@@ -18,8 +18,7 @@ from p2pnode.errors import (
 )
 from p2pnode.machine import Buffer, ConnectionHandle
 from p2pnode.protocols.multistream import Agreed, Failed, Initiator, ProposalRefused, Responder
-from p2pnode.transports.delivery.send_stream import SendState, SendStream
-from p2pnode.transports.noise_udp.connection import Connection
+from p2pnode.transports.muxed_connection import MuxedConnection, StreamEnding
 from p2pnode.wire.reset_code import RETRIABLE, StreamResetCode
 
 NEGOTIATION_TIMEOUT: Final = 10.0
@@ -29,7 +28,7 @@ MAX_NEGOTIATION_READ: Final = 64 * 1024
 """bytes taken at once while negotiating: what is behind the negotiation is kept"""
 
 Wake: TypeAlias = Callable[[ConnectionHandle], object]
-"""Makes the endpoint notice that a connection has something to send."""
+"""Makes its transport notice that a connection has something to send."""
 
 
 class SwarmStream:
@@ -58,7 +57,7 @@ class SwarmStream:
     def __init__(
         self,
         handle: ConnectionHandle,
-        connection: Connection,
+        connection: MuxedConnection,
         stream_id: int,
         negotiation: Initiator | Responder,
         wake: Wake,
@@ -83,7 +82,7 @@ class SwarmStream:
         self._stopped: P2PNodeError | None = None
         """Why there is nothing more to read, or nobody who reads: the transport says it once."""
         self._is_released = False
-        self._ending: SendStream | None = None
+        self._ending: StreamEnding | None = None
         """Our half, once it has an end: it still tells how that went when the rest is forgotten."""
         self._send_negotiation()
 
@@ -114,7 +113,7 @@ class SwarmStream:
     @property
     def is_delivered(self) -> bool:
         """True once the peer has acknowledged all that was written, its end included."""
-        return self._ending is not None and self._ending.state is SendState.DATA_RECVD
+        return self._ending is not None and self._ending.is_delivered
 
     def check_deliverable(self) -> None:
         """Raises why the peer will never have all that was written, as `write` does.

@@ -18,8 +18,8 @@ from p2pnode.resources.limits import ResourceLimits
 from p2pnode.swarm.services.registry import Services
 from p2pnode.swarm.state import SwarmState
 from p2pnode.transports.error_code import ErrorCode
-from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.transports.places import origin
+from p2pnode.transports.registry import Transports
 
 if TYPE_CHECKING:
     from p2pnode.resources.networks import Network
@@ -32,17 +32,18 @@ class Trimming:
     """Acts when a connection has come; needs no time of its own."""
 
     def __init__(
-        self, endpoint: Endpoint, state: SwarmState, services: Services, limits: ResourceLimits
+        self, transports: Transports, state: SwarmState, services: Services, limits: ResourceLimits
     ) -> None:
-        self._endpoint = endpoint
+        self._transports = transports
         self._pool, self._peers = state.pool, state.peers
         self._services = services
         self._limits = limits
         self._not_before: Instant | None = None
-        self._named = endpoint.account.protected
-        endpoint.places.is_protected = self.is_protected
-        endpoint.places.is_protected_peer = self.is_protected_peer
-        endpoint.places.awaits_protected = self.awaits_protected
+        self._named = transports.account.protected
+        places = transports.commons.places
+        places.is_protected = self.is_protected
+        places.is_protected_peer = self.is_protected_peer
+        places.awaits_protected = self.awaits_protected
 
     def is_protected(self, handle: ConnectionHandle) -> bool:
         """Whether a connection keeps its place whoever comes."""
@@ -65,14 +66,14 @@ class Trimming:
 
     def on_connected(self, now: Instant) -> None:
         """Trims where there are too many connections."""
-        used = self._endpoint.account.connections.used
+        used = self._transports.account.connections.used
         if used <= self._limits.high_water:
             return
         if self._not_before is not None and now < self._not_before:
             return
         self._not_before = now + SILENCE
         for handle in islice(self._least_useful(now), used - self._limits.low_water):
-            with self._endpoint.commanding(handle, now) as connection:
+            with self._transports.commanding(handle, now) as connection:
                 if connection is not None:
                     reason = "this node has many connections, and this one is not used"
                     connection.close(ErrorCode.EXCESSIVE_LOAD, reason, now, is_application=False)
@@ -80,7 +81,7 @@ class Trimming:
     def _least_useful(self, now: Instant) -> Iterator[ConnectionHandle]:
         """Yields those that may go, of the fullest network first, the longest silent first."""
         young = now - self._limits.grace_period
-        connections, ledger = self._endpoint.connections, self._endpoint.account.connections
+        connections, ledger = self._transports.connections, self._transports.account.connections
         idle: dict[Network, list[tuple[Instant, ConnectionHandle]]] = {}
         for of_peer in self._pool.peers().values():
             for handle, _, made_at in of_peer:

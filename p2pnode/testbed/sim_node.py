@@ -32,6 +32,8 @@ from p2pnode.swarm.events import (
     SwarmEvent,
 )
 from p2pnode.swarm.swarm_stream import SwarmStream
+from p2pnode.transports.makers import all_makers
+from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr
 
 P = ParamSpec("P")
@@ -63,6 +65,7 @@ class SimNode:
         *,
         port: int = PORT,
         config: SwarmConfig | None = None,
+        transport: TransportConfig | None = None,
         identity: PrivateKey | None = None,
         speaks_ipv6: bool = True,
         dials_back: bool = True,
@@ -89,6 +92,7 @@ class SimNode:
         """The served streams whose end has come."""
         self._port = port
         self._config = config or SwarmConfig()
+        self._transport = transport or TransportConfig()
         self._secret = host.entropy(32)
         self._speaks_ipv6 = speaks_ipv6
         self._dials_back = dials_back
@@ -113,7 +117,9 @@ class SimNode:
         return Swarm(
             self.identity,
             config=self._config,
-            secret=self._secret,
+            makers=all_makers(
+                self._transport, secret=self._secret, entropy=host.entropy, rng=host.rng
+            ),
             entropy=host.entropy,
             rng=host.rng,
             now=host.now,

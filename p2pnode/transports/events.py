@@ -112,7 +112,7 @@ class DialFailed(NamedTuple):
     reason: P2PNodeError
 
 
-class EndpointEvent(NamedTuple):
+class TransportEvent(NamedTuple):
     """A fact about the connection, or the dial, with this handle."""
 
     handle: ConnectionHandle

@@ -119,7 +119,7 @@ class _Scene:
 
     def flood(self, peer: RawSwarmPeer) -> None:
         """Has the swarm say more than is acknowledged."""
-        connection = self.world.swarm._endpoint.connections.get(peer.handle)
+        connection = self.world.swarm._transports.connections.get(peer.handle)
         peer.send(frame.MaxPathId(1 << 12).encode())
         for number in range(1, 1 + self.choices.byte()):  # each abandoned path makes room for one
             peer.send(frame.PathAbandon(number, 0).encode())

@@ -36,7 +36,7 @@ async def test_a_bug_of_one_connection_is_logged_and_counted_and_the_node_goes_o
         source = NodeFactsSource(engine.swarm.facts, lambda: engine.now)
         server.watch(source.count)
         stream, _ = await pair.streams()
-        (connection,) = engine.swarm._endpoint.connections.values()
+        (connection,) = engine.swarm._transports.connections.values()
         monkeypatch.setattr(connection, "handle_received", fail)
 
         with caplog.at_level(logging.ERROR), pytest.raises(trio.BrokenResourceError):
@@ -64,7 +64,7 @@ async def test_a_bug_of_the_shell_about_one_connection_ends_it_alone(
     async with node_pair() as pair:
         stream, _ = await pair.streams()
         engine = pair.server.engine
-        (connection,) = engine.swarm._endpoint.connections
+        (connection,) = engine.swarm._transports.connections
         with caplog.at_level(logging.ERROR), monkeypatch.context() as patch:
             patch.setattr(getattr(pair.server, part), method, fail)
             engine.swarm.ping(connection, engine.now)

@@ -17,12 +17,16 @@ from p2pnode.io.store.records import Record, SequenceRecord, network_fingerprint
 from p2pnode.io.store.store import Store
 from p2pnode.swarm import Swarm, SwarmConfig
 from p2pnode.swarm.events import RecordSigned
+from p2pnode.transports.makers import all_makers
+from p2pnode.transports.noise_udp.config import TransportConfig
 
 NOW = UnixTime(1_800_000_000.0)
 SWARM = Swarm(
     PrivateKey(bytes(32)),
     config=SwarmConfig(),
-    secret=bytes(32),
+    makers=all_makers(
+        TransportConfig(), secret=bytes(32), entropy=Random(1).randbytes, rng=Random(2)
+    ),
     entropy=Random(1).randbytes,
     rng=Random(2),
     now=0.0,

@@ -45,7 +45,7 @@ async def test_peers_are_protected_by_their_ids(autojump_clock: MockClock) -> No
         client, trimming = pair.client.peer_id, pair.server.engine.swarm._trimming
         await pair.client.connect(pair.address)
         await trio.sleep(1)
-        (handle,) = pair.server.engine.swarm._endpoint.connections
+        (handle,) = pair.server.engine.swarm._transports.connections
         assert not trimming.is_protected(handle)
         pair.server.protect(str(client))
         assert trimming.is_protected(handle)

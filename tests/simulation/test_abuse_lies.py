@@ -344,7 +344,7 @@ def test_a_forged_source_gets_at_most_three_times_what_came_from_it() -> None:
     target = SocketAddr(server.host.ip, 4001)
     mallory = town.hostile()
     route = Route(mallory.sockets[0], None, target)
-    mallory.swarm._endpoint.dial(route, None, town.world.now, timeout=1.0)
+    mallory.swarm._transports.dial(route, None, town.world.now, timeout=1.0)
     (initial,) = [
         bytes(transmit.buffer)
         for transmit in mallory.swarm.poll_transmits(town.world.now)

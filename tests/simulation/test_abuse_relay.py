@@ -34,6 +34,7 @@ from p2pnode.wire.framing import FrameReader, encode_frame
 from tests.support.datagram_machines import ScriptedMachine, transmit
 from tests.support.echo import echo
 from tests.support.hostile import Mess, Town, give_secret, identities
+from tests.support.pair import endpoint_of
 
 ECHO = "/echo/1.0.0"
 CHUNK = 60_000
@@ -163,7 +164,7 @@ def test_a_relay_cannot_offer_circuits_without_end() -> None:
         town.world.run_for(0.02)
     town.world.run_for(2)
     assert 0 < len(town.node.swarm._state.circuits) <= min(MAX_OFFERED, opened)
-    assert len(town.node.swarm._endpoint.connections) == 1, "offers alone make no connection"
+    assert len(town.node.swarm._transports.connections) == 1, "offers alone make no connection"
 
 
 @pytest.mark.parametrize(
@@ -383,7 +384,7 @@ class Flood:
         self.connection = reach(town, mallory)
         (route,) = mallory.swarm.facts.circuits_to(town.node.peer_id)
         self.route = route
-        endpoint = mallory.swarm._endpoint
+        endpoint = endpoint_of(mallory.swarm)
         endpoint._on_response = lambda datagram, now: 0  # type: ignore[method-assign]
 
     def run(self, count: int, seconds: float) -> None:
@@ -398,7 +399,7 @@ class Flood:
         self.town.world.after(pause, lambda: self.go_on(pause))
 
     def _begin(self) -> None:
-        self.mallory.do(self.mallory.swarm._endpoint.dial, self.route, None, self.town.world.now)
+        self.mallory.do(self.mallory.swarm._transports.dial, self.route, None, self.town.world.now)
 
 
 def test_a_flood_of_handshakes_over_one_circuit_does_not_shut_others_out() -> None:
@@ -413,7 +414,7 @@ def test_a_flood_of_handshakes_over_one_circuit_does_not_shut_others_out() -> No
 def test_handshakes_over_circuits_are_bounded_and_forgotten() -> None:
     town = Town(nat=corporate())
     flood = Flood(town)
-    incoming = town.node.swarm._endpoint._incoming
+    incoming = endpoint_of(town.node.swarm)._incoming
     flood.run(300, 3.0)
     assert 0 < len(incoming.by_id) <= ResourceLimits().half_open.network
     flood.mallory.host.detach()

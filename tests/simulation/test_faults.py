@@ -47,7 +47,7 @@ class Three:
         self.to_b = {node: node.connect(self.b) for node in (self.a, self.c)}
         world.run_for(5.0)
         self.handle = self.b.swarm.facts.best(self.a.peer_id)
-        self.connection = self.b.swarm._endpoint.connections[self.handle]
+        self.connection = self.b.swarm._transports.connections[self.handle]
 
     def echoes(self, node: SimNode) -> bool:
         """Whether `b` still serves a node."""
@@ -258,7 +258,7 @@ def test_what_names_nobody_is_raised_by_every_node(monkeypatch: pytest.MonkeyPat
 
 def test_a_stream_that_cannot_be_proposed_is_not_opened() -> None:
     three = Three()
-    streams = three.b.swarm._endpoint.connections[three.handle].streams
+    streams = three.b.swarm._transports.connections[three.handle].streams
     before = len(streams)
 
     with pytest.raises(LocalProtocolError):

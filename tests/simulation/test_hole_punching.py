@@ -189,7 +189,7 @@ def test_two_nodes_behind_one_nat_meet_on_their_own_network(nat: NatBehaviour) -
     for node in (meeting.a, meeting.b):
         (connection,) = [
             c
-            for c in node.swarm._endpoint.connections.values()
+            for c in node.swarm._transports.connections.values()
             if c.peer_id != meeting.relays[0].peer_id
         ]
         assert connection.route.remote.ip.startswith("192.168.1.")
@@ -231,7 +231,7 @@ def test_ipv6_behind_stateful_firewalls_works_at_once() -> None:
 def test_ipv6_wins_where_ipv4_cannot_be_punched() -> None:
     site = SiteParams(ipv6=True, nat=nats.corporate(), firewall=FirewallBehaviour(ip_version=6))
     meeting = joined(pair(1, PairParams(a=site, b=site)))
-    assert ":" in meeting.b.swarm._endpoint.connections[meeting.connection].route.remote.ip
+    assert ":" in meeting.b.swarm._transports.connections[meeting.connection].route.remote.ip
 
 
 def test_where_udp_is_blocked_the_dial_says_so() -> None:
@@ -316,7 +316,7 @@ def test_a_dial_through_two_relays_names_the_connection_that_stays() -> None:
     meeting.world.run_for(2)
     meeting.join(*meeting.relays)
     (dialled,) = [e for e in meeting.b.of(events.DialSucceeded) if e.peer_id == meeting.a.peer_id]
-    assert dialled.connection in meeting.b.swarm._endpoint.connections
+    assert dialled.connection in meeting.b.swarm._transports.connections
     assert dialled.connection == meeting.connection
 
 
@@ -454,7 +454,7 @@ def test_the_standby_relay_takes_over_in_a_transfer() -> None:
     meeting.world.run_for(2)
     transfer = Transfer(meeting.b, meeting.a, meeting.connection, FILE)
     transfer.run(until=transfer.has_arrived(FILE // 10))
-    in_use = meeting.b.swarm._endpoint.connections[meeting.connection].route
+    in_use = meeting.b.swarm._transports.connections[meeting.connection].route
     carrier = meeting.b.swarm.facts.relay_of(in_use)
     die(next(relay for relay in meeting.relays if relay.peer_id == carrier))
     died_at = meeting.world.now
@@ -488,7 +488,7 @@ def test_when_the_direct_path_dies_in_use_the_relay_takes_over(seed: int) -> Non
     assert meeting.is_direct()
     cut.lost = (external_ip(meeting, meeting.a),)
     died_at = meeting.world.now
-    active = meeting.b.swarm._endpoint.connections[meeting.connection].paths.active
+    active = meeting.b.swarm._transports.connections[meeting.connection].paths.active
     limit = 2 * active.pto(TransportConfig().max_ack_delay) + RELAYED_RTT
     meeting.world.run_for(10)
     assert ticker.largest_gap(died_at) <= limit + TICK
@@ -516,7 +516,7 @@ def test_the_death_of_an_idle_direct_path_is_seen_within_a_keep_alive_interval(s
     cut = cut_at(net.site_b, net.world)
     cut.lost = (external_ip(meeting, meeting.a),)
     died_at = meeting.world.now
-    active = meeting.b.swarm._endpoint.connections[meeting.connection].paths.active
+    active = meeting.b.swarm._transports.connections[meeting.connection].paths.active
     limit = KEEP_ALIVE + 3 * active.pto(TransportConfig().max_ack_delay) + RELAYED_RTT
     meeting.world.run_until(lambda: not meeting.is_direct(), 60)
     assert meeting.world.now - died_at <= limit

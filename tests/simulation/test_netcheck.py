@@ -22,6 +22,7 @@ from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import Fault
 from p2pnode.testbed.sim_node import SimNode
+from p2pnode.transports.noise_udp.config import TransportConfig
 
 INDEPENDENT = "endpoint-independent"
 TIME_TO_PRINT = 9.5  # seconds; the command's ten, without its start
@@ -67,6 +68,7 @@ def attach(
     def make(host: Host) -> Netcheck:
         return Netcheck(
             SwarmConfig(relay_mode=RelayMode.OFF),
+            TransportConfig(),
             bootstrap=targets,
             wants_lifetime=lifetime,
             secret=bytes(32),

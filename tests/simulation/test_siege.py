@@ -23,6 +23,7 @@ from p2pnode.transports.noise_udp import incoming
 from tests.siege.siege import ROWS, SIEGE
 from tests.siege.simulated import Attackers
 from tests.support.hostile import give_secret
+from tests.support.pair import endpoint_of
 
 LIMITS = ResourceLimits()
 
@@ -68,7 +69,7 @@ class Besieged:
     @property
     def connections(self) -> int:
         """How many the relay has."""
-        return len(self.relay.swarm._endpoint.connections)
+        return len(self.relay.swarm._transports.connections)
 
 
 class Traced:
@@ -165,7 +166,7 @@ def test_early_packets_cost_no_more_memory_than_they_are_given() -> None:
 def test_half_open_handshakes_that_fill_every_place_keep_no_stranger_out(is_ipv6: bool) -> None:
     besieged = Besieged()
     attackers = besieged.attack("5", sources=8, scale=2.0, is_ipv6=is_ipv6)
-    half_open = besieged.relay.swarm._endpoint._incoming.by_id
+    half_open = endpoint_of(besieged.relay.swarm)._incoming.by_id
     besieged.world.run_until(lambda: len(half_open) >= LIMITS.half_open.total, 10)
     assert besieged.stranger_gets_in()
     assert besieged.is_answered()

@@ -23,7 +23,6 @@ from p2pnode.netsim.topology import PairParams, SiteParams, internet, nat_pair, 
 from p2pnode.netsim.world import World
 from p2pnode.protocols.identify import MappingKind
 from p2pnode.protocols.identify.socket_evidence import OBSERVATION_LIFETIME
-from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import (
     AddressObserved,
     ConnectionClosed,
@@ -121,7 +120,7 @@ def test_an_unknown_protocol_is_refused() -> None:
         stream.read(100)
     world.run_for(0.5)
     assert (
-        next(iter(b.swarm._endpoint.connections)),
+        next(iter(b.swarm._transports.connections)),
         stream.stream_id,
     ) not in b.swarm._streams._streams
 
@@ -132,13 +131,13 @@ def test_a_stream_whose_protocol_never_comes_is_given_up() -> None:
     a, b, world = two_nodes()
     connection = a.connect(b)
     world.run_for(1)
-    raw = a.swarm._endpoint.connections[connection]
+    raw = a.swarm._transports.connections[connection]
     stream_id = raw.streams.open()
     assert stream_id is not None
     raw.streams.write(stream_id, b"\x13/multi")
     a.do(a.swarm.send_datagram, connection, b"")
     world.run_for(NEGOTIATION_TIMEOUT - 2)
-    handle = next(iter(b.swarm._endpoint.connections))
+    handle = next(iter(b.swarm._transports.connections))
     assert b.swarm._streams.has_streams(handle)
     world.run_for(4)
     assert not b.swarm._streams.has_streams(handle)
@@ -367,7 +366,7 @@ def test_a_transfer_goes_on_when_the_machine_changes_its_network() -> None:
 
     network.world.after(0.2, roam)
     bulk(a, b, connection, 3_000_000, network.world)
-    assert b.swarm._endpoint.connections[1].route.remote.ip == new
+    assert b.swarm._transports.connections[1].route.remote.ip == new
 
 
 def test_a_transfer_over_a_bad_line_is_byte_exact() -> None:
@@ -394,16 +393,16 @@ def test_the_evidence_of_a_connection_lasts_as_long_as_the_connection() -> None:
     a, s = SimNode(network.a), SimNode(network.public[0])
     connection = a.connect(s)
     network.world.run_for(2.5 * OBSERVATION_LIFETIME)
-    assert connection in a.swarm._endpoint.connections
+    assert connection in a.swarm._transports.connections
     assert not a.of(ConnectionClosed)
     (report,) = a.swarm.facts.observed(network.world.now)
     assert [observer for observer, _ in report.evidence] == [s.peer_id]
 
 
 def test_the_users_of_a_lost_connection_find_out_why() -> None:
-    config = SwarmConfig(transport=TransportConfig(idle_timeout=5.0, keep_alive=2.0))
+    config = TransportConfig(idle_timeout=5.0, keep_alive=2.0)
     network = wire(1)
-    a, b = SimNode(network.a, config=config), SimNode(network.b, config=config)
+    a, b = SimNode(network.a, transport=config), SimNode(network.b, transport=config)
     b.serve(ECHO, echo)
     stream = a.open(a.connect(b), ECHO)
     network.world.run_for(1)

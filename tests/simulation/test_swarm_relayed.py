@@ -76,7 +76,7 @@ def ended(node: SimNode, dial_id: int) -> list[DialSucceeded | DialFailed]:
 
 
 def relayed_paths(node: SimNode, connection: int) -> int:
-    paths = node.swarm._endpoint.connections[connection].paths.paths.values()
+    paths = node.swarm._transports.connections[connection].paths.paths.values()
     return sum(path.route is not None and path.route.is_relayed for path in paths)
 
 
@@ -283,8 +283,8 @@ def test_we_are_not_dialled_through_a_relay_by_ourselves() -> None:
 @pytest.mark.spec("SWARM-14")
 def test_who_lets_us_open_no_streams_is_served_and_otherwise_ignored() -> None:
     net = pair(1)
-    config = SwarmConfig(transport=TransportConfig(max_streams=0))
-    node, visitor = SimNode(net.a), SimNode(net.b, config=config)
+    one_way = TransportConfig(max_streams=0)
+    node, visitor = SimNode(net.a), SimNode(net.b, transport=one_way)
     node.serve(ECHO, echo)
     connection = visitor.connect(node)
     stream = visitor.open(connection, ECHO)
@@ -309,15 +309,15 @@ def test_who_lets_us_open_no_streams_is_served_and_otherwise_ignored() -> None:
 @pytest.mark.spec("SWARM-14")
 def test_a_dial_that_finds_a_peer_which_allows_no_streams_fails() -> None:
     net = pair(1)
-    config = SwarmConfig(transport=TransportConfig(max_streams=0))
-    node, visitor = SimNode(net.a), SimNode(net.b, config=config)
+    one_way = TransportConfig(max_streams=0)
+    node, visitor = SimNode(net.a), SimNode(net.b, transport=one_way)
     dial_id = node.dial(visitor)
     net.world.run_until(lambda: bool(ended(node, dial_id)), 20)
     (failed,) = ended(node, dial_id)
     assert isinstance(failed, DialFailed)
     assert any("streams" in str(reason) for _, reason in failed.attempts)
     net.world.run_for(10)
-    assert (node.swarm._dials._dials, node.swarm._endpoint.connections) == ({}, {})
+    assert (node.swarm._dials._dials, node.swarm._transports.connections) == ({}, {})
 
 
 @pytest.mark.spec("SWARM-15")
@@ -362,8 +362,8 @@ def test_visitors_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pnode.swarm.connection_reports.MAX_ONE_WAY_CONNECTIONS", 2)
     network = pair(1, PairParams(public_hosts=4))
     host = SimNode(network.a)
-    config = SwarmConfig(transport=TransportConfig(max_streams=0))
-    visitors = [SimNode(h, config=config) for h in network.public]
+    one_way = TransportConfig(max_streams=0)
+    visitors = [SimNode(h, transport=one_way) for h in network.public]
     for visitor in visitors:
         visitor.dial(host)
         network.world.run_for(0.5)

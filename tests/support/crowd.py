@@ -15,6 +15,7 @@ from p2pnode.identity.keys import PrivateKey
 from p2pnode.machine import DatagramMachine, Received, SocketAddr, SocketId, Transmit
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.swarm import Swarm
+from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.transports.noise_udp.handshake import Credentials
@@ -41,7 +42,9 @@ class Crowd:
         self.swarm = Swarm(
             private_key("swarm"),
             config=SwarmConfig(),
-            secret=entropy(32),
+            makers=all_makers(
+                TransportConfig(), secret=entropy(32), entropy=entropy, rng=Random(1)
+            ),
             entropy=entropy,
             rng=Random(1),
             now=self.now,

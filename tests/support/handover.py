@@ -189,7 +189,9 @@ class Handover:
 
     def connection(self, name: str) -> Connection | None:
         handle = self._handles[name]
-        return None if handle is None else self.nodes[name].swarm._endpoint.connections.get(handle)
+        return (
+            None if handle is None else self.nodes[name].swarm._transports.connections.get(handle)
+        )
 
     @property
     def is_direct(self) -> bool:

@@ -35,6 +35,7 @@ from p2pnode.transports.noise_udp.packet import HandshakeType
 from p2pnode.transports.noise_udp.token import TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import Multiaddr
+from tests.support.pair import endpoint_of
 
 NETWORK: Final = "99.0.0.0/8"
 """The bystanders'; routable, and of nobody else in these worlds."""
@@ -143,7 +144,7 @@ class Hostile(SimNode):
 
     def observe(self, connection: int, address: SocketAddr) -> None:
         """Tells the peer that it is seen somewhere else."""
-        found = self.swarm._endpoint.command(connection)
+        found = self.swarm._transports.command(connection)
         assert found is not None
         path = found.paths.active
         path.observed_sequence += 1
@@ -207,7 +208,7 @@ def give_secret(node: SimNode) -> None:
     Or a packet that was led astray would be answered with a reset that its sender must believe.
     """
     issuer = TokenIssuer(node.peer_id.multihash[-32:])
-    endpoint = node.swarm._endpoint
+    endpoint = endpoint_of(node.swarm)
     endpoint._tokens = endpoint._incoming._tokens = issuer
 
 

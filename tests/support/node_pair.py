@@ -80,7 +80,8 @@ async def sim_node(
     parts = NodeParts(
         identity=PrivateKey.generate(entropy),
         secret=entropy(32),
-        config=SwarmConfig(transport=transport or TransportConfig()),
+        config=SwarmConfig(),
+        transport=transport or TransportConfig(),
         sockets=[NodeSocket(network.socket(address), address, True)],
         interfaces=(),
         watches_interfaces=False,

@@ -15,12 +15,15 @@ from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Ecn, Received, SocketAddr, SocketId, Transmit
 from p2pnode.resources.account import Account
-from p2pnode.transports.events import Connected, DialFailed, EndpointEvent
+from p2pnode.swarm.swarm import Swarm
+from p2pnode.transports.commons import Commons
+from p2pnode.transports.events import Connected, DialFailed, TransportEvent
 from p2pnode.transports.faults import Faults
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.connection import Connection
 from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.transports.noise_udp.handshake import Credentials
+from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 
 UNIX_EPOCH = UnixTime(1_700_000_000.0)
@@ -40,7 +43,7 @@ class Side:
     address: SocketAddr
     endpoint: Endpoint
     peer_id: PeerId
-    events: list[EndpointEvent] = field(default_factory=list)
+    events: list[TransportEvent] = field(default_factory=list)
     handle: int = 0
     """Of the connection that was made last."""
     more: dict[int, SocketAddr] = field(default_factory=dict)
@@ -77,10 +80,21 @@ def make_endpoint(
         rng=Random(f"{seed}/{name}"),
         now=now,
         unix_now=UNIX_EPOCH,
-        account=account,
-        faults=faults,
+        commons=Commons(account, faults=faults),
     )
     return endpoint, credentials.peer_id
+
+
+def endpoint_of(swarm: Swarm) -> Endpoint:
+    """Returns the noise-udp transport of a swarm."""
+    (endpoint,) = swarm._transports._over_datagrams
+    assert isinstance(endpoint, Endpoint)
+    return endpoint
+
+
+def transports_of(endpoint: Endpoint) -> Transports:
+    """Returns what a swarm would see of an endpoint that is its only transport."""
+    return Transports(endpoint.commons, [endpoint])
 
 
 class Pair:
@@ -183,7 +197,7 @@ class Pair:
                     break
 
     @staticmethod
-    def _tell(side: Side, event: EndpointEvent) -> None:
+    def _tell(side: Side, event: TransportEvent) -> None:
         side.events.append(event)
         if isinstance(event.event, Connected):
             side.handle = event.handle

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from p2pnode.machine import Received, SocketAddr, SocketId
 from p2pnode.transports.delivery.frame import STREAM_TYPES, decode_stream_untrusted
-from p2pnode.transports.events import Connected, EndpointEvent
+from p2pnode.transports.events import Connected, TransportEvent
 from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.frame import Frame, NewConnectionId, decode_frame_untrusted
@@ -83,7 +83,7 @@ class RawPeer:
         """All that the endpoint sent, handshake packets too."""
         self.bytes_to: Counter[SocketAddr] = Counter()
         """How many bytes went to each address."""
-        self.events: list[EndpointEvent] = []
+        self.events: list[TransportEvent] = []
         self._credentials = credentials(name)
         self._entropy = entropy(f"raw/{seed}")
 

@@ -21,6 +21,8 @@ from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import ConnectionEstablished, SwarmEvent
 from p2pnode.swarm.swarm import Swarm
 from p2pnode.transports.delivery.frame import Ack, stream_header
+from p2pnode.transports.makers import all_makers
+from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.frame import encode_ack
 from p2pnode.wire.multiaddr import Multiaddr
 from tests.support.identities import private_key
@@ -48,7 +50,9 @@ class RawSwarm:
         self.swarm = Swarm(
             private_key("swarm"),
             config=config,
-            secret=entropy(32),
+            makers=all_makers(
+                TransportConfig(), secret=entropy(32), entropy=entropy, rng=Random(seed)
+            ),
             entropy=entropy,
             rng=Random(seed),
             now=self.now,

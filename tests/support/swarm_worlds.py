@@ -88,7 +88,7 @@ class Meeting:
 
     def relays_in_use(self) -> set[str]:
         """Returns the IPs of the relays through which B has a path to A."""
-        paths = self.b.swarm._endpoint.connections[self.connection].paths.paths.values()
+        paths = self.b.swarm._transports.connections[self.connection].paths.paths.values()
         routes = [p.route for p in paths if p.route is not None and p.route.is_relayed]
         known = {relay.peer_id: relay.host.ip for relay in self.relays}
         through = [self.b.swarm.facts.relay_of(route) for route in routes]

@@ -19,7 +19,7 @@ from p2pnode.transports.stream_events import (
     StreamStoppedByPeer,
     StreamWritable,
 )
-from tests.support.pair import Pair, Side
+from tests.support.pair import Pair, Side, transports_of
 
 if TYPE_CHECKING:
     from p2pnode.swarm.events import SwarmEvent
@@ -33,7 +33,7 @@ class TableSide:
         self.services = tuple(services)
         self.calls = ServiceCalls()
         self.calls.register(self.services)
-        self.table = StreamTable(side.endpoint, self.calls, self.services)
+        self.table = StreamTable(transports_of(side.endpoint), self.calls, self.services)
         self.events: list[SwarmEvent] = []
         """What the application is told of its streams."""
         self.told: list[SwarmEvent] = []

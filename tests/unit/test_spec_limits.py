@@ -48,6 +48,7 @@ FORMATS = {
         "DATA_OVERHEAD",
         "ETHERNET_SIZE",
         "FAST_CONVERGENCE",
+        "FIRST_BYTES",
         "FIRST_HANDLE",
         "IV_SIZE",
         "KEY_PHASE",

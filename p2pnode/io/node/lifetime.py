@@ -7,7 +7,7 @@ cancelled, nothing else is waited for, and what it raised comes out as it is, no
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Unpack, cast
@@ -46,6 +46,8 @@ from p2pnode.io.trace_files import TraceFiles, check_traces
 from p2pnode.io.wall_clock import read_wall_clock, watch_wall_clock
 from p2pnode.resources.limits import limits_for
 from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.transports.makers import all_makers
+from p2pnode.transports.noise_udp.config import TransportConfig
 
 
 @asynccontextmanager
@@ -75,6 +77,7 @@ class NodeParts:
     secret: bytes
     """For stateless resets."""
     config: SwarmConfig
+    transport: TransportConfig = field(default_factory=TransportConfig)
     sockets: list[NodeSocket]
     probe_sockets: Sequence[NodeSocket] = ()
     """For dial-backs."""
@@ -161,6 +164,9 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         identity=identity or PrivateKey.generate(os_entropy),
         secret=secret,
         config=_swarm_config(config),
+        transport=replace(
+            config.transport, key_log=config.key_log is not None, qlog=config.qlog_dir is not None
+        ),
         sockets=sockets,
         probe_sockets=open_probe_sockets(sockets, stack),
         bootstrap=bootstrap,
@@ -175,12 +181,8 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
 
 
 def _swarm_config(config: NodeConfig) -> SwarmConfig:
-    transport = replace(
-        config.transport, key_log=config.key_log is not None, qlog=config.qlog_dir is not None
-    )
     return SwarmConfig(
         agent_version=config.agent_version,
-        transport=transport,
         relay_mode=config.relay_mode,
         relay_limits=config.relay_limits,
         relay_access=config.relay_access,
@@ -203,7 +205,9 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
     swarm = Swarm(
         parts.identity,
         config=config,
-        secret=parts.secret,
+        makers=all_makers(
+            parts.transport, secret=parts.secret, entropy=parts.entropy, rng=parts.rng
+        ),
         entropy=parts.entropy,
         rng=parts.rng,
         now=now,

@@ -142,6 +142,11 @@ class SendStream:
 
     # for the application
 
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the peer has acknowledged everything, the end included."""
+        return self.state is SendState.DATA_RECVD
+
     def write(self, data: Buffer) -> int:
         """Takes as much as there is room for and returns how much that was.
 

@@ -75,7 +75,7 @@ from p2pnode.transports.noise_udp.frame import (
 )
 from p2pnode.transports.noise_udp.handshake import Secrets
 from p2pnode.transports.noise_udp.key_schedule import KeySchedule
-from p2pnode.transports.noise_udp.packet import DATA_OVERHEAD
+from p2pnode.transports.noise_udp.packet import DATA_OVERHEAD, NAME
 from p2pnode.transports.noise_udp.packet_receiver import PacketReceiver
 from p2pnode.transports.noise_udp.packet_sender import PacketSender
 from p2pnode.transports.noise_udp.parameters import TransportParameters
@@ -123,6 +123,9 @@ class Opening(NamedTuple):
 
 class Connection:
     """An encrypted connection with one authenticated peer."""
+
+    transport: Final = NAME
+    is_limited: Final = False
 
     def __init__(
         self,

@@ -24,17 +24,14 @@ from p2pnode.errors import (
 )
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
-from p2pnode.rate_limit import KeyedRateLimit
-from p2pnode.resources.account import MEMORY_STEP, Account
-from p2pnode.resources.limits import ResourceLimits
-from p2pnode.resources.networks import Network
+from p2pnode.resources.account import MEMORY_STEP
+from p2pnode.transports.commons import Commons
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import (
     ConnectionClosed,
     DialFailed,
-    EndpointEvent,
+    TransportEvent,
 )
-from p2pnode.transports.faults import Faults
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.connection import Connection, Opening
 from p2pnode.transports.noise_udp.connection_logs import ConnectionLogs
@@ -46,8 +43,10 @@ from p2pnode.transports.noise_udp.memory import Memory
 from p2pnode.transports.noise_udp.packet import (
     DATA,
     DATA_OVERHEAD,
+    FIRST_BYTES,
     KEY_PHASE,
     MIN_INITIAL_SIZE,
+    NAME,
     STATELESS_RESET,
     HandshakeType,
     data_destination,
@@ -56,23 +55,21 @@ from p2pnode.transports.noise_udp.packet import (
     decode_retry_untrusted,
     decode_stateless_reset_untrusted,
     decode_version_negotiation_untrusted,
-    stateless_reset,
 )
 from p2pnode.transports.noise_udp.parameters import TransportParameters, own_parameters
+from p2pnode.transports.noise_udp.stateless_resets import StatelessResets
 from p2pnode.transports.noise_udp.token import TokenIssuer
 from p2pnode.transports.noise_udp.turns import Turns
-from p2pnode.transports.places import NoRoom, Places, origin
+from p2pnode.transports.places import NoRoom
 from p2pnode.transports.route import Route, route_of, transmit_of
 from p2pnode.transports.work import HANDSHAKE_WORK, PACKET_WORK
 
-MAX_RESETS: Final = 100
-"""stateless resets that one network has at once, and a second after that, because anyone can
-provoke them; chosen: a restart with a hundred peers behind one NAT is told within a second"""
-FIRST_HANDLE: Final = ConnectionHandle(1)
-
 
 class Endpoint:
-    """All connections of a node."""
+    """All connections of a node, by this transport."""
+
+    name: Final = NAME
+    claims = FIRST_BYTES.__contains__
 
     def __init__(
         self,
@@ -84,15 +81,13 @@ class Endpoint:
         rng: Random,
         now: Instant,
         unix_now: UnixTime,
-        account: Account | None = None,
-        first_handle: ConnectionHandle = FIRST_HANDLE,
-        faults: Faults | None = None,
+        commons: Commons | None = None,
+        serves: bool = True,
     ) -> None:
         """`secret` (32 bytes) makes tokens and stateless resets; kept on disk it outlives us.
 
-        Handles count from `first_handle` on, so that several endpoints' need not collide.
-        `faults` takes what goes wrong here; without it, that is raised.  Without an
-        `account` to draw from, it has its own.
+        Without `commons` that it shares with other transports, it has its own.  Who begins a
+        connection is heard only where it `serves`.
         """
         self._credentials = credentials
         self._config = config
@@ -100,16 +95,18 @@ class Endpoint:
         self._entropy = entropy
         self._token_offset = unix_now - now
         self._logs = ConnectionLogs(config, unix_now - now)
-        self._faults = faults or Faults()
-        self.account = account or Account(ResourceLimits())
-        self.places = Places(self.account.connections)
-        self._memory = Memory(self.account, self.places)
+        self.commons = commons = commons or Commons()
+        """With accounts and places."""
+        self._faults = commons.faults
+        self._serves = serves
+        self._places = commons.places
+        self._memory = Memory(commons.account, commons.places)
         self._incoming = Incoming(
             credentials=credentials,
             config=config,
             tokens=self._tokens,
             entropy=entropy,
-            account=self.account,
+            account=commons.account,
         )
         self._make = partial(
             Connection,
@@ -122,7 +119,6 @@ class Endpoint:
         self._dial_by_source: dict[int, ConnectionHandle] = {}
         self._connections: dict[ConnectionHandle, Connection] = {}
         self._ids = IdTable()
-        self._next_handle = first_handle
         self._dirty: dict[ConnectionHandle, None] = {}
         self._turns = Turns(
             self._connections,
@@ -130,12 +126,12 @@ class Endpoint:
             self._dirty,
             self._handle_datagram,
             self.break_off,
-            self.account.memory,
+            commons.account.memory,
         )
         self._deadlines = Deadlines[ConnectionHandle]()
-        self._reset_rate = KeyedRateLimit[Network](MAX_RESETS, 1.0)
+        self._resets = StatelessResets(self._tokens)
         self._transmits: list[Transmit] = []
-        self._events: list[EndpointEvent] = []
+        self._events: list[TransportEvent] = []
 
     # commands
 
@@ -152,8 +148,8 @@ class Endpoint:
 
         Raises DialError where there are too many connections.
         """
-        handle = self._take_handle()
-        refusal = self.places.add_outbound(handle)
+        handle = self.commons.take_handle()
+        refusal = self._places.add_outbound(handle)
         if refusal is not None:
             raise DialError(str(refusal))
         self._dials[handle] = dialing = Dialing(
@@ -174,7 +170,7 @@ class Endpoint:
     def cancel_dial(self, handle: ConnectionHandle) -> None:
         """Forgets a dial; does nothing where it is over."""
         if self._end_dial(handle):
-            self.places.remove(handle)
+            self._places.remove(handle)
 
     def command(self, handle: ConnectionHandle) -> Connection | None:
         """Returns a connection for the caller to command, at once; None where it is gone."""
@@ -211,12 +207,12 @@ class Endpoint:
         connection, dialing = self._connections.get(handle), self._dials.get(handle)
         if dialing is not None:
             self.cancel_dial(handle)
-            self._events.append(EndpointEvent(handle, DialFailed(dialing.route, reason)))
+            self._events.append(TransportEvent(handle, DialFailed(dialing.route, reason)))
         elif connection is not None:
             self._transmits += connection.break_off(reason, now)
             self._dirty.pop(handle, None)
             self._forget(handle, connection)
-            self._events.append(EndpointEvent(handle, ConnectionClosed(reason)))
+            self._events.append(TransportEvent(handle, ConnectionClosed(reason)))
 
     def wake(self, handle: ConnectionHandle) -> None:
         """A connection was commanded by its holder, or one that is over was read of."""
@@ -294,7 +290,7 @@ class Endpoint:
         """Returns what to send; ask again until it is empty."""
         if self._memory.too_full:
             for handle, reason in self._memory.take_excess():
-                self._turn_out(handle, reason, now)
+                self._make_way(handle, reason, now)
         transmits, self._transmits = self._transmits, []
         for handle in list(self._dirty):
             connection = self._connections.get(handle)
@@ -314,7 +310,7 @@ class Endpoint:
             del self._dirty[handle]
         return transmits
 
-    def poll_events(self) -> list[EndpointEvent]:
+    def poll_events(self) -> list[TransportEvent]:
         """Returns the facts since the last call."""
         for handle in self._dirty:
             connection = self._connections.get(handle)
@@ -359,7 +355,7 @@ class Endpoint:
         try:
             if kind & ~KEY_PHASE == DATA:
                 self._on_stray_data(datagram, route, now)
-            elif kind == HandshakeType.INITIAL:
+            elif kind == HandshakeType.INITIAL and self._serves:
                 return self._on_initial(datagram, route, now)
             elif kind == HandshakeType.RESPONSE:
                 return self._on_response(datagram, now)
@@ -385,7 +381,7 @@ class Endpoint:
 
     def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> int:
         initial = decode_initial_untrusted(datagram)
-        verdict = self.places.verdict(route, self._has_streams)
+        verdict = self._places.verdict(route, self._has_streams)
         self._incoming.no_room = verdict if isinstance(verdict, NoRoom) else None
         answer = self._incoming.on_initial_untrusted(
             initial, len(datagram), route, self._parameters(), now, self._token_time(now)
@@ -417,7 +413,7 @@ class Endpoint:
             )
             if opening is None:
                 return HANDSHAKE_WORK
-            handle = self._take_handle()
+            handle = self.commons.take_handle()
             self._receive(handle, opening, now)
             for packet in self._incoming.finish(half_open):
                 self._take_packet(handle, received, packet, now)
@@ -445,10 +441,7 @@ class Endpoint:
             return
         if self._ids.is_retired(destination, now):
             return
-        # Any data packet is longer than a reset, and who forges its source uses up the source's.
-        if self._reset_rate.take(origin(route)[-1], now):
-            packet = stateless_reset(destination, self._tokens.reset_token(destination))
-            self._transmits.append(transmit_of(route, packet))
+        self._transmits += self._resets.answer(destination, route, now)
 
     def _on_reset(self, datagram: bytes, now: Instant) -> None:
         token = decode_stateless_reset_untrusted(datagram)
@@ -462,15 +455,15 @@ class Endpoint:
 
     def _receive(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
         """Somebody else has begun a connection, and has proved who it is."""
-        verdict = self.places.verdict(opening.route, self._has_streams, opening.peer_id)
+        verdict = self._places.verdict(opening.route, self._has_streams, opening.peer_id)
         if isinstance(verdict, NoRoom):
-            self.places.note(verdict.refusal)
+            self._places.note(verdict.refusal)
             connection = self._make(opening, now=now, qlog=self._logs.begin(handle, opening, now))
             self._say_farewell(connection, str(verdict.refusal), now)
             return
         if verdict.instead_of is not None:
-            self._turn_out(verdict.instead_of, "this node needs the place for others", now)
-        self.places.add_inbound(handle, verdict)
+            self._make_way(verdict.instead_of, "this node needs the place for others", now)
+        self._places.add_inbound(handle, verdict)
         self._open(handle, opening, now)
 
     def _open(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
@@ -478,16 +471,16 @@ class Endpoint:
             connection = self._make(opening, now=now, qlog=self._logs.begin(handle, opening, now))
         except Exception as error:
             self._faults.take(error)
-            self.places.remove(handle)
+            self._places.remove(handle)
             if opening.is_initiator:
                 failed = DialFailed(opening.route, ClosedByFault(error))
-                self._events.append(EndpointEvent(handle, failed))
+                self._events.append(TransportEvent(handle, failed))
             return
-        self._connections[handle] = connection
+        self._connections[handle] = self.commons.connections[handle] = connection
         self._memory.open(handle, connection)
         self._dirty[handle] = None
         self._sync(handle, connection, now)
-        self._events.append(EndpointEvent(handle, opening.fact()))
+        self._events.append(TransportEvent(handle, opening.fact()))
 
     def _drain(self, now: Instant) -> None:
         """Takes over what the touched connections report."""
@@ -509,7 +502,7 @@ class Endpoint:
         if failure is not None:
             route = self._dials[handle].route
             self.cancel_dial(handle)
-            self._events.append(EndpointEvent(handle, DialFailed(route, failure)))
+            self._events.append(TransportEvent(handle, DialFailed(route, failure)))
 
     def _collect(self, handle: ConnectionHandle, connection: Connection) -> None:
         held = connection.streams.held
@@ -518,7 +511,7 @@ class Endpoint:
         if change > MEMORY_STEP or change < -MEMORY_STEP:
             self._memory.draw(handle, connection)
         for event in connection.poll_events():
-            self._events.append(EndpointEvent(handle, event))
+            self._events.append(TransportEvent(handle, event))
 
     def _sync(self, handle: ConnectionHandle, connection: Connection, now: Instant) -> None:
         """Brings the routing tables and the timer of a connection up to date."""
@@ -534,9 +527,9 @@ class Endpoint:
         """Nothing is known of it any more; what it had to tell was collected."""
         self._ids.forget(handle, connection)
         self._deadlines.set(handle, None)
-        self.places.remove(handle)
+        self._places.remove(handle)
         self._memory.close(handle, connection)
-        del self._connections[handle]
+        del self._connections[handle], self.commons.connections[handle]
         connection.let_go()
 
     # details
@@ -552,9 +545,16 @@ class Endpoint:
         return True
 
     def _has_streams(self, handle: ConnectionHandle) -> bool:
-        return len(self._connections[handle].streams) > 0
+        return len(self.commons.connections[handle].streams) > 0
 
-    def _turn_out(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
+    def _make_way(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
+        """Has a connection end for others' sake, whichever transport's it is."""
+        if handle in self._connections:
+            self.turn_out(handle, reason, now)
+        else:
+            self.commons.leaving.append((handle, reason))
+
+    def turn_out(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
         """Ends a connection for others' sake: it is told once, forgotten and freed at once."""
         with self.commanding(handle, now) as connection:
             assert connection is not None
@@ -586,11 +586,6 @@ class Endpoint:
     def _parameters(self) -> TransportParameters:
         connection_id = int.from_bytes(self._entropy(8), "big")
         return own_parameters(self._config, connection_id, self._tokens.reset_token(connection_id))
-
-    def _take_handle(self) -> ConnectionHandle:
-        handle = self._next_handle
-        self._next_handle = ConnectionHandle(handle + 1)
-        return handle
 
     def _token_time(self, now: Instant) -> UnixTime:
         """The time by the wall clock as it was at the start: no jump makes a token older."""

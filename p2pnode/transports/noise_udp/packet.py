@@ -25,6 +25,9 @@ VERSIONS: Final = (VERSION,)
 PATTERN_XX: Final = 1
 """Noise XX; 2 is reserved for IK, 3 for XXpsk3."""
 
+NAME: Final = "noise-udp"
+FIRST_BYTES: Final = range(0x80, 0xC0)
+"""Of the datagrams that are this transport's; others leave these free (Demultiplexing)."""
 DATA: Final = 0x80
 KEY_PHASE: Final = 0x01
 STATELESS_RESET: Final = 0x88

@@ -4,6 +4,7 @@ The rules: a path is used once it is validated; one path carries data, the other
 one carries on until the new one is validated (make before break); each end chooses for itself.
 """
 
+from collections.abc import Iterator
 from random import Random
 from typing import Final
 
@@ -98,6 +99,22 @@ class PathSet:
     def max_path_id(self) -> int:
         """Highest path id that either side may use now."""
         return min(self._local_max_path_id, self._remote_max_path_id)
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.active.is_suspect
+
+    def routes(self) -> Iterator[Route]:
+        """Returns those that are validated, the one in use among them."""
+        return (path.route for path in self.paths.values() if path.route is not None)
+
+    def runs_over(self, route: Route) -> bool:
+        """Whether a path uses a route, or tries it."""
+        key = route.key
+        return any(
+            key in path.validations or (path.route is not None and path.route.key == key)
+            for path in self.paths.values()
+        )
 
     def issue_ids(self) -> None:
         """Tells the peer the connection ids that it should have and has not."""

@@ -78,7 +78,7 @@ def test_a_peer_that_is_connected_directly_is_not_dialled_again() -> None:
     connection = two.a.connect(two.b)
     two.run(DialPeer(two.b.peer_id, (two.b.address(),)))
 
-    assert list(two.a.swarm._endpoint.connections) == [connection]
+    assert list(two.a.swarm._transports.connections) == [connection]
     assert two.service.unreached == []
 
 
@@ -99,7 +99,7 @@ def test_a_connection_that_is_of_use_does_not_end_for_others_sake() -> None:
     two = Two()
     connection = ConnectionHandle(two.b.connect(two.a))
     two.world.run_for(5)
-    (handle,) = two.a.swarm._endpoint.connections
+    (handle,) = two.a.swarm._transports.connections
     leave = Disconnect(handle, "others need it", for_load=True)
 
     two.a.swarm.protect(two.b.peer_id)
@@ -150,7 +150,7 @@ def test_a_dial_back_has_a_connection_of_its_own_until_it_is_closed() -> None:
     assert ticket == 5
     assert connection is not None
     assert connection >= FIRST_HANDLE
-    assert two.a.swarm._endpoint.connections == {}
+    assert two.a.swarm._transports.connections == {}
 
     machine = ScriptedMachine()
     two.run(OpenStream(connection, X, machine))

@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Received, SocketAddr, SocketId, StreamMachine, Transmit
 from p2pnode.protocols.ping import PROTOCOL_ID
@@ -16,10 +17,12 @@ from p2pnode.swarm.dial_back_endpoint import (
 )
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
-from p2pnode.transports.events import Connected, EndpointEvent
+from p2pnode.transports.events import Connected, TransportEvent
+from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.transports.noise_udp.packet import STATELESS_RESET
+from p2pnode.transports.registry import Makers
 from p2pnode.transports.route import Route
 from tests.support.identities import peer_id
 from tests.support.pair import UNIX_EPOCH, make_endpoint
@@ -42,23 +45,25 @@ class Noted(Service):
         self.progress.append((connection, machine))
 
 
+def makers(entropy: Entropy) -> Makers:
+    return all_makers(TransportConfig(), secret=bytes(32), entropy=entropy, rng=Random(1))
+
+
 class World:
     """A prober, and an ordinary node at THEIRS."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.prober = DialBackEndpoint(
-            TransportConfig(),
+            makers(Random("prober").randbytes),
             ServiceCalls(),
-            secret=bytes(32),
             entropy=Random("prober").randbytes,
-            rng=Random(1),
             now=0.0,
             unix_now=UNIX_EPOCH,
         )
         self.prober.add_socket(SOCKET, SocketAddr("0.0.0.0", 5001))
         self.node, self.node_id = make_endpoint("node", config=TransportConfig(), now=0.0, seed=1)
-        self.events: list[EndpointEvent] = []
+        self.events: list[TransportEvent] = []
         self.results: list[DialledBack] = []
 
     def run(self) -> None:
@@ -108,11 +113,9 @@ def test_two_probers_have_two_identities() -> None:
     for name in "ab":
         world = World()
         world.prober = DialBackEndpoint(
-            TransportConfig(),
+            makers(Random(name).randbytes),
             ServiceCalls(),
-            secret=bytes(32),
             entropy=Random(name).randbytes,
-            rng=Random(1),
             now=0.0,
             unix_now=UNIX_EPOCH,
         )
@@ -191,7 +194,7 @@ def test_strangers_get_no_connection_on_the_second_port() -> None:
             back = [t for t in world.prober.poll_transmits(0.0) if t.remote == source]
             assert back == []
             deliver(stranger, back, OURS, 0.0)
-    assert len(world.prober._endpoint.connections) == 0
+    assert len(world.prober._transports.connections) == 0
     world.dial_back()
     assert world.results[0].connection is not None
 

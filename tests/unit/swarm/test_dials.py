@@ -19,7 +19,7 @@ from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from tests.support.identities import peer_id
-from tests.support.pair import make_endpoint
+from tests.support.pair import make_endpoint, transports_of
 
 if TYPE_CHECKING:
     from p2pnode.swarm.facts import SwarmFacts
@@ -63,7 +63,7 @@ class World:
         self.facts = Facts()
         self.dials = Dials(
             self.own_id,
-            self.endpoint,
+            transports_of(self.endpoint),
             addresses,
             self.book,
             cast("SwarmFacts", self.facts),
@@ -266,7 +266,7 @@ def test_a_circuit_that_no_handshake_can_use_does_not_leave_the_dial_waiting(
 ) -> None:
     world = World()
     dial = world.begin(through(RELAY))
-    monkeypatch.setattr(world.endpoint.account.connections.process, "limit", 0)
+    monkeypatch.setattr(world.endpoint.commons.account.connections.process, "limit", 0)
     assert not world.dials.on_circuit(WANTED, RELAY, CIRCUIT, 0.1)
     world.dials.on_not_found(WANTED, "nobody knows it", 0.2)
     assert list(world.outcomes()) == [dial]

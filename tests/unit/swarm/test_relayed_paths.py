@@ -23,7 +23,7 @@ from p2pnode.transports.punch import Punch, PunchProbe
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.identities import peer_id
-from tests.support.pair import Pair
+from tests.support.pair import Pair, transports_of
 
 if TYPE_CHECKING:
     from p2pnode.swarm.dials import Dials
@@ -98,7 +98,7 @@ class World:
         addresses.add_socket(SocketId(0), SocketAddr("0.0.0.0", 1), is_listening=True)
         self.relays, self.dials = Relays(), FakeDials()
         self.paths = RelayedPaths(
-            side.endpoint,
+            transports_of(side.endpoint),
             self.pool,
             self.book,
             addresses,

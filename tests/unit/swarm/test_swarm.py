@@ -84,8 +84,9 @@ def test_events_are_handed_over_and_nothing_else_is_done() -> None:
     two = Two()
     stream = two.a.open(two.connection, PROTOCOL)
     now = two.between_timers()
-    two.a.swarm._endpoint.connections[two.connection].close(0, "by who holds it", now)
-    two.a.swarm._endpoint.wake(two.connection)
+    connection = two.a.swarm._transports.command(two.connection)
+    assert connection is not None
+    connection.close(0, "by who holds it", now)
     assert two.a.swarm.poll_events() == []
     assert two.told == []
     assert two.a.swarm.poll_transmits(now)
@@ -120,7 +121,7 @@ def test_time_that_goes_back_is_a_fault() -> None:
 @pytest.mark.spec("RESOURCES-7")
 def test_what_was_refused_soon_after_a_word_of_it_is_told_when_its_time_has_come() -> None:
     two = Two()
-    refusals = two.a.swarm._endpoint.account.refusals
+    refusals = two.a.swarm._transports.account.refusals
     refusal = Refusal(Resource.CONNECTIONS, ScopeKind.NETWORK, "192.0.2.1", 256)
     refusals.note(refusal)
     two.a.do(two.a.swarm.ping, two.connection, two.world.now)

@@ -39,7 +39,7 @@ class World:
 
     def __init__(self, count: int) -> None:
         self.account = Account(LIMITS)
-        self.places = SimpleNamespace(is_protected_peer=None)
+        self.commons = SimpleNamespace(places=SimpleNamespace())
         self.connections = {n: Connection(float(n)) for n in range(1, count + 1)}
         pool, peers = ConnectionPool(peer_id("self")), {}
         for n in self.connections:
@@ -120,13 +120,13 @@ def test_nobody_is_closed_below_the_high_water_in_the_grace_period_or_soon_after
 @pytest.mark.spec("RESOURCES-3")
 def test_own_dials_and_those_of_use_keep_their_places_whoever_comes() -> None:
     world = World(5)
-    assert not world.places.awaits_protected()
+    assert not world.commons.places.awaits_protected()
     world.account.protect(peer_id(5), is_protected=True)
-    assert world.places.awaits_protected()
-    protected = [n for n in world.connections if world.places.is_protected(n)]
+    assert world.commons.places.awaits_protected()
+    protected = [n for n in world.connections if world.commons.places.is_protected(n)]
     assert protected == [1, 2, 3, 5]
-    assert not world.places.is_protected(99)
-    known = [n for n in range(1, 9) if world.places.is_protected_peer(peer_id(n))]
+    assert not world.commons.places.is_protected(99)
+    known = [n for n in range(1, 9) if world.commons.places.is_protected_peer(peer_id(n))]
     assert known == [1, 2, 5]
     world.account.protect(peer_id(5), is_protected=False)
-    assert not world.places.is_protected_peer(peer_id(5))
+    assert not world.commons.places.is_protected_peer(peer_id(5))

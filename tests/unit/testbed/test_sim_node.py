@@ -6,7 +6,6 @@ from p2pnode.errors import DialError, LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import SocketAddr
 from p2pnode.netsim.topology import Wire, wire
-from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import ConnectionClosed, ConnectionEstablished
 from p2pnode.testbed.sim_node import PORT, PROBE_PORT_OFFSET, SimNode
 from p2pnode.transports.noise_udp.config import TransportConfig
@@ -108,8 +107,8 @@ def test_a_dial_that_fails_raises_its_reason() -> None:
 
 def test_a_stream_for_which_there_is_no_room_raises() -> None:
     net = wire(1)
-    none = SwarmConfig(transport=TransportConfig(max_streams=3))
-    a, b = SimNode(net.a), SimNode(net.b, config=none)
+    none = TransportConfig(max_streams=3)
+    a, b = SimNode(net.a), SimNode(net.b, transport=none)
     b.serve(PROTOCOL)
     connection = a.connect(b)
     while a.do(a.swarm.open_stream, connection, (PROTOCOL,), a.host.now) is not None:

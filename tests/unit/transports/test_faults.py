@@ -183,7 +183,7 @@ def test_a_bug_that_the_making_of_a_connection_meets_costs_it_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pair = Isolating()
-    places = pair.server.endpoint.places.taken
+    places = pair.server.endpoint.commons.places.taken
     for side in (pair.server, pair.client):
         monkeypatch.setattr(side.endpoint, "_make", fail)
     pair.dial()
@@ -191,7 +191,7 @@ def test_a_bug_that_the_making_of_a_connection_meets_costs_it_alone(
 
     pair.drive(seconds=30.0)
 
-    assert pair.server.endpoint.places.taken == places
+    assert pair.server.endpoint.commons.places.taken == places
     assert [type(f.reason) for f in pair.failures(pair.client)] == [ClosedByFault]
     monkeypatch.undo()
     assert len(pair.server.endpoint.connections) == 2

@@ -13,6 +13,8 @@ from p2pnode.swarm.inbound_streams import InboundLimit, LimitScope
 from p2pnode.swarm.services.autonat.client import MAX_DIAL_BACK_STREAMS
 from p2pnode.swarm.services.relay.client import MAX_OFFERED
 from p2pnode.swarm.services.service import Service
+from p2pnode.transports.makers import all_makers
+from p2pnode.transports.noise_udp.config import TransportConfig
 
 REGISTERED = {
     ping.PROTOCOL_ID: InboundLimit(2),
@@ -37,7 +39,7 @@ def swarm(mode: RelayMode = RelayMode.WHEN_PUBLIC) -> Swarm:
     return Swarm(
         PrivateKey.generate(entropy),
         config=SwarmConfig(relay_mode=mode),
-        secret=entropy(32),
+        makers=all_makers(TransportConfig(), secret=entropy(32), entropy=entropy, rng=Random(1)),
         entropy=entropy,
         rng=Random(1),
         now=0.0,

@@ -94,7 +94,7 @@ def test_protected_peers_and_own_dials_keep_what_they_hold() -> None:
     crowd = crowd_with(MAX_HELD)
     friend = crowd.connect("198.51.100.7", 1)
     [handle] = crowd.server.connections
-    crowd.server.places.is_protected = {handle}.__contains__
+    crowd.server.commons.places.is_protected = {handle}.__contains__
     send_all_but_the_first_byte(crowd, friend, WINDOW)
     for port in range(2, 60):
         send_all_but_the_first_byte(crowd, crowd.connect("198.51.100.7", port), WINDOW)
@@ -178,7 +178,7 @@ def test_what_a_peer_has_sent_counts_until_it_is_read_though_its_connection_is_o
     answered = send_in_order(crowd, peer, 1)
     assert streams.write(answered, bytes(4 * WINDOW)) == 4 * WINDOW
     close_by_peer(crowd, peer)
-    ledger = crowd.server.account.memory
+    ledger = crowd.server.commons.account.memory
     assert not crowd.server.connections
     assert ledger.used == WINDOW + 1, "nothing is kept for sending"
 
@@ -200,7 +200,7 @@ def test_unread_data_of_connections_that_are_over_fills_no_more_than_the_bound()
         streams = crowd.server.connections[handle].streams
         held.append((streams, send_in_order(crowd, peer, WINDOW)))
         close_by_peer(crowd, peer)
-        assert crowd.server.account.memory.used <= MAX_HELD + MEMORY_STEP
+        assert crowd.server.commons.account.memory.used <= MAX_HELD + MEMORY_STEP
     kept = [streams.unread for streams, _ in held]
     assert set(kept) == {0, WINDOW}
     assert MAX_HELD // 2 < sum(kept) <= MAX_HELD
@@ -217,4 +217,4 @@ def test_streams_that_nobody_holds_any_more_count_for_nothing() -> None:
     close_by_peer(crowd, peer)
     gc.collect()
     crowd.connect("198.51.100.8")
-    assert crowd.server.account.memory.used < 2 * CONNECTION_SIZE
+    assert crowd.server.commons.account.memory.used < 2 * CONNECTION_SIZE

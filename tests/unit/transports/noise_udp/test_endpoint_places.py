@@ -51,7 +51,7 @@ def test_a_full_endpoint_still_dials():
 def test_protected_connections_keep_their_place():
     crowd = full_crowd()
     flood = [crowd.connect("198.51.100.1", port) for port in range(1, 20)]
-    crowd.server.places.is_protected = crowd.server.connections.__contains__
+    crowd.server.commons.places.is_protected = crowd.server.connections.__contains__
 
     stranger = crowd.connect("203.0.113.1")
 
@@ -66,10 +66,10 @@ def test_a_protected_peer_gets_in_where_strangers_are_refused():
     server = crowd.server
     for port in range(1, 20):
         crowd.connect("198.51.100.1", port)
-    server.places.is_protected = server.connections.__contains__  # nobody gives way
-    server.places.awaits_protected = lambda: True
+    server.commons.places.is_protected = server.connections.__contains__  # nobody gives way
+    server.commons.places.awaits_protected = lambda: True
     wanted = crowd.identity_of("203.0.113.1")
-    server.places.is_protected_peer = {wanted}.__contains__
+    server.commons.places.is_protected_peer = {wanted}.__contains__
 
     unwanted = crowd.connect("192.0.2.77")
     assert not crowd.is_open(unwanted)
@@ -84,7 +84,7 @@ def test_a_protected_peer_gets_in_where_strangers_are_refused():
     assert len(server.connections) == 8
     assert not server._incoming.by_id, "no handshake is left"
     # Strangers' part is what it was, and the own dials' is taken by nobody but the protected one.
-    assert server.account.connections.inbound.used == 7
+    assert server.commons.account.connections.inbound.used == 7
 
 
 @pytest.mark.spec("TRANSPORT-48")

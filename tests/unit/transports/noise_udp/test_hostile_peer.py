@@ -11,7 +11,6 @@ from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import AddressObserved, ConnectionClosed
 from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.transports.noise_udp.control_frames import MAX_OUTSTANDING
-from p2pnode.transports.noise_udp.endpoint import MAX_RESETS
 from p2pnode.transports.noise_udp.frame import (
     HandshakeDone,
     MaxPathId,
@@ -26,6 +25,7 @@ from p2pnode.transports.noise_udp.frame import (
 )
 from p2pnode.transports.noise_udp.packet import STATELESS_RESET
 from p2pnode.transports.noise_udp.retired_ids import RETIRED_TIME
+from p2pnode.transports.noise_udp.stateless_resets import MAX_RESETS
 from p2pnode.transports.route import Route
 from tests.support.noise_udp import parameters
 from tests.support.raw_peer import OUR_ID, RawPeer

@@ -411,7 +411,7 @@ def test_strangers_that_wait_are_bounded():
         server.receive((Sender(SocketAddr(f"10.{n >> 8}.{n & 255}.1", 1)), stray))
     assert server.waiting_size <= 2 * MAX_STRANGERS_SIZE
     server.turn()
-    memory = server.endpoint.account.memory
+    memory = server.endpoint.commons.account.memory
     beside = memory.used - sum(map(memory.amount, server.endpoint.connections))
     assert beside == server.waiting_size > 0
     sender, packet = strangers.initial("192.0.2.1")
