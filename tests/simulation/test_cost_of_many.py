@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from p2pnode.protocols.identify.socket_evidence import MAX_OBSERVATIONS_PER_SOCKET
+from p2pnode.protocols.multistream import Initiator
 from tests.support.crowd import Crowd
 from tests.support.python_calls import python_calls
 
@@ -13,17 +14,29 @@ GROWTH = 1.15
 """what they may cost more where others hold many connections"""
 
 
+IDLE, STREAMS = 300, 6
+"""connections, and streams of each, that once made a packet of anybody five times as dear"""
+PROTOCOL = "/test/idle/1"
+
+
 class Counted:
     """A swarm that holds some connections; counts the calls that one peer's packets cost it."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, streams: int = 0) -> None:
+        """Each of those that hold a connection has so many streams open on it, and is silent."""
         self._calls = self._watched = 0
         self._crowd = crowd = Crowd(aside=self._count)
         for _ in range(0, connections, FEW):
             crowd.join(FEW)
             crowd.run(0.05)
+        crowd.swarm.handle_protocol(PROTOCOL, crowd.now)
+        proposal = Initiator([PROTOCOL]).poll_data()
+        for number in range(1, connections + 1):
+            for _ in range(streams):
+                crowd.open_stream(number, proposal)
         crowd.run(20.0)
         assert len(crowd.swarm.facts.connections()) == connections
+        assert crowd.swarm._streams.open_streams()[PROTOCOL, True] == connections * streams
 
     def _count(self, work: Callable[[], object], cause: int) -> None:
         if cause == self._watched:
@@ -52,3 +65,14 @@ def test_handshakes_and_packets_cost_the_same_however_many_connections_are_held(
     assert packet > 50
     assert handshake_of_many <= GROWTH * handshake
     assert packet_of_many <= GROWTH * packet
+
+
+@pytest.mark.slow
+@pytest.mark.spec("SWARM-30")
+def test_idle_streams_of_many_connections_make_nobodys_packet_dearer() -> None:
+    handshake, packet = Counted(FEW).cost()
+    handshake_beside, packet_beside = Counted(IDLE, STREAMS).cost()
+
+    assert packet > 50
+    assert handshake_beside <= GROWTH * handshake
+    assert packet_beside <= GROWTH * packet

@@ -86,6 +86,16 @@ class Crowd:
         assert isinstance(found, Endpoint)
         return found
 
+    def open_stream(self, number: int, data: bytes) -> None:
+        """A peer opens a stream, and says something on it."""
+        (handle,) = self.endpoint(number).connections
+        connection = self.endpoint(number).command(handle)
+        assert connection is not None
+        stream_id = connection.streams.open()
+        assert stream_id is not None
+        assert connection.streams.write(stream_id, data) == len(data)
+        self._drain(number)
+
     def ping(self, number: int) -> None:
         """A peer asks for an acknowledgement."""
         (handle,) = self.endpoint(number).connections
