@@ -11,7 +11,8 @@ from p2pnode.cli.node_report import NodeReport
 from p2pnode.cli.units import clock_text
 from p2pnode.escape import said
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import circuit_addr, udp_noise_multiaddr
+from p2pnode.identity.peer_multiaddr import circuit_addr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.io.node.events import (
     AddressObserved,
     BootstrapFailed,
@@ -136,9 +137,9 @@ def _identified(event: PeerIdentified) -> NodeReport:
 
 def _observed(event: AddressObserved) -> NodeReport:
     """How sure we are of an address that a peer sees us at: "2 of 4 observers so far"."""
-    seen = next(
-        (a for a in event.report.addresses if udp_noise_multiaddr(a.address) == event.address), None
-    )
+    parts = transport_addr(event.address)
+    at = None if parts is None else parts.socket_addr
+    seen = next((a for a in event.report.addresses if a.address == at), None)
     if event.disposition is Disposition.COUNTED and seen is not None:
         verdict = seen.progress
     else:

@@ -4,12 +4,7 @@ from typing import NamedTuple
 
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.transport_addr import (
-    TransportAddr,
-    transport_addr,
-    transport_multiaddr,
-)
-from p2pnode.machine import SocketAddr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.wire.multiaddr import (
     Code,
     Component,
@@ -29,10 +24,12 @@ class CircuitAddr(NamedTuple):
     address: Multiaddr
     """Of the relay, without its /p2p."""
     peer_id: PeerId | None
+    transport: TransportName
+    """By which the relay is reached."""
 
 
 def circuit_addr(address: Multiaddr) -> CircuitAddr | None:
-    """Returns the parts of <relay's noise-udp address>/p2p/<relay>/p2p-circuit[/p2p/<peer>].
+    """Returns the parts of <a relay's address>/p2p/<relay>/p2p-circuit[/p2p/<peer>].
 
     None for any other address, also for one that leads through two relays.
     """
@@ -47,10 +44,11 @@ def circuit_addr(address: Multiaddr) -> CircuitAddr | None:
     if not before or before[-1].code != Code.P2P:
         return None
     relay_address = join_components(before[:-1])
-    if udp_noise_addr(relay_address) is None:
+    reached = transport_addr(relay_address)
+    if reached is None or reached.peer_id is not None:
         return None
     peer_id = PeerId(after[0].value) if after else None
-    return CircuitAddr(PeerId(before[-1].value), relay_address, peer_id)
+    return CircuitAddr(PeerId(before[-1].value), relay_address, peer_id, reached.transport)
 
 
 def split_peer_id(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
@@ -73,14 +71,3 @@ def with_peer_id(address: Multiaddr, peer_id: PeerId) -> Multiaddr:
     if present is not None:
         raise AddressError(f"{address} already names a peer, and not {peer_id}")
     return concat(address, join_components([Component(Code.P2P, peer_id.multihash)]))
-
-
-def udp_noise_addr(address: Multiaddr) -> TransportAddr | None:
-    """Returns the parts of a noise-udp address, or None for any other, also a relayed one."""
-    parts = transport_addr(address)
-    return parts if parts is not None and parts.transport is TransportName.NOISE_UDP else None
-
-
-def udp_noise_multiaddr(addr: SocketAddr, peer_id: PeerId | None = None) -> Multiaddr:
-    """Returns the noise-udp address of an IP address and port.  Raises AddressError."""
-    return transport_multiaddr(addr, TransportName.NOISE_UDP, peer_id)

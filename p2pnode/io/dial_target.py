@@ -101,7 +101,7 @@ def _check_first_hop(address: Multiaddr) -> None:
     if is_link_local(ip) and ":" in ip and not has_zone:
         raise AddressError(f"cannot dial {address}: {zone_hint(ip)}")
     port = parts[has_zone + 1 : has_zone + 2]
-    if port and port[0] == Component(Code.UDP, b"\0\0"):
+    if port and port[0] in (Component(Code.UDP, b"\0\0"), Component(Code.TCP, b"\0\0")):
         raise AddressError(f"cannot dial {address}: no peer has port 0; give the peer's own")
 
 

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from p2pnode.errors import AddressError, ListenError
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.io.dial_target import zone_hint, zone_index
 from p2pnode.io.driver import DatagramSocket
 from p2pnode.io.interfaces import InterfaceAddress, read_interfaces
@@ -21,6 +21,7 @@ from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.wire.ip_ranges import is_link_local, why_no_host
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +114,8 @@ def listen_address(
     # callers may have no type checker
     if not isinstance(address, Multiaddr):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"an address is a multiaddr or its text, not {type(given).__name__}")
-    parts = udp_noise_addr(address)
-    if parts is None or parts.kind not in ("ip4", "ip6"):
+    parts = transport_addr(address)
+    if parts is None or not parts.is_ip or parts.transport is not TransportName.NOISE_UDP:
         raise AddressError(
             f"cannot listen on {given}: not an address such as /ip4/0.0.0.0/udp/4001/noise"
         )

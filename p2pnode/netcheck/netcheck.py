@@ -19,7 +19,7 @@ from p2pnode.entropy import Entropy
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit, Unreachable
 from p2pnode.netcheck.knocking import NatAsk
 from p2pnode.netcheck.lifetime import LIFETIME_SOCKETS, Lifetime
@@ -353,8 +353,9 @@ class Netcheck:
 
     def _is_usable(self, address: Multiaddr) -> bool:
         """True for a direct address of the checked IP version."""
-        parts = udp_noise_addr(address)
-        return parts is not None and parts.kind == ("ip6" if self._is_ipv6 else "ip4")
+        parts = transport_addr(address)
+        is_version = parts is not None and parts.kind == ("ip6" if self._is_ipv6 else "ip4")
+        return is_version and self.swarm.facts.is_dialable(address)
 
     def _is_settled(self, now: Instant) -> bool:
         """True once contacting others spoils no verdict."""
@@ -491,4 +492,5 @@ class Netcheck:
     def _external(self) -> list[Multiaddr]:
         """Returns where witnesses see the main socket, the most often seen first."""
         seen = Counter(w.sees_us_at for w in self._witnesses.values() if w.sees_us_at is not None)
-        return [udp_noise_multiaddr(address) for address, _ in seen.most_common()]
+        multiaddrs = self.swarm.facts.multiaddrs
+        return [address for at, _ in seen.most_common() for address in multiaddrs(at)]

@@ -93,7 +93,8 @@ class ConnectionReports:
     def _on_connected(
         self, handle: ConnectionHandle, event: transport.Connected, now: Instant
     ) -> None:
-        peer = Peer(handle, event.peer_id, event.route, event.is_initiator)
+        by = self._transports.connections[handle].transport
+        peer = Peer(handle, event.peer_id, event.route, event.is_initiator, by)
         if not event.allows_streams:
             if event.is_initiator:
                 reason = "the peer lets nobody open streams"
@@ -106,7 +107,12 @@ class ConnectionReports:
         loser = self._pool.add(event.peer_id, handle, event.is_initiator, now)
         self._tell(
             events.ConnectionEstablished(
-                handle, event.peer_id, event.is_initiator, event.route, event.handshake_time
+                handle,
+                event.peer_id,
+                event.is_initiator,
+                event.route,
+                event.handshake_time,
+                peer.transport,
             )
         )
         self._calls.connected(peer, now)
@@ -149,7 +155,9 @@ class ConnectionReports:
         if peer is None:
             return
         disposition, report = self._observations.on_observed(peer, route, address, now)
-        self._tell(events.AddressObserved(peer.peer_id, address, disposition, report))
+        self._tell(
+            events.AddressObserved(peer.peer_id, address, disposition, report, peer.transport)
+        )
         self._calls.observed(peer, now)
 
     def _observe_again(self, handle: ConnectionHandle, route: Route, now: Instant) -> None:
@@ -166,7 +174,7 @@ class ConnectionReports:
         if peer is None:
             return
         self._peers[handle] = peer = peer._replace(route=route)
-        self._tell(events.PathChanged(handle, peer.peer_id, route, reason))
+        self._tell(events.PathChanged(handle, peer.peer_id, route, reason, peer.transport))
         self._calls.path_changed(peer, now)
 
     # the end of connections

@@ -105,7 +105,13 @@ class DialBackEndpoint:
         if socket is not None:
             try:
                 route = Route(socket, None, command.address)
-                handle = self._transports.dial(route, command.peer_id, now, timeout=command.timeout)
+                handle = self._transports.dial(
+                    route,
+                    command.peer_id,
+                    now,
+                    transport=command.transport,
+                    timeout=command.timeout,
+                )
             except DialError as error:
                 reason = str(error)
             else:

@@ -19,6 +19,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 HEAD_START: Final = 0.25
 """seconds between the starts of two addresses; RFC 8305 section 8"""
@@ -41,6 +42,7 @@ class DialCandidate(NamedTuple):
 
     address: Multiaddr
     remote: SocketAddr
+    transport: TransportName
 
 
 class RelayedCandidate(NamedTuple):
@@ -80,7 +82,7 @@ class PeerDial:
         self.is_direct_only: bool = is_direct_only
         """No relay is asked, and relays that others ask are not waited for."""
         self.follows = follows
-        self._known: dict[SocketAddr | PeerId, None] = (
+        self._known: dict[tuple[SocketAddr, TransportName] | PeerId, None] = (
             {} if follows is None else dict(follows._known)
         )
         self._waiting: list[DialCandidate] = []
@@ -103,9 +105,9 @@ class PeerDial:
             match candidate:
                 case RelayedCandidate() if self.is_direct_only or candidate.relay == self.peer_id:
                     continue  # who relays to itself would be waited for by its own dial
-                case DialCandidate(_, remote):
-                    if remote not in self._known:
-                        self._known[remote] = None
+                case DialCandidate(_, remote, transport):
+                    if (remote, transport) not in self._known:
+                        self._known[remote, transport] = None
                         self._waiting.append(candidate)
                 case RelayedCandidate(_, relay):
                     if relay not in self._known:
@@ -158,7 +160,7 @@ class PeerDial:
 
     def skipped(self, candidate: DialCandidate, reason: P2PNodeError, now: Instant) -> None:
         """An address is not tried by this dial; others that follow it may."""
-        del self._known[candidate.remote]
+        del self._known[candidate.remote, candidate.transport]
         self.failed(candidate, reason, now)
 
     def on_failure(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:

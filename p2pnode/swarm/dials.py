@@ -10,14 +10,9 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import AddressError, DialError, LocalProtocolError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import (
-    circuit_addr,
-    split_peer_id,
-    udp_noise_addr,
-    udp_noise_multiaddr,
-    with_peer_id,
-)
-from p2pnode.machine import ConnectionHandle, SocketAddr
+from p2pnode.identity.peer_multiaddr import circuit_addr, split_peer_id, with_peer_id
+from p2pnode.identity.transport_addr import transport_addr
+from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm import events
@@ -31,13 +26,8 @@ from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
 from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
-from p2pnode.wire.multiaddr import (
-    Code,
-    Component,
-    Multiaddr,
-    is_relayed,
-    join_components,
-)
+from p2pnode.wire.multiaddr import Code, Component, Multiaddr, is_relayed, join_components
+from p2pnode.wire.transport_name import TransportName
 
 MAX_DIALS: Final = 256
 """Peers dialled at a time; chosen: more would be a scan"""
@@ -106,12 +96,13 @@ class Dials:
         if connected is not None and peer_id is not None:
             self.outcomes.append(events.DialSucceeded(dial_id, connected, peer_id))
             return dial_id
-        candidates = [_candidate(address) for address in addresses]
+        transports = self._transports.names
+        candidates = [_candidate(address, transports) for address in addresses]
         if peer_id is not None:
             if addresses:
                 self._book.add(peer_id, without_peer(addresses), AddressSource.USER, now)
             known = self._book.addresses(peer_id, now)
-            candidates += [c for a in known if (c := _candidate_or_none(a)) is not None]
+            candidates += [c for a in known if (c := _candidate_or_none(a, transports)) is not None]
         if is_direct_only:
             candidates = [c for c in candidates if isinstance(c, DialCandidate)]
         others = [d for d in self._dials.values() if peer_id is not None and d.peer_id == peer_id]
@@ -195,7 +186,7 @@ class Dials:
         for dial in self._dials.values():
             if dial.peer_id == peer_id:
                 dial.is_searching = False
-                found = (_candidate_or_none(address) for address in addresses)
+                found = (_candidate_or_none(a, self._transports.names) for a in addresses)
                 dial.add([c for c in found if c is not None], now)
         self.poll(now)
 
@@ -272,7 +263,7 @@ class Dials:
                     return
                 dial.asked(candidate)
                 self._requests.append(RequestCircuit(dial.peer_id, relay, (relay_address,)))
-            case DialCandidate(_, remote):
+            case DialCandidate(_, remote, transport):
                 socket = self._addresses.socket_for(remote)
                 if socket is None:
                     error = DialError("no socket of this node reaches that address")
@@ -285,7 +276,7 @@ class Dials:
                     error = DialError("that network was dialled by hearsay too often of late")
                     dial.skipped(candidate, error, now)
                     return
-                self._handshake(dial, candidate, Route(socket, None, remote), now)
+                self._handshake(dial, candidate, Route(socket, None, remote), now, transport)
 
     def _may_try(self, dial: PeerDial, candidate: DialCandidate, now: Instant) -> bool:
         """What others say of a peer's address may be aimed at somebody who is no peer at all."""
@@ -304,10 +295,14 @@ class Dials:
         candidate: DialCandidate | RelayedCandidate,
         route: Route,
         now: Instant,
+        transport: TransportName | None = None,
     ) -> bool:
+        """Without `transport`, by what runs through circuits."""
         token = b"" if route.is_relayed else self._book.token(route.remote) or b""
         try:
-            handle = self._transports.dial(route, dial.peer_id, now, token=token)
+            handle = self._transports.dial(
+                route, dial.peer_id, now, transport=transport, token=token
+            )
         except DialError as error:
             dial.failed(candidate, error, now)
             return False
@@ -349,35 +344,46 @@ def without_peer(addresses: Sequence[Multiaddr]) -> tuple[Multiaddr, ...]:
     return tuple(split_peer_id(address)[0] for address in addresses)
 
 
-def _candidate(address: Multiaddr) -> DialCandidate | RelayedCandidate:
+def _candidate(
+    address: Multiaddr, transports: tuple[TransportName, ...]
+) -> DialCandidate | RelayedCandidate:
+    """Raises AddressError, and LocalProtocolError for a name."""
     if is_relayed(address):
         relayed = circuit_addr(address)
-        if relayed is None:
+        if relayed is None or relayed.transport not in transports:
             raise AddressError(
-                f"{address} does not lead through a noise-udp relay "
-                "(/ip4/…/udp/…/noise/p2p/<relay>/p2p-circuit/p2p/<peer>)"
+                f"{address} does not lead through a relay that this node can dial: "
+                f"{_examples(transports, '/p2p/<relay>/p2p-circuit/p2p/<peer>')}"
             )
         return RelayedCandidate(address, relayed.relay, relayed.address)
-    parts = udp_noise_addr(address)
-    if parts is None:
-        raise AddressError(f"{address} is not a noise-udp address (/ip4/…/udp/…/noise)")
-    if parts.kind not in ("ip4", "ip6"):
+    parts = transport_addr(address)
+    if parts is None or parts.transport not in transports:
+        raise AddressError(
+            f"{address} is no address of a transport that this node dials: {_examples(transports)}"
+        )
+    remote = parts.socket_addr
+    if remote is None:
         raise LocalProtocolError("names are resolved by the shell before a swarm dials")
-    scope = int(parts.zone) if parts.zone.isdigit() else 0
-    return DialCandidate(address, SocketAddr(parts.host, parts.port, scope))
+    return DialCandidate(address, remote, parts.transport)
 
 
-def _candidate_or_none(address: Multiaddr) -> DialCandidate | RelayedCandidate | None:
+def _examples(transports: tuple[TransportName, ...], behind: str = "") -> str:
+    return ", ".join(f"{name} ({name.example}{behind})" for name in transports)
+
+
+def _candidate_or_none(
+    address: Multiaddr, transports: tuple[TransportName, ...]
+) -> DialCandidate | RelayedCandidate | None:
     """Returns what others told as something to try, or None where it is nothing for us."""
     try:
-        return _candidate(address)
+        return _candidate(address, transports)
     except (AddressError, LocalProtocolError):
         return None
 
 
 def _through(peer: Peer, wanted: PeerId) -> RelayedCandidate:
     """Returns the try to reach a peer through one that is connected."""
-    relay_address = udp_noise_multiaddr(peer.route.remote._replace(scope_id=0))
+    relay_address = peer.address
     (address,) = circuit_addrs((with_peer_id(relay_address, peer.peer_id),), wanted)
     return RelayedCandidate(address, peer.peer_id, relay_address)
 

@@ -12,6 +12,7 @@ from p2pnode.resources.refusal import Refusal
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 
 class ConnectionEstablished(NamedTuple):
@@ -23,6 +24,7 @@ class ConnectionEstablished(NamedTuple):
     route: Route
     handshake_time: float
     """seconds"""
+    transport: TransportName
 
 
 class ConnectionClosed(NamedTuple):
@@ -124,6 +126,8 @@ class AddressObserved(NamedTuple):
     address: SocketAddr
     disposition: Disposition
     report: SocketReport
+    transport: TransportName
+    """Of the connection: it is what the peer sees at that address."""
 
 
 class PathChanged(NamedTuple):
@@ -133,6 +137,7 @@ class PathChanged(NamedTuple):
     peer_id: PeerId
     route: Route
     reason: str
+    transport: TransportName
 
 
 class DatagramReceived(NamedTuple):

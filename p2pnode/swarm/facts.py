@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import SocketReport
@@ -28,6 +27,7 @@ from p2pnode.transports.muxed_connection import MuxedConnection
 from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 __all__ = ["BookEntry", "ConnectionFacts", "Relaying", "Reservation", "SwarmFacts"]
 
@@ -45,6 +45,7 @@ class ConnectionFacts(NamedTuple):
     """Smoothed round-trip time of the path in use, in seconds; None before the first sample."""
     streams: int
     """Open ones, both sides' and the built-in protocols' included."""
+    transport: TransportName
     is_closed: bool
     """One that is closed is remembered for a while, and went the way that it says."""
 
@@ -130,7 +131,7 @@ class SwarmFacts(ServiceFacts):
 
     def listen_addresses(self) -> tuple[Multiaddr, ...]:
         """Returns where this node listens, without /p2p/; peers elsewhere may not get there."""
-        return tuple(map(udp_noise_multiaddr, self._state.addresses.listen_addresses()))
+        return self._state.addresses.listen_addresses()
 
     def advertised_addresses(self) -> tuple[Multiaddr, ...]:
         """Returns what others are told: confirmed, near and relayed addresses."""
@@ -225,5 +226,6 @@ def _connection_facts(handle: ConnectionHandle, connection: MuxedConnection) -> 
         connection.route,
         connection.rtt,
         len(connection.streams),
+        connection.transport,
         connection.is_closed,
     )

@@ -5,8 +5,11 @@ A socket bound to a wildcard stands for every address of this machine's interfac
 
 from collections.abc import Iterable
 
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
+from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognised here, not bound
 
@@ -14,29 +17,47 @@ WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognised here, not bound
 class OwnAddresses:
     """Sockets and interfaces; chooses the socket that a destination is dialled from."""
 
-    def __init__(self) -> None:
+    def __init__(self, transports: tuple[TransportName, ...]) -> None:
+        """`transports` are what this node speaks: those over UDP share all its sockets."""
+        self._over_udp = tuple(each for each in transports if each.carrier == "udp")
         self._sockets: dict[SocketId, SocketAddr] = {}
         self._listening: dict[SocketId, None] = {}
         self._interfaces: tuple[str, ...] = ()
+        self._listen_addresses: tuple[Multiaddr, ...] = ()
+        self._near_addresses: tuple[Multiaddr, ...] = ()
 
     def add_socket(self, socket: SocketId, local: SocketAddr, *, is_listening: bool) -> None:
         self._sockets[socket] = local
         if is_listening:
             self._listening[socket] = None
+        self._expand()
 
     def set_interfaces(self, addresses: tuple[str, ...]) -> bool:
         """Takes the machine's addresses; returns whether they have changed."""
         changed = addresses != self._interfaces
         self._interfaces = addresses
+        self._expand()
         return changed
 
     def listening(self) -> dict[SocketId, SocketAddr]:
         """Returns the sockets that others may reach us at, with what they are bound to."""
         return {socket: self._sockets[socket] for socket in self._listening}
 
-    def listen_addresses(self) -> tuple[SocketAddr, ...]:
+    def listen_addresses(self) -> tuple[Multiaddr, ...]:
         """Returns where peers on the same network reach us, loopback last."""
-        return self._expanded(self._listening)
+        return self._listen_addresses
+
+    def near_addresses(self) -> tuple[Multiaddr, ...]:
+        """Returns those of them that are not public."""
+        return self._near_addresses
+
+    def multiaddrs(self, addr: SocketAddr) -> tuple[Multiaddr, ...]:
+        """Returns what it means that a socket of ours is seen at `addr`: for each transport one.
+
+        A NAT, and whoever sees a socket from outside, cannot tell them apart.  Without a zone.
+        """
+        at = addr._replace(scope_id=0)
+        return tuple(transport_multiaddr(at, each) for each in self._over_udp)
 
     def socket_addresses(self) -> tuple[SocketAddr, ...]:
         """Returns the same for all sockets, also for those that only dial, where none listens."""
@@ -66,6 +87,12 @@ class OwnAddresses:
             if best is None or (rank, socket) < best:
                 best = rank, socket
         return None if best is None else best[1]
+
+    def _expand(self) -> None:
+        at = self._expanded(self._listening)
+        near = [addr for addr in at if ip_scope(addr.ip) is not IpScope.PUBLIC]
+        self._listen_addresses = tuple(a for addr in at for a in self.multiaddrs(addr))
+        self._near_addresses = tuple(a for addr in near for a in self.multiaddrs(addr))
 
     def _expanded(self, sockets: Iterable[SocketId]) -> tuple[SocketAddr, ...]:
         found: dict[SocketAddr, None] = {}

@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 from p2pnode.errors import AddressError
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import ConnectionHandle
 from p2pnode.transports.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
+from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 
 class Peer(NamedTuple):
@@ -18,6 +21,12 @@ class Peer(NamedTuple):
     """Where its data goes now."""
     is_initiator: bool
     """Whether this node began its handshake."""
+    transport: TransportName
+
+    @property
+    def address(self) -> Multiaddr:
+        """Where it is reached, or its relay: what its packets come from."""
+        return transport_multiaddr(self.route.remote._replace(scope_id=0), self.transport)
 
     @property
     def direct_ip(self) -> str | None:

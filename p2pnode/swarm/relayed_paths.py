@@ -145,7 +145,11 @@ class RelayedPaths:
             return
         known = (circuit_addr(a) for a in self._book.addresses(peer_id, now))
         avoided_ids = (avoided, peer_id)
-        relays = {c.relay: c.address for c in known if c and c.relay not in avoided_ids}
+        relays = {
+            c.relay: c.address
+            for c in known
+            if c and c.relay not in avoided_ids and c.transport in self._transports.names
+        }
         for relay, address in list(relays.items())[:MAX_STANDBY_RELAYS]:
             self._requests.append(RequestCircuit(peer_id, relay, (address,)))
 

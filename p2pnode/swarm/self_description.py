@@ -9,16 +9,13 @@ from typing import Final
 
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.identity.peer_record import next_seq, seal_peer_record
-from p2pnode.machine import SocketAddr
 from p2pnode.protocols.identify import IdentifyMessage
 from p2pnode.protocols.identify.address_filter import addrs_to_send
 from p2pnode.swarm.config import SwarmConfig
 from p2pnode.swarm.events import RecordSigned
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.peer import Peer
-from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_RECORD_AGE: Final = 60.0
@@ -61,8 +58,7 @@ class SelfDescription:
 
     def direct(self) -> tuple[Multiaddr, ...]:
         """Returns those that lead here without a relay."""
-        near = [a for a in self._addresses.listen_addresses() if not _is_public(a)]
-        return (*self.confirmed, *map(udp_noise_multiaddr, near))
+        return (*self.confirmed, *self._addresses.near_addresses())
 
     def relay_addresses(self, peer: Peer) -> tuple[Multiaddr, ...]:
         """Returns where a peer's peers find this node as a relay."""
@@ -77,7 +73,7 @@ class SelfDescription:
             public_key=self._identity.public_key,
             listen_addrs=told,
             protocols=self.protocols,
-            observed_addr=None if route.is_relayed else udp_noise_multiaddr(route.remote),
+            observed_addr=None if route.is_relayed else peer.address,
             agent_version=self._config.agent_version,
             protocol_version=self._config.protocol_version,
             signed_peer_record=self._signed_record(told, now),
@@ -100,7 +96,3 @@ class SelfDescription:
             record = envelope.encode()
             self._records[told] = record, now
         return record
-
-
-def _is_public(address: SocketAddr) -> bool:
-    return ip_scope(address.ip) is IpScope.PUBLIC

@@ -2,6 +2,7 @@
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.protocols.autonat.filtering import Filtering
 from p2pnode.protocols.identify import IdentifyInfo
@@ -12,6 +13,7 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.state import SwarmState
 from p2pnode.transports.registry import Transports
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 
 class ServiceFacts:
@@ -87,7 +89,17 @@ class ServiceFacts:
         entries = self._state.book.entries(peer_id, now)
         return tuple(e.address for e in entries if e.source is not AddressSource.HEARSAY)
 
+    def is_dialable(self, address: Multiaddr) -> bool:
+        """True for one that this node can dial itself: an IP, and a transport that it speaks."""
+        parts = transport_addr(address)
+        return parts is not None and parts.is_ip and parts.transport in self.transports
+
     # this node
+
+    @property
+    def transports(self) -> tuple[TransportName, ...]:
+        """What this node speaks, the preferred one first."""
+        return self._transports.names
 
     def socket_addresses(self) -> dict[SocketId, SocketAddr]:
         """Returns the listening sockets, with what they are bound to."""
@@ -100,6 +112,10 @@ class ServiceFacts:
     def alternate_ports(self) -> tuple[int | None, int | None]:
         """Returns the ports that dial-backs leave from, for IPv4 and IPv6."""
         return self._prober.ports()
+
+    def multiaddrs(self, addr: SocketAddr) -> tuple[Multiaddr, ...]:
+        """Returns what it means that a socket of ours is seen at `addr`: for each transport one."""
+        return self._state.addresses.multiaddrs(addr)
 
     def seen_at(self, now: Instant) -> tuple[tuple[SocketId, SocketAddr, bool], ...]:
         """Returns where peers see the listening sockets: (socket, address, is confirmed)."""

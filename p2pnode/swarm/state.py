@@ -18,6 +18,7 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.reachability import OwnReachability
 from p2pnode.swarm.self_description import SelfDescription
 from p2pnode.transports.route import Route
+from p2pnode.wire.transport_name import TransportName
 
 
 class SwarmState:
@@ -28,6 +29,7 @@ class SwarmState:
         identity: PrivateKey,
         own_id: PeerId,
         config: SwarmConfig,
+        transports: tuple[TransportName, ...],
         *,
         now: Instant,
         unix_now: UnixTime,
@@ -41,7 +43,7 @@ class SwarmState:
         """What the peer of each connection has said of itself."""
         self.pool = ConnectionPool(own_id)
         self.book = AddressBook()
-        self.addresses = OwnAddresses()
+        self.addresses = OwnAddresses(transports)
         self.observed = ObservedAddressBook()
         self.reachability = OwnReachability()
         self.contacts = ContactLog(began_at=now)

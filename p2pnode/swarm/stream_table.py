@@ -285,7 +285,7 @@ class StreamTable:
         found = self._transports.connections.get(key[0])
         assert found is not None
         found.work.spent += REQUEST_WORK
-        peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator)
+        peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator, found.transport)
         machine = self._calls.accept(service, peer, protocol, now)
         if machine is None:
             self._refuse(key, stream, StreamResetCode.GATED)

@@ -105,7 +105,9 @@ class Swarm:
         self._prober = DialBackEndpoint(
             makers, calls, entropy=entropy, now=now, unix_now=unix_now, faults=faults
         )
-        self._state = SwarmState(identity, self.peer_id, config, now=now, unix_now=unix_now)
+        self._state = SwarmState(
+            identity, self.peer_id, config, self._transports.names, now=now, unix_now=unix_now
+        )
         self._services = Services(
             identity,
             config,

@@ -193,7 +193,7 @@ class _FleetNode(SimNode):
         if pair is None or found is None:
             return
         route, now = found.route, self.host.world.now
-        self._board.pong(pair, path_kind(route), str(via(route)), rtt, now)
+        self._board.pong(pair, path_kind(route), str(via(route, found.transport)), rtt, now)
 
     def _on_unreached(self, peer_id: PeerId, reason: str) -> None:
         pair = self._pairs.get(peer_id)

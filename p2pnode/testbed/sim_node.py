@@ -19,7 +19,7 @@ from typing import Final, ParamSpec, TypeVar
 from p2pnode.errors import DialError, LocalProtocolError, P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.netsim.host import MAX_EVENTS_KEPT, Host
 from p2pnode.swarm import Swarm, SwarmConfig
@@ -35,6 +35,7 @@ from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,7 +143,8 @@ class SimNode:
 
     def address(self, ip: str | None = None) -> Multiaddr:
         """Returns where a host that is not behind a NAT can be dialled."""
-        return udp_noise_multiaddr(SocketAddr(ip or self.host.ip, self._port))
+        at = SocketAddr(ip or self.host.ip, self._port)
+        return transport_multiaddr(at, TransportName.NOISE_UDP)
 
     def of(self, kind: type[T]) -> list[T]:
         """Returns the events of a kind so far."""

@@ -30,13 +30,14 @@ from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
 from p2pnode.transports.commons import Commons
 from p2pnode.transports.events import TransportEvent
 from p2pnode.transports.route import Route
+from p2pnode.wire.transport_name import TransportName
 
 
 class Transport(Protocol):
     """One way to talk to peers."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> TransportName: ...
 
     @property
     def has_events(self) -> bool:

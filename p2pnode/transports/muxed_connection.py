@@ -10,6 +10,7 @@ from p2pnode.machine import Buffer
 from p2pnode.transports.punch import Punch
 from p2pnode.transports.route import Route
 from p2pnode.transports.work import Work
+from p2pnode.wire.transport_name import TransportName
 
 
 class StreamEnding(Protocol):
@@ -144,9 +145,7 @@ class MuxedConnection(Protocol):
     """One connection with one peer, whose identity is proved."""
 
     @property
-    def transport(self) -> str:
-        """The name of its transport."""
-        ...
+    def transport(self) -> TransportName: ...
 
     @property
     def peer_id(self) -> PeerId: ...

@@ -28,6 +28,7 @@ from p2pnode.transports.events import TransportEvent
 from p2pnode.transports.first_byte import FIRST_BYTES, runs
 from p2pnode.transports.muxed_connection import MuxedConnection
 from p2pnode.transports.route import Route
+from p2pnode.wire.transport_name import TransportName
 
 _NOBODY: Final = FIRST_BYTES - 1
 
@@ -60,7 +61,7 @@ class Transports:
     # facts
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[TransportName, ...]:
         """Of all, the preferred one first."""
         return tuple(self._by_name)
 
@@ -96,7 +97,7 @@ class Transports:
         expected: PeerId | None,
         now: Instant,
         *,
-        transport: str | None = None,
+        transport: TransportName | None = None,
         token: bytes = b"",
         timeout: float | None = None,
     ) -> ConnectionHandle:

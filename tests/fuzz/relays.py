@@ -37,6 +37,7 @@ from p2pnode.swarm.services.service import OpenStream
 from p2pnode.transports.route import Route
 from p2pnode.wire.framing import encode_frame
 from tests.fuzz.choices import Choices
+from tests.support.addresses import NOISE_UDP
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id, private_key
 
@@ -71,7 +72,7 @@ class _Relay:
         self.facts = FakeFacts(SocketAddr("9.9.9.9", 4001))
         for connection, peer in enumerate(PEERS, 1):
             route = Route(SOCKET, None, address(connection))
-            self.facts.peers[connection] = Peer(connection, peer, route, False)
+            self.facts.peers[connection] = Peer(connection, peer, route, False, NOISE_UDP)
         unix = UnixTime(1.7e9)
         self.server = RelayServer(
             self.facts,

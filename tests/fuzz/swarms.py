@@ -63,6 +63,7 @@ from p2pnode.transports.punch import Punch, PunchProbe
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.fuzz.choices import Choices
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id, private_key
 from tests.support.raw_swarm import HEADER, OWN, PROBE_SOCKET, SOCKET, RawSwarm, RawSwarmPeer
 
@@ -237,7 +238,7 @@ class _Scene:
             ProbePath(peer.handle),
             OpenStream(peer.handle, ping.PROTOCOL_ID, ping.PingRequester(bytes)),
             DialPeer(peer.peer_id, (other.multiaddr,)),
-            DialBack(number, peer.peer_id, peer.address, 5.0),
+            DialBack(number, peer.peer_id, peer.address, NOISE_UDP, 5.0),
             SendDatagram(remotes[1], b"knock"),
             LearnAddresses(other.peer_id, (peer.multiaddr,)),
             FindPeers(),

@@ -11,10 +11,11 @@ from typing import Final, TypeAlias
 from p2pnode.clock import UnixTime
 from p2pnode.errors import AddressError, DecodeError, HandshakeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import split_peer_id, udp_noise_addr
+from p2pnode.identity.peer_multiaddr import split_peer_id
 from p2pnode.identity.peer_record import decode_peer_record_untrusted
 from p2pnode.identity.public_key import decode_public_key_untrusted
 from p2pnode.identity.signed_envelope import decode_envelope_untrusted
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.io.control.messages import decode_request_untrusted
 from p2pnode.noise import IK, XX, CipherState
 from p2pnode.noise.payload import decode_payload_untrusted
@@ -132,7 +133,7 @@ def fuzz_multiaddr(data: bytes) -> None:
     with contextlib.suppress(AddressError):
         split_peer_id(address)
     with contextlib.suppress(AddressError):
-        udp_noise_addr(address)
+        transport_addr(address)
 
 
 def fuzz_text(data: bytes) -> None:

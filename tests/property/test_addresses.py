@@ -6,6 +6,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pnode.identity.peer_multiaddr import circuit_addr
 from p2pnode.identity.transport_addr import TransportAddr, transport_addr, transport_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.wire.multiaddr import Code, Component, Multiaddr, join_components, parse_multiaddr
@@ -100,6 +101,26 @@ def test_no_multiaddr_raises_and_what_is_taken_apart_is_the_address(address: Mul
     parts = transport_addr(address)
     if parts is not None:
         assert parse_multiaddr(text_of(parts)) == address
+    circuit = circuit_addr(address)
+    if circuit is not None:
+        assert parts is None
+        reached = transport_addr(circuit.address)
+        assert reached is not None
+        assert reached.transport is circuit.transport
+        behind = "" if circuit.peer_id is None else f"/p2p/{circuit.peer_id}"
+        assert str(address) == f"{circuit.address}/p2p/{circuit.relay}/p2p-circuit{behind}"
+
+
+@given(st.one_of(ip4, ip6, named), peer_ids, st.none() | peer_ids)
+def test_a_relay_may_be_reached_by_any_transport(
+    addr: TransportAddr, relay: object, peer: object
+) -> None:
+    at = text_of(addr._replace(peer_id=None))
+    behind = "" if peer is None else f"/p2p/{peer}"
+
+    parts = circuit_addr(parse_multiaddr(f"{at}/p2p/{relay}/p2p-circuit{behind}"))
+
+    assert parts == (relay, parse_multiaddr(at), peer, addr.transport)
 
 
 @given(st.ip_addresses(), ports, transports, st.integers(1, 2**31 - 1))

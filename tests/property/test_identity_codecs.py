@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from p2pnode.errors import AddressError, DecodeError, KeyFileError
 from p2pnode.identity.keys import PrivateKey, decode_private_key
 from p2pnode.identity.peer_id import PeerId, parse_peer_id
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.identity.peer_record import (
     MAX_SEQ,
     decode_peer_record_untrusted,
@@ -17,17 +16,18 @@ from p2pnode.identity.peer_record import (
 from p2pnode.identity.public_key import decode_public_key_untrusted
 from p2pnode.identity.signed_envelope import decode_envelope_untrusted, seal_envelope
 from p2pnode.machine import SocketAddr
+from tests.support.addresses import noise_udp_multiaddr
 from tests.support.identities import private_key
 
 KEY = private_key("a")
-RECORD = seal_peer_record(KEY, [udp_noise_multiaddr(SocketAddr("1.2.3.4", 1))], 1).encode()
+RECORD = seal_peer_record(KEY, [noise_udp_multiaddr(SocketAddr("1.2.3.4", 1))], 1).encode()
 
 multihashes = st.one_of(
     st.binary(min_size=1, max_size=42).map(lambda key: bytes((0, len(key))) + key),
     st.binary(min_size=32, max_size=32).map(lambda digest: b"\x12\x20" + digest),
 )
 noise_addrs = st.builds(
-    lambda ip, port: udp_noise_multiaddr(SocketAddr(str(ip), port)),
+    lambda ip, port: noise_udp_multiaddr(SocketAddr(str(ip), port)),
     st.ip_addresses(),
     st.integers(0, 65535),
 )

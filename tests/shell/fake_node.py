@@ -22,6 +22,7 @@ from p2pnode.resources.refusal import Resource
 from p2pnode.swarm.services.relay.server import Relaying
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.shell.fake_streams import FakeRoute, FakeStream, fake_peer_id, fake_stream_pair
+from tests.support.addresses import NOISE_UDP
 
 OURS = fake_peer_id(1)
 PEER = fake_peer_id(2)
@@ -38,8 +39,8 @@ FULL_STATUS = NodeStatus(
     (AddressStatus(VIA, Reachability.PRIVATE, 2),),
     (RelayStatus(RELAY, 1800.04, -3600.0),),
     (
-        ConnectionInfo(PEER, "relayed", VIA, 0.0123456, 3),
-        ConnectionInfo(RELAY, "direct", VIA, None, 0),
+        ConnectionInfo(PEER, "relayed", VIA, 0.0123456, 3, NOISE_UDP),
+        ConnectionInfo(RELAY, "direct", VIA, None, 0, NOISE_UDP),
     ),
     (Relaying(PEER, 4096, 2), Relaying(RELAY, 0, 2)),
     (ResourceUse(Resource.MEMORY, 1 << 20, 1 << 28, 7), ResourceUse(Resource.CIRCUITS, 0, 64, 0)),

@@ -23,6 +23,7 @@ RELAY = peer_id("relay")
         ),
         ("/ip6/fe80::1/udp/1/noise", "give it as /ip6zone/INTERFACE/ip6/fe80::1"),
         ("/ip4/192.0.2.1/udp/0/noise", "no peer has port 0; give the peer's own"),
+        ("/ip4/192.0.2.1/tcp/0", "no peer has port 0; give the peer's own"),
         (f"/ip6zone/{MAX_ZONE_INDEX + 1}/ip6/fe80::1/udp/1/noise", "no network interface"),
         ("/ip6zone/0/ip6/fe80::1/udp/1/noise", "no network interface"),
         (f"/ip4/224.0.0.1/udp/1/noise/p2p/{RELAY}/p2p-circuit", "is a multicast address"),

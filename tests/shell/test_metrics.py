@@ -35,6 +35,7 @@ from p2pnode.io.metrics.server import (
     serve_metrics,
 )
 from p2pnode.io.metrics.table import METRICS, Metric
+from tests.support.addresses import NOISE_UDP
 from tests.support.spec_tables import section, tables
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"
@@ -189,7 +190,7 @@ def test_a_node_that_has_done_nothing_is_served() -> None:
 
 @pytest.mark.spec("METRICS-2")
 def test_connections_are_told_apart_like_quics() -> None:
-    labels = ConnectionLabels("outbound", "relayed", "ip6")
+    labels = ConnectionLabels("outbound", "p2p-circuit", "ip6")
     lasted = Histogram(DURATION_BOUNDS)
     lasted.observe(0.1)
     lasted.observe(1e9)
@@ -246,8 +247,8 @@ def test_statuses_get_go_libp2ps_words() -> None:
         NodeFacts(
             autonat=AutonatFacts(
                 v1_received={"OK": 1, "E_DIAL_ERROR": 2, "surprise": 3},
-                v2_served={("OK", "E_DIAL_ERROR", True, "ip4"): 4},
-                addresses={("public", "ip4"): 1, ("unknown", "ip6"): 2},
+                v2_served={("OK", "E_DIAL_ERROR", True, "ip4", NOISE_UDP): 4},
+                addresses={("public", "ip4", NOISE_UDP): 1, ("unknown", "ip6", NOISE_UDP): 2},
             ),
             relay=RelayFacts(
                 reserve_answers={"OK": 5, "RESERVATION_REFUSED": 1, "PERMISSION_DENIED": 2},
@@ -507,7 +508,7 @@ async def request(address: MetricsAddress, data: bytes) -> tuple[list[str], byte
 
 def everything() -> NodeFacts:
     """Facts of which none is empty."""
-    labels = ConnectionLabels("inbound", "direct", "ip4")
+    labels = ConnectionLabels("inbound", NOISE_UDP, "ip4")
     times = Histogram((1.0,))
     times.observe(0.5)
     return NodeFacts(
@@ -516,8 +517,8 @@ def everything() -> NodeFacts:
         connections_opened={labels: 1},
         connections_closed={labels: 1},
         connection_durations={labels: times},
-        handshake_times={("direct", "ip4"): times},
-        dial_errors={("direct", "timeout", "ip4"): 1},
+        handshake_times={(NOISE_UDP, "ip4"): times},
+        dial_errors={(NOISE_UDP, "timeout", "ip4"): 1},
         dial_times={("success", 1): times},
         streams={("/ipfs/ping/1.0.0", "inbound"): 1},
         sent_bytes={"direct": 1},
@@ -530,12 +531,14 @@ def everything() -> NodeFacts:
         identify_pushes={"outbound": 1},
         observations={"COUNTED": 1},
         autonat=AutonatFacts(
-            addresses={(verdict, "ip4"): 1 for verdict in ("public", "private", "unknown")},
+            addresses={
+                (verdict, "ip4", NOISE_UDP): 1 for verdict in ("public", "private", "unknown")
+            },
             v1_received={"OK": 1},
             v1_sent={"OK": 1},
             v1_refused={"rate limited": 1},
             v2_requests={"success": 1},
-            v2_served={("OK", "OK", False, "ip4"): 1},
+            v2_served={("OK", "OK", False, "ip4", NOISE_UDP): 1},
             probes={("delegated", "reached"): 1},
         ),
         own_relays=OwnRelayFacts(answers={("new", "OK"): 1}),

@@ -53,6 +53,18 @@ async def test_a_peer_is_reached_by_address_with_or_without_id_and_then_by_id(
         assert len(pair.network.handshakes) == 1
 
 
+async def test_who_is_connected_is_not_found_at_a_port_of_another_transport(
+    autojump_clock: MockClock,
+) -> None:
+    async with node_pair() as pair:
+        await pair.client.connect(pair.address)
+        text = str(without_peer(pair.address))
+        for other in (text.replace("/noise", "/quic-v1"), "/ip4/127.0.0.1/tcp/1"):
+            with pytest.raises(AddressError) as caught:
+                await pair.client.connect(other)
+            assert f"{other} is no address of a transport that this node dials" in str(caught.value)
+
+
 async def test_those_who_want_the_same_peer_share_one_dial(autojump_clock: MockClock) -> None:
     async with node_pair() as pair:
         async with trio.open_nursery() as nursery:

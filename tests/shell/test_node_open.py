@@ -12,7 +12,7 @@ import trio
 import p2pnode
 from p2pnode.errors import AddressError, DataFolderError, DialError, ListenError
 from p2pnode.identity.keys import PrivateKey
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.io.aead_preference import has_aes, preferred_aeads
 from p2pnode.io.control.client import ControlClient
 from p2pnode.io.folder.data_folder import DataFolder
@@ -28,7 +28,7 @@ TIMEOUT = 20  # seconds; only a failure takes so long
 
 
 def port_of(address: Multiaddr) -> int:
-    parts = udp_noise_addr(address)
+    parts = transport_addr(address)
     assert parts is not None
     return parts.port
 

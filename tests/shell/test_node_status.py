@@ -96,10 +96,10 @@ async def test_metrics_count_what_happens_and_look_at_what_is(autojump_clock: Mo
         await trio.sleep(5)
         facts = source.metric_facts()
         assert facts.connections == {("outbound", "direct"): 1}
-        assert facts.connections_opened == {("outbound", "direct", "ip4"): 1}
+        assert facts.connections_opened == {("outbound", "noise-udp", "ip4"): 1}
         assert facts.autonat.reachability == "unknown"
         assert facts.protocols > 5
         await pair.client.disconnect(pair.server.peer_id)
         facts = source.metric_facts()
-        assert facts.connections_closed == {("outbound", "direct", "ip4"): 1}
+        assert facts.connections_closed == {("outbound", "noise-udp", "ip4"): 1}
         assert facts.connections == {}

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.netsim.host import Host
 from p2pnode.netsim.nat_behaviour import NatBehaviour
@@ -46,6 +45,7 @@ from p2pnode.transports.noise_udp.path import MAX_ROUTES
 from p2pnode.transports.noise_udp.path_validation import GIVES_UP_AFTER, MAX_PROBES, PROBE_SIZE
 from p2pnode.transports.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
+from tests.support.addresses import noise_udp_multiaddr
 from tests.support.datagram_machines import ScriptedMachine, transmit
 from tests.support.hostile import Hostile, Town
 from tests.support.raw_peer import RawPeer
@@ -83,7 +83,7 @@ def test_a_minority_of_observers_confirms_no_address(liars: int) -> None:
     observed_by(town, liars, LIE)
     town.world.run_for(60)
     assert seen(town.node).get(LIE) is False
-    lie = udp_noise_multiaddr(LIE)
+    lie = noise_udp_multiaddr(LIE)
     assert lie not in town.node.swarm.facts.advertised_addresses()
     assert town.node.swarm.facts.reachability(town.node.host.now) is not Reachability.PUBLIC
 
@@ -151,7 +151,7 @@ def lying_server(town: Town, name: str, helper_ips: tuple[str, ...] = ()) -> Hos
     def on_v1(stream: SwarmStream, data: bytes, eof: bool) -> None:
         if data:
             at = next(iter(seen(town.node)))
-            answer = DialResponseV1(0, "", udp_noise_multiaddr(at))
+            answer = DialResponseV1(0, "", noise_udp_multiaddr(at))
             stream.write(encode_frame(encode_message_v1(answer)))
 
     def on_v2(stream: SwarmStream, data: bytes, eof: bool) -> None:
@@ -274,7 +274,7 @@ def accomplice(
         for message in messages:
             stream.write(encode_frame(dial_back.encode_delegated_message(message)))
 
-    address = udp_noise_multiaddr(next(iter(seen(town.node))))
+    address = noise_udp_multiaddr(next(iter(seen(town.node))))
     mallory.take_over(autonat.DELEGATION_PROTOCOL_ID, on_ask)
     return mallory
 

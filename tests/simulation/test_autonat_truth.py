@@ -8,7 +8,6 @@ from random import Random
 
 import pytest
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.netsim.nat_behaviour import Dependence, FilterScope, NatBehaviour
 from p2pnode.netsim.nat_table import NatTable
@@ -32,13 +31,14 @@ from p2pnode.protocols.autonat import (
     decode_probe_untrusted,
     evidence_of_helpers,
 )
+from tests.support.addresses import NOISE_UDP, noise_udp_multiaddr
 from tests.support.autonat import ALICE, deliver
 from tests.support.identities import peer_id
 
 INSIDE = SocketAddr("192.168.1.10", 4001)
 SERVER = SocketAddr("8.8.8.8", 4001)
 HELPERS = [Helper(peer_id(f"h{n}"), f"7.0.0.{n}") for n in range(1, 6)]
-ABILITY = DialAbility()
+ABILITY = DialAbility((NOISE_UDP,))
 HOP = 0.025  # seconds one way
 
 KINDS = [
@@ -64,7 +64,7 @@ class World:
         self.tracker = AddressTracker()
         self.now = 0.0
         self.external = self.write_to(SERVER)
-        self.address = udp_noise_multiaddr(self.external)
+        self.address = noise_udp_multiaddr(self.external)
         self.tracker.track([self.address], 0.0)
 
     def write_to(self, remote: SocketAddr) -> SocketAddr:
@@ -82,7 +82,7 @@ class World:
         asking = DelegatedAsker(
             ALICE, self.address, server_ip=SERVER.ip, entropy=self.rng.randbytes, now=self.now
         )
-        who = Asker(ALICE, self.external)
+        who = Asker(ALICE, self.external, NOISE_UDP)
         budget = Budget(DELEGATION_LIMITS)
         serving = DelegatedServer(who, ABILITY, budget, self.rng, self.now)
         self.hop(asking, serving)
@@ -95,7 +95,7 @@ class World:
         for order in serving.orders:
             sender = OrderSender(order.order, self.now)
             receiver = OrderReceiver(
-                Asker(peer_id("s"), SERVER), ABILITY, Budget(HELPER_LIMITS), self.now
+                Asker(peer_id("s"), SERVER, NOISE_UDP), ABILITY, Budget(HELPER_LIMITS), self.now
             )
             deliver(sender, receiver, self.now)
             probe = receiver.wants_probe

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone, NetcheckEvent
 from p2pnode.netcheck.report import NetcheckReport
@@ -23,6 +22,7 @@ from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import Fault
 from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transports.noise_udp.config import TransportConfig
+from tests.support.addresses import noise_udp_multiaddr
 
 INDEPENDENT = "endpoint-independent"
 TIME_TO_PRINT = 9.5  # seconds; the command's ten, without its start
@@ -294,7 +294,7 @@ def test_where_udp_is_blocked_it_says_so_in_time(peers: int) -> None:
 @pytest.mark.spec("NATB-16")
 def test_a_first_peer_that_is_gone_does_not_spoil_the_check() -> None:
     check = Check(SiteParams(nat=nat_presets.home()))
-    gone = udp_noise_multiaddr(SocketAddr(check.peers[0].host.ip, 9))
+    gone = noise_udp_multiaddr(SocketAddr(check.peers[0].host.ip, 9))
     targets = [Bootstrap(None, gone), Bootstrap(None, check.peers[0].address())]
 
     attach(check.host, targets, check.done, lifetime=False)

@@ -1,6 +1,5 @@
 """What the metrics of whole nodes say after they have met through a relay, and then directly."""
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.io.metrics.exposition import NodeMetrics
 from p2pnode.io.metrics.facts import Histogram, NodeFacts
 from p2pnode.io.metrics.node_metrics import NodeFactsSource
@@ -10,6 +9,7 @@ from p2pnode.netsim.nat_presets import corporate, home
 from p2pnode.netsim.topology import PairParams, SiteParams, nat_pair, pair
 from p2pnode.protocols.identify import PROTOCOL_ID as IDENTIFY
 from p2pnode.testbed.sim_node import SimNode
+from tests.support.addresses import NOISE_UDP, noise_udp_multiaddr
 from tests.support.swarm_worlds import with_relays
 
 ECHO = "/echo/1.0.0"
@@ -49,7 +49,7 @@ def test_a_meeting_through_a_relay_that_becomes_direct_is_counted_on_all_three_s
     assert a.punches.rounds == {("initiator", 1, "success"): 1}
     assert b.punches.rounds == {("receiver", 1, "success"): 1}
     assert sum(number(times) for (outcome, _), times in b.dial_times.items() if outcome) >= 2
-    assert number(b.handshake_times["relayed", "ip4"]) == 1
+    assert number(b.handshake_times["p2p-circuit", "ip4"]) == 1
     assert b.streams[ECHO, "outbound"] == a.streams[ECHO, "inbound"] == 1
     assert b.identifies["outbound"] >= 2
     assert relay.identifies["inbound"] >= 2
@@ -60,11 +60,11 @@ def test_a_meeting_through_a_relay_that_becomes_direct_is_counted_on_all_three_s
 def test_an_address_that_nobody_answers_at_is_an_error_of_a_dial() -> None:
     net = nat_pair(1, home(), home())
     a, b = SimNode(net.a), SimNode(net.b)
-    a.dial(b, udp_noise_multiaddr(SocketAddr(net.public[0].ip, 4001)))
+    a.dial(b, noise_udp_multiaddr(SocketAddr(net.public[0].ip, 4001)))
     net.world.run_for(30)
 
     facts = facts_of(a)
-    assert facts.dial_errors == {("direct", "timeout", "ip4"): 1}
+    assert facts.dial_errors == {(NOISE_UDP, "timeout", "ip4"): 1}
     assert [outcome for outcome, _ in facts.dial_times] == ["failed"]
 
 

@@ -14,7 +14,6 @@ from p2pnode.errors import (
     PeerIdMismatch,
     ProtocolNotSupported,
 )
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.netsim.link import LinkParams
 from p2pnode.netsim.nat_behaviour import NatBehaviour
@@ -37,6 +36,7 @@ from p2pnode.swarm.swarm_stream import NEGOTIATION_TIMEOUT
 from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.noise_udp.config import TransportConfig
+from tests.support.addresses import noise_udp_multiaddr
 from tests.support.echo import echo
 
 ECHO = "/echo/1.0.0"
@@ -459,7 +459,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_hash_seed() -> None:
 
 def test_an_address_without_a_socket_for_it_says_so() -> None:
     a = SimNode(pair(1, PairParams()).a)  # without IPv6
-    address = udp_noise_multiaddr(SocketAddr("2001:4860::1", 1))
+    address = noise_udp_multiaddr(SocketAddr("2001:4860::1", 1))
     a.do(a.swarm.dial, None, (address,), a.host.now)
     assert "no socket" in str(a.of(DialFailed)[0].attempts[0][1])
 

@@ -25,6 +25,7 @@ from p2pnode.swarm.services.service import DialBack
 from p2pnode.testbed.sim_node import PORT, SimNode
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.echo import echo
 
 ECHO = "/echo/1.0.0"
@@ -327,7 +328,7 @@ def test_a_dial_back_is_a_visit_by_a_stranger_from_another_port() -> None:
     node.connect(server)
     net.world.run_for(1)
     known = len(node.of(ConnectionEstablished))
-    command = DialBack(1, node.peer_id, SocketAddr(node.host.ip, PORT), 5.0)
+    command = DialBack(1, node.peer_id, SocketAddr(node.host.ip, PORT), NOISE_UDP, 5.0)
     server.do(server.swarm._prober.dial_back, command, net.world.now)
     seen = node.swarm._state.one_way
     net.world.run_until(lambda: bool(seen), 5)

@@ -4,13 +4,14 @@ from p2pnode.machine import ResetStream, SendData, SendEof, SocketAddr, StreamMa
 from p2pnode.protocols.autonat import Asker, DialAbility
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id
 
 ALICE = peer_id("a")
 ALICE_ADDR = SocketAddr("1.2.3.4", 4001)
-ASKER = Asker(ALICE, ALICE_ADDR)
-RELAYED = Asker(ALICE, None)
-ABILITY = DialAbility(own_ips=frozenset({"9.9.9.9"}))
+ASKER = Asker(ALICE, ALICE_ADDR, NOISE_UDP)
+RELAYED = Asker(ALICE, None, NOISE_UDP)
+ABILITY = DialAbility((NOISE_UDP,), own_ips=frozenset({"9.9.9.9"}))
 SAME_IP = parse_multiaddr("/ip4/1.2.3.4/udp/4001/noise")
 OTHER_IP = parse_multiaddr("/ip4/5.6.7.8/udp/4001/noise")
 PRIVATE_IP = parse_multiaddr("/ip4/192.168.1.2/udp/4001/noise")
@@ -21,7 +22,7 @@ def addr(text: str) -> Multiaddr:
 
 
 def asker(name: object, ip: str) -> Asker:
-    return Asker(peer_id(name), SocketAddr(ip, 4001))
+    return Asker(peer_id(name), SocketAddr(ip, 4001), NOISE_UDP)
 
 
 def outputs(machine: StreamMachine) -> tuple[bytes, list[str]]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import ResetStream, SendData, SendEof, SocketAddr, SocketId, StreamMachine
 from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_table import NatTable
@@ -28,6 +27,7 @@ from p2pnode.swarm.services.service import (
     Service,
 )
 from p2pnode.transports.route import Route
+from tests.support.addresses import NOISE_UDP, SpokenTransports, noise_udp_multiaddr
 from tests.support.identities import peer_id
 
 SOCKET = SocketId(1)
@@ -36,7 +36,7 @@ IDENTIFY_DELAY = 0.1  # seconds; the swarm's
 ALL_PROTOCOLS = tuple(dict.fromkeys((*AutonatServer.inbound, *AutonatClient.inbound)))
 
 
-class FakeFacts:
+class FakeFacts(SpokenTransports):
     """A `ServiceFacts` that tests fill in."""
 
     def __init__(self, local: SocketAddr) -> None:
@@ -151,11 +151,11 @@ class AutonatWorld:
             self._ends[connection] = far, handles[far.name]
             route = Route(SOCKET, None, seen[far.name])
             node.contacts.note(seen[far.name].ip, self.now)
-            peer = Peer(connection, far.id, route, node is one)
+            peer = Peer(connection, far.id, route, node is one, NOISE_UDP)
             node.facts.peers[connection] = peer
             if (SOCKET, seen[node.name], False) not in node.facts.seen:
                 node.facts.seen.append((SOCKET, seen[node.name], False))
-            observed = udp_noise_multiaddr(seen[node.name])
+            observed = noise_udp_multiaddr(seen[node.name])
             info = IdentifyInfo(far.id, protocols=far.protocols, observed_addr=observed)
             for service in node.services:
                 service.on_connected(peer, self.now)
@@ -299,7 +299,9 @@ class AutonatWorld:
         ours, theirs = next(self._connections), next(self._connections)
         self._ends[ours], self._ends[theirs] = (far, theirs), (node, ours)
         far.contacts.note(source.ip, self.now)
-        far.facts.peers[theirs] = Peer(theirs, node.id, Route(SOCKET, None, source), False)
+        far.facts.peers[theirs] = Peer(
+            theirs, node.id, Route(SOCKET, None, source), False, NOISE_UDP
+        )
         self._dial_backed(node, service, command.ticket, ours)
 
     def _dial_backed(self, node, service, ticket, connection) -> None:

@@ -15,7 +15,6 @@ from p2pnode.clock import Instant
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr, Transmit
 from p2pnode.netsim.nat_behaviour import NatBehaviour
 from p2pnode.netsim.nat_presets import home
@@ -35,6 +34,7 @@ from p2pnode.transports.noise_udp.packet import HandshakeType
 from p2pnode.transports.noise_udp.token import TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import Multiaddr
+from tests.support.addresses import noise_udp_multiaddr
 from tests.support.pair import endpoint_of
 
 NETWORK: Final = "99.0.0.0/8"
@@ -45,7 +45,7 @@ Tamper = Callable[[list[Transmit]], list[Transmit]]
 
 def bystander(ip: str = "99.1.1.1", port: int = 53) -> Multiaddr:
     """Returns the address of somebody who has nothing to do with it."""
-    return udp_noise_multiaddr(SocketAddr(ip, port))
+    return noise_udp_multiaddr(SocketAddr(ip, port))
 
 
 class Bystanders:

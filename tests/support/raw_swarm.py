@@ -12,7 +12,6 @@ from p2pnode.clock import UnixTime
 from p2pnode.drain import drain_once
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 from p2pnode.netsim.contract import Contract
 from p2pnode.protocols.multistream.messages import encode_message
@@ -25,6 +24,7 @@ from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.frame import encode_ack
 from p2pnode.wire.multiaddr import Multiaddr
+from tests.support.addresses import noise_udp_multiaddr
 from tests.support.identities import private_key
 from tests.support.noise_udp import parameters
 from tests.support.raw_peer import RawPeer
@@ -142,7 +142,7 @@ class RawSwarmPeer(RawPeer):
 
     @property
     def multiaddr(self) -> Multiaddr:
-        return udp_noise_multiaddr(self.address)
+        return noise_udp_multiaddr(self.address)
 
     def connect(self, payload: bytes = b"\x01") -> None:
         if self.is_initiator:

@@ -19,6 +19,7 @@ from p2pnode.transports.stream_events import (
     StreamStoppedByPeer,
     StreamWritable,
 )
+from tests.support.addresses import NOISE_UDP
 from tests.support.pair import Pair, Side, transports_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class TableSide:
     @property
     def peer(self) -> Peer:
         connection = self.side.connection
-        return Peer(self.handle, connection.peer_id, connection.route, connection.is_initiator)
+        return Peer(
+            self.handle, connection.peer_id, connection.route, connection.is_initiator, NOISE_UDP
+        )
 
     def open(self, now: float, *protocols: str) -> SwarmStream:
         stream = self.table.open(self.handle, protocols, now)
@@ -79,7 +82,7 @@ class TableSide:
             case StreamOpened(stream_id):
                 connection = self.side.endpoint.connections[handle]
                 route, is_initiator = connection.route, connection.is_initiator
-                peer = Peer(handle, connection.peer_id, route, is_initiator)
+                peer = Peer(handle, connection.peer_id, route, is_initiator, NOISE_UDP)
                 self.table.on_opened(peer, stream_id, now)
             case StreamReadable(stream_id) | StreamResetByPeer(stream_id):
                 self.table.on_readable(handle, stream_id, now)

@@ -14,8 +14,12 @@ from itertools import accumulate, repeat
 from operator import mul
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from p2pnode.wire.transport_name import TransportName
+
 Direction: TypeAlias = Literal["inbound", "outbound"]
 PathKind: TypeAlias = Literal["direct", "relayed"]
+TransportWord: TypeAlias = TransportName | Literal["p2p-circuit", "unknown"]
+"""Of what began through a relay, p2p-circuit."""
 IpVersion: TypeAlias = Literal["ip4", "ip6", "unknown"]
 
 
@@ -23,8 +27,7 @@ class ConnectionLabels(NamedTuple):
     """What connections are told apart by; the words are go-libp2p's."""
 
     direction: Direction
-    path: PathKind
-    """The one that it began with."""
+    transport: TransportWord
     ip_version: IpVersion
 
 
@@ -115,10 +118,10 @@ class AutonatFacts:
     reachability: Literal["unknown", "public", "private"] = "unknown"
     confidence: int = 0
     """0 to 3; of the address that the verdict rests on."""
-    addresses: Mapping[tuple[str, IpVersion], int] = field(
-        default_factory=dict[tuple[str, IpVersion], int]
+    addresses: Mapping[tuple[str, IpVersion, TransportWord], int] = field(
+        default_factory=dict[tuple[str, IpVersion, TransportWord], int]
     )
-    """Own addresses by verdict and IP version."""
+    """Own addresses by verdict, IP version and transport."""
     v1_received: Mapping[str, int] = field(default_factory=dict[str, int])
     """Answers to us, by the name of libp2p's status: OK, E_DIAL_ERROR ..."""
     v1_sent: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -129,10 +132,10 @@ class AutonatFacts:
         default_factory=dict[Literal["success", "failure"], int]
     )
     """Dialogues of ours, by whether they came to an end."""
-    v2_served: Mapping[tuple[str, str, bool, IpVersion], int] = field(
-        default_factory=dict[tuple[str, str, bool, IpVersion], int]
+    v2_served: Mapping[tuple[str, str, bool, IpVersion, TransportWord], int] = field(
+        default_factory=dict[tuple[str, str, bool, IpVersion, TransportWord], int]
     )
-    """Requests of others, by response status, dial status, data required, and IP version."""
+    """Requests of others, by response status, dial status, data required, and what was dialled."""
     probes: Mapping[tuple[Literal["v1", "v2", "delegated"], str], int] = field(
         default_factory=dict[tuple[Literal["v1", "v2", "delegated"], str], int]
     )
@@ -175,12 +178,12 @@ class NodeFacts:
         default_factory=dict[ConnectionLabels, Histogram]
     )
     """Over DURATION_BOUNDS."""
-    handshake_times: Mapping[tuple[PathKind, IpVersion], Histogram] = field(
-        default_factory=dict[tuple[PathKind, IpVersion], Histogram]
+    handshake_times: Mapping[tuple[TransportWord, IpVersion], Histogram] = field(
+        default_factory=dict[tuple[TransportWord, IpVersion], Histogram]
     )
     """Over HANDSHAKE_BOUNDS."""
-    dial_errors: Mapping[tuple[PathKind, str, IpVersion], int] = field(
-        default_factory=dict[tuple[PathKind, str, IpVersion], int]
+    dial_errors: Mapping[tuple[TransportWord, str, IpVersion], int] = field(
+        default_factory=dict[tuple[TransportWord, str, IpVersion], int]
     )
     """Addresses that led nowhere, by the class of the error: timeout, wrong peer ..."""
     dial_times: Mapping[tuple[Literal["success", "failed"], int], Histogram] = field(

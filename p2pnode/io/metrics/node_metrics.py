@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from p2pnode.clock import Instant
 from p2pnode.errors import DialTimeout, HandshakeError, P2PNodeError, PeerIdMismatch
 from p2pnode.identity.peer_multiaddr import circuit_addr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.io.metrics.facts import (
     DIAL_BOUNDS,
     DURATION_BOUNDS,
@@ -26,6 +27,7 @@ from p2pnode.io.metrics.facts import (
     PathKind,
     PunchFacts,
     RelayFacts,
+    TransportWord,
 )
 from p2pnode.io.node.connection_info import path_kind
 from p2pnode.protocols.autonat import DialStatus, Method, ResponseStatus, StatusV1
@@ -64,9 +66,9 @@ class NodeFactsSource:
         self._closed: Counter[ConnectionLabels] = Counter()
         self._durations: dict[ConnectionLabels, Histogram] = {}
         self._since: dict[int, tuple[ConnectionLabels, float]] = {}
-        self._handshakes: dict[tuple[PathKind, IpVersion], Histogram] = {}
+        self._handshakes: dict[tuple[TransportWord, IpVersion], Histogram] = {}
         self._dials: dict[tuple[Outcome, int], Histogram] = {}
-        self._dial_errors: Counter[tuple[PathKind, str, IpVersion]] = Counter()
+        self._dial_errors: Counter[tuple[TransportWord, str, IpVersion]] = Counter()
         self._path_changes: Counter[tuple[PathKind, str]] = Counter()
         self._faults = 0
         self._observations: Counter[str] = Counter()
@@ -133,21 +135,23 @@ class NodeFactsSource:
         """Something has happened just now."""
         now = self._clock()
         match event:
-            case events.ConnectionEstablished(connection, _, is_initiator, route, seconds):
+            case events.ConnectionEstablished(
+                connection, _, is_initiator, route, seconds, transport
+            ):
                 version: IpVersion = "ip6" if route.remote.is_ipv6 else "ip4"
-                labels = ConnectionLabels(_direction(is_initiator), path_kind(route), version)
+                word: TransportWord = "p2p-circuit" if route.is_relayed else transport
+                labels = ConnectionLabels(_direction(is_initiator), word, version)
                 self._opened[labels] += 1
                 self._since[connection] = labels, now
-                key = labels.path, version
+                key = word, version
                 self._handshakes.setdefault(key, Histogram(HANDSHAKE_BOUNDS)).observe(seconds)
             case events.DialEnded(is_success, seconds, tried, attempts):
                 dial = _outcome(is_success), tried
                 self._dials.setdefault(dial, Histogram(DIAL_BOUNDS)).observe(seconds)
                 for address, error in attempts:
-                    kind: PathKind = "direct" if circuit_addr(address) is None else "relayed"
-                    version = _ip_version(address)
-                    if kind == "relayed" or version != "unknown":  # else it was a mere peer id
-                        self._dial_errors[kind, _error_word(error), version] += 1
+                    word, version = _transport(address), _ip_version(address)
+                    if word == "p2p-circuit" or version != "unknown":  # else it was a mere peer id
+                        self._dial_errors[word, _error_word(error), version] += 1
             case events.ConnectionClosed(connection):
                 known = self._since.pop(connection, None)
                 if known is not None:
@@ -192,7 +196,8 @@ class NodeFactsSource:
             reachability=overall.value,
             confidence=max(confidences, default=0),
             addresses=Counter(
-                (verdict.reachability.value, _ip_version(address)) for address, verdict in verdicts
+                (verdict.reachability.value, _ip_version(address), _transport(address))
+                for address, verdict in verdicts
             ),
             v1_received=_by_name(StatusV1, counts.v1_received),
             v1_sent=v1_sent,
@@ -207,6 +212,7 @@ class NodeFactsSource:
                     _name(DialStatus, answer.dial_status),
                     answer.needed_data,
                     _FAMILIES.get(answer.family, "unknown"),
+                    answer.transport or "unknown",
                 ): count
                 for answer, count in counts.v2_sent.items()
             },
@@ -265,6 +271,13 @@ def _direction(is_initiator: bool) -> Direction:
 
 def _outcome(is_success: bool) -> Outcome:
     return "success" if is_success else "failed"
+
+
+def _transport(address: Multiaddr) -> TransportWord:
+    if circuit_addr(address) is not None:
+        return "p2p-circuit"
+    parts = transport_addr(address)
+    return "unknown" if parts is None else parts.transport
 
 
 def _ip_version(address: Multiaddr) -> IpVersion:

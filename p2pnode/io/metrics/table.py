@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from p2pnode.io.metrics.facts import ConnectionLabels, Histogram, NodeFacts, PathKind
+from p2pnode.io.metrics.facts import ConnectionLabels, Histogram, NodeFacts, TransportWord
 
 Labels: TypeAlias = tuple[str, ...]
 Samples: TypeAlias = Iterable[tuple[Labels, float | Histogram]]
@@ -28,7 +28,6 @@ class Metric:
 
 
 _STATE: Final = ("transport", "security", "muxer", "early_muxer", "ip_version")
-_TRANSPORTS: Final[Mapping[PathKind, str]] = {"direct": "noise-udp", "relayed": "p2p-circuit"}
 _REACHABILITY: Final = {"unknown": 0, "public": 1, "private": 2}
 """go-libp2p's network.Reachability."""
 _V1_WORDS: Final = {
@@ -84,13 +83,15 @@ def _rejections(counts: Mapping[str, int]) -> Samples:
     return _words({w: n for w, n in counts.items() if w in _REJECTIONS}, _REJECTIONS)
 
 
-def _state(path: PathKind, ip_version: str) -> Labels:
+def _state(transport: TransportWord, ip_version: str) -> Labels:
     """Like QUIC in go-libp2p, noise-udp names neither security nor muxer: it is both itself."""
-    return (_TRANSPORTS[path], "", "", "false", ip_version)
+    return (transport, "", "", "false", ip_version)
 
 
 def _by_connection(values: Mapping[ConnectionLabels, int | Histogram]) -> Samples:
-    return [((key.direction, *_state(key.path, key.ip_version)), v) for key, v in values.items()]
+    return [
+        ((key.direction, *_state(key.transport, key.ip_version)), v) for key, v in values.items()
+    ]
 
 
 def _dials(facts: NodeFacts) -> dict[Labels, Histogram]:
@@ -102,8 +103,8 @@ def _dials(facts: NodeFacts) -> dict[Labels, Histogram]:
 
 def _addresses(facts: NodeFacts, verdict: str) -> Samples:
     return [
-        ((ip_version, "noise-udp"), count)
-        for (of, ip_version), count in facts.autonat.addresses.items()
+        ((ip_version, transport), count)
+        for (of, ip_version, transport), count in facts.autonat.addresses.items()
         if of == verdict
     ]
 
@@ -124,9 +125,9 @@ def _punch_rounds(facts: NodeFacts) -> Samples:
 
 
 def _served(facts: NodeFacts) -> Samples:
-    for (response, dial, needs_data, ip), count in facts.autonat.v2_served.items():
+    for (response, dial, needs_data, ip, transport), count in facts.autonat.v2_served.items():
         error = "nil" if response == "OK" else "other"
-        yield (error, response, dial, str(needs_data).lower(), ip, "noise-udp"), count
+        yield (error, response, dial, str(needs_data).lower(), ip, transport), count
 
 
 _SWARM: Final = (
@@ -164,8 +165,8 @@ _SWARM: Final = (
         ("transport", "error", "ip_version"),
         "Addresses that led nowhere",
         lambda f: [
-            ((_TRANSPORTS[path], error, ip), count)
-            for (path, error, ip), count in f.dial_errors.items()
+            ((transport, error, ip), count)
+            for (transport, error, ip), count in f.dial_errors.items()
         ],
     ),
     Metric(

@@ -3,11 +3,12 @@
 from typing import Literal, NamedTuple, TypeAlias
 
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import ConnectionHandle
 from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 PathKind: TypeAlias = Literal["direct", "relayed"]
 
@@ -23,6 +24,7 @@ class ConnectionInfo(NamedTuple):
     """Smoothed round-trip time of the path in use, in seconds; None before the first sample."""
     streams: int
     """Open ones, both sides' and the built-in protocols' included."""
+    transport: TransportName
 
 
 def path_kind(route: Route) -> PathKind:
@@ -30,9 +32,9 @@ def path_kind(route: Route) -> PathKind:
     return "relayed" if route.is_relayed else "direct"
 
 
-def via(route: Route) -> Multiaddr:
+def via(route: Route, transport: TransportName) -> Multiaddr:
     """Returns the address that packets of a route are sent to."""
-    return udp_noise_multiaddr(route.remote)
+    return transport_multiaddr(route.remote, transport)
 
 
 def connection_info(facts: SwarmFacts, connection: ConnectionHandle) -> ConnectionInfo | None:
@@ -43,5 +45,7 @@ def connection_info(facts: SwarmFacts, connection: ConnectionHandle) -> Connecti
     found = facts.connection(connection)
     if found is None:
         return None
-    route = found.route
-    return ConnectionInfo(found.peer_id, path_kind(route), via(route), found.rtt, found.streams)
+    route, transport = found.route, found.transport
+    return ConnectionInfo(
+        found.peer_id, path_kind(route), via(route, transport), found.rtt, found.streams, transport
+    )

@@ -12,7 +12,8 @@ import trio
 
 from p2pnode.errors import ConnectionLost, LocalProtocolError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
+from p2pnode.identity.peer_multiaddr import with_peer_id
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.io.dial_target import DialTarget, Target, dial_target
 from p2pnode.io.driver import Driver
 from p2pnode.io.node import events as node_events
@@ -338,13 +339,14 @@ class Node:
                     logger.warning("refused: %s (%d times since the start)", refusal, times)
                 case swarm_events.Fault(error):
                     self._fault_log.write(error, self._engine.now)
-                case swarm_events.AddressObserved(peer_id, address, disposition, report):
-                    told = udp_noise_multiaddr(address)
+                case swarm_events.AddressObserved(peer_id, address, disposition, report, transport):
+                    told = transport_multiaddr(address, transport)
                     observed = node_events.AddressObserved(peer_id, told, disposition, report)
                     self._feed.publish(observed)
-                case swarm_events.PathChanged(connection, peer_id, route, why):
+                case swarm_events.PathChanged(connection, peer_id, route, why, transport):
                     self._streams.on_path_changed(connection, route)
-                    path = node_events.PathChanged(peer_id, path_kind(route), via(route), why)
+                    there = via(route, transport)
+                    path = node_events.PathChanged(peer_id, path_kind(route), there, why)
                     self._feed.publish(path)
                 case swarm_events.ListenAddressesChanged():
                     self._feed.publish(node_events.ListenAddressesChanged(tuple(self.addresses)))
@@ -379,11 +381,9 @@ class Node:
         if event.peer_id in self._connected:
             return
         self._connected[event.peer_id] = trio.Event()
-        route = event.route
+        kind, there = path_kind(event.route), via(event.route, event.transport)
         self._feed.publish(
-            node_events.PeerConnected(
-                event.peer_id, event.is_initiator, path_kind(route), via(route)
-            )
+            node_events.PeerConnected(event.peer_id, event.is_initiator, kind, there)
         )
 
     def _on_closed(

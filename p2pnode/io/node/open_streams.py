@@ -153,7 +153,8 @@ class OpenStreams:
         info = self._info.get(connection)
         if info is None:
             return
-        self._info[connection] = info = info._replace(path=path_kind(route), via=via(route))
+        there = via(route, info.transport)
+        self._info[connection] = info = info._replace(path=path_kind(route), via=there)
         for stream in self._of(connection):
             self._streams[stream].on_path_changed(info)
 

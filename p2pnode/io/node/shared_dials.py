@@ -15,7 +15,7 @@ from p2pnode.errors import (
     PeerIdMismatch,
 )
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.io.dial_target import DialTarget
 from p2pnode.io.node.dial_failure import dial_failure_text
 from p2pnode.io.node.engine import Engine
@@ -89,12 +89,13 @@ class SharedDials:
             best = facts.best(target.peer_id)
             return None if best is None else Reached(best, target.peer_id)
         assert target.address is not None
-        parts = udp_noise_addr(target.address)
+        parts = transport_addr(target.address)
         if parts is None:
             return None
         for connection in facts.connections():
             remote = connection.route.remote
-            if (remote.ip, remote.port) == (parts.host, parts.port):
+            at = remote.ip, remote.port, connection.transport
+            if at == (parts.host, parts.port, parts.transport):
                 return Reached(connection.handle, connection.peer_id)
         return None
 

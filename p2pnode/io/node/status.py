@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.io.node.connection_info import ConnectionInfo, connection_info
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
@@ -74,8 +73,8 @@ def _addresses(facts: SwarmFacts, now: Instant) -> tuple[AddressStatus, ...]:
     observers: dict[Multiaddr, int] = {}
     for report in facts.observed(now):
         for seen in report.addresses:
-            address = udp_noise_multiaddr(seen.address)
-            observers[address] = max(seen.observers, observers.get(address, 0))
+            for address in facts.multiaddrs(seen.address):
+                observers[address] = max(seen.observers, observers.get(address, 0))
     verdicts = {address: v.reachability for address, v in facts.verdicts(now)}
     for address in (*observers, *facts.listen_addresses()):
         is_public = multiaddr_scope(address) is IpScope.PUBLIC

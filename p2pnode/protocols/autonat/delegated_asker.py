@@ -87,7 +87,7 @@ class DelegatedAsker(FramedDialogue):
         )
         self._own_id = own_id
         self.address, _ = split_peer_id(address)
-        """What is being tested, a noise-udp address."""
+        """What is being tested, an address over UDP."""
         self._server_ip = server_ip
         self._entropy = entropy
         self._offered: tuple[str, ...] | None = None

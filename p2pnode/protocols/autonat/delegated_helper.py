@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
 from p2pnode.machine import SocketAddr
 from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.delegated_messages import (
@@ -27,7 +26,7 @@ from p2pnode.protocols.autonat.delegated_messages import (
     probe_token,
 )
 from p2pnode.protocols.autonat.delegated_server import ORDER_TIMEOUT
-from p2pnode.protocols.autonat.dialable import Asker, DialAbility, refusal
+from p2pnode.protocols.autonat.dialable import Asker, DialAbility, probe_target, refusal
 from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
 from p2pnode.protocols.dialogue import FramedDialogue
 
@@ -88,20 +87,17 @@ class OrderReceiver(ServedDialogue):
         if self._permit is None:
             self._answer(HelperStatus.REFUSED)
             return
-        addr = udp_noise_addr(order.address)
-        if addr is None or refusal(order.address, self._server, self._ability) is not None:
+        target = probe_target(order.address)
+        if target is None or refusal(order.address, self._server, self._ability) is not None:
             self._answer(HelperStatus.REFUSED)
             return
-        ip = addr.host
-        if self._server.observed is not None and ip == self._server.observed.ip:
+        if self._server.observed is not None and target.ip == self._server.observed.ip:
             self._answer(HelperStatus.ACQUAINTED)
             return
-        if self._permit.refuse_target(ip, now) is not None:
+        if self._permit.refuse_target(target.ip, now) is not None:
             self._answer(HelperStatus.REFUSED)
             return
-        self.wants_probe = ProbeDatagram(
-            SocketAddr(ip, addr.port), encode_probe(probe_token(order))
-        )
+        self.wants_probe = ProbeDatagram(target, encode_probe(probe_token(order)))
 
     def _on_eof(self, now: Instant) -> None:
         if self.wants_probe is None:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import split_peer_id, udp_noise_addr
+from p2pnode.identity.peer_multiaddr import split_peer_id
 from p2pnode.protocols.autonat.budget import Budget
 from p2pnode.protocols.autonat.delegated_messages import (
     MAX_HELPERS_CHOSEN,
@@ -34,7 +34,7 @@ from p2pnode.protocols.autonat.delegated_messages import (
     decode_delegated_message_untrusted,
     encode_delegated_message,
 )
-from p2pnode.protocols.autonat.dialable import Asker, DialAbility, refusal
+from p2pnode.protocols.autonat.dialable import Asker, DialAbility, probe_target, refusal
 from p2pnode.protocols.autonat.served_dialogue import ServedDialogue
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
 from p2pnode.wire.multiaddr import Multiaddr
@@ -157,17 +157,17 @@ class DelegatedServer(ServedDialogue):
         self._state = state
 
     def _judge(self, address: Multiaddr, now: Instant) -> None:
-        addr = udp_noise_addr(address)
+        target = probe_target(address)
         if (
             self._permit is None
-            or addr is None
+            or target is None
             or refusal(address, self._asker, self._ability) is not None
-            or self._permit.refuse_target(addr.host, now) is not None
+            or self._permit.refuse_target(target.ip, now) is not None
         ):
             self._offer_nobody()
             return
         self._address, _ = split_peer_id(address)  # helpers need not know who it is
-        self._target_ip = addr.host
+        self._target_ip = target.ip
         self._enter(DelegatedServerState.NAMING)
         self.wants_helpers = True
 

@@ -10,10 +10,10 @@ import enum
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_addr, transport_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_nat64
 from p2pnode.wire.multiaddr import (
@@ -24,13 +24,9 @@ from p2pnode.wire.multiaddr import (
     is_relayed,
     join_components,
 )
+from p2pnode.wire.transport_name import TransportName, transport_of
 
 MAX_ADDRS_V1 = 16  # considered of a request; go-libp2p
-
-TransportCodes: TypeAlias = tuple[int, ...]
-"""The protocol codes behind the IP address, without ports: (Code.UDP, Code.NOISE)."""
-
-UDP_NOISE: TransportCodes = (Code.UDP, Code.NOISE)
 
 
 class Asker(NamedTuple):
@@ -39,15 +35,17 @@ class Asker(NamedTuple):
     peer_id: PeerId
     observed: SocketAddr | None
     """Where its connection comes from, or None where a relay lies between."""
+    transport: TransportName
+    """Of its connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class DialAbility:
     """What this node can dial."""
 
+    transports: tuple[TransportName, ...]
     ipv4: bool = True
     ipv6: bool = True
-    transports: tuple[TransportCodes, ...] = (UDP_NOISE,)
     own_ips: frozenset[str] = frozenset()
     """Our own external addresses, canonical text."""
 
@@ -102,11 +100,17 @@ def refusal(address: Multiaddr, asker: Asker, ability: DialAbility) -> Refusal |
         return Refusal.OWN
     if rest and rest[-1].code == Code.P2P and rest.pop().value != asker.peer_id.to_bytes():
         return Refusal.OTHER_PEER
-    if tuple(part.code for part in rest) not in ability.transports:
+    if transport_of(tuple(part.code for part in rest)) not in ability.transports:
         return Refusal.TRANSPORT
     if rest[0].value == b"\0\0":
         return Refusal.TRANSPORT
     return None
+
+
+def probe_target(address: Multiaddr) -> SocketAddr | None:
+    """Returns where a mere datagram tries an address: None where the port is not UDP's."""
+    parts = transport_addr(address)
+    return None if parts is None or parts.transport.carrier != "udp" else parts.socket_addr
 
 
 def choose_v2(
@@ -137,7 +141,7 @@ def choose_v1(
         return ()
     observed_ip = ipaddress.ip_address(asker.observed.ip)
     first = Component(Code.IP4 if observed_ip.version == 4 else Code.IP6, observed_ip.packed)
-    observed = udp_noise_multiaddr(asker.observed._replace(scope_id=0))
+    observed = transport_multiaddr(asker.observed._replace(scope_id=0), asker.transport)
     chosen: dict[Multiaddr, None] = {}
     for address in (observed, *addrs[:MAX_ADDRS_V1]):
         split = split_ip(address)

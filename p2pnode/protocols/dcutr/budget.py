@@ -8,7 +8,7 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.protocols.dcutr.plan import (
     MAX_PROBES_PER_ADDR,
     MAX_PUNCH_ADDRS,
@@ -49,7 +49,7 @@ class PunchBudget:
 
 
 def _target_of(addr: Multiaddr) -> str | None:
-    parts = udp_noise_addr(addr)
-    if parts is None or parts.kind not in ("ip4", "ip6"):
+    parts = transport_addr(addr)
+    if parts is None or not parts.is_ip:
         return None
     return owner_group(parts.host, ipv6_prefix=64)

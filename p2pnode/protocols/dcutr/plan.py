@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pnode.clock import Instant
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
-from p2pnode.identity.transport_addr import TransportAddr
+from p2pnode.identity.transport_addr import TransportAddr, transport_addr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_link_local
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import Carrier, TransportName
 
 MAX_ROUNDS: Final = 3
 """libp2p's DCUtR: two retries"""
@@ -141,17 +141,19 @@ def make_reversal(addrs: tuple[Multiaddr, ...], now: Instant) -> PunchPlan:
     return PunchPlan(1, Strategy.REVERSAL, addrs[:MAX_PUNCH_ADDRS], now, BURST, is_client=True)
 
 
-def punchable(theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]) -> tuple[Multiaddr, ...]:
+def punchable(
+    theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr], transport: TransportName
+) -> tuple[Multiaddr, ...]:
     """Returns which of the peer's addresses to punch, best ones first.
 
-    `ours` are our own addresses, as we would tell them.  Left out: what is no noise-udp address
-    with an IP, loopback and what nobody can have, link-local ones, our own, and private ones
-    unless the peer is seen at one of our public IPs or nobody sees us from outside: otherwise a
-    peer could have us probe our own network.
+    `ours` are our own addresses, as we would tell them; `transport` is the connection's.  Left
+    out: what is no address of that transport with an IP, loopback and what nobody can have,
+    link-local ones, our own, and private ones unless the peer is seen at one of our public IPs or
+    nobody sees us from outside: otherwise a peer could have us probe our own network.
     """
-    own = (parts for addr in ours if (parts := udp_noise_addr(addr)) is not None)
+    own = (parts for addr in ours if (parts := transport_addr(addr)) is not None)
     own_public = {parts.host: None for parts in own if _scope(parts) is IpScope.PUBLIC}
-    usable = _usable(theirs, ours)
+    usable = _usable(theirs, ours, transport)
     public = [(addr, p) for addr, p in usable if _scope(p) is IpScope.PUBLIC]
     is_neighbour = not own_public or any(p.host in own_public for _, p in public)
     private = [
@@ -177,29 +179,35 @@ def punchable(theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]) -> tuple[M
 
 
 def on_this_machine(
-    theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]
+    theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr], transport: TransportName
 ) -> tuple[Multiaddr, ...]:
     """Returns the peer's loopback addresses that may be probed, LAN_SHARE at most.
 
     `theirs` are those of the address book, which believes them from this machine only.
     """
-    usable = _usable(theirs, ours)
+    usable = _usable(theirs, ours, transport)
     return tuple(addr for addr, p in usable if _scope(p) is IpScope.LOOPBACK)[:LAN_SHARE]
 
 
 def _usable(
-    theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr]
+    theirs: Iterable[Multiaddr], ours: Sequence[Multiaddr], transport: TransportName
 ) -> list[tuple[Multiaddr, TransportAddr]]:
-    """Returns those of noise-udp that are not our own, taken apart."""
-    own = (parts for addr in ours if (parts := udp_noise_addr(addr)) is not None)
-    own_hosts = {(parts.host, parts.port): None for parts in own}
-    known = ((addr, parts) for addr in theirs if (parts := udp_noise_addr(addr)) is not None)
+    """Returns those of the transport that are not our own, taken apart."""
+    own_ports = {_port(parts): None for addr in ours if (parts := transport_addr(addr)) is not None}
+    known = ((addr, parts) for addr in theirs if (parts := transport_addr(addr)) is not None)
     return [
         (addr, parts)
         for addr, parts in known
-        if parts.port and not parts.zone and (parts.host, parts.port) not in own_hosts
+        if parts.transport is transport
+        and parts.port
+        and not parts.zone
+        and _port(parts) not in own_ports
     ]
 
 
+def _port(parts: TransportAddr) -> tuple[str, int, Carrier]:
+    return parts.host, parts.port, parts.transport.carrier
+
+
 def _scope(parts: TransportAddr) -> IpScope | None:
-    return ip_scope(parts.host) if parts.kind in ("ip4", "ip6") else None
+    return ip_scope(parts.host) if parts.is_ip else None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, why_no_host
 from p2pnode.wire.multiaddr import Code, Multiaddr, components, multiaddr_scope, without_zone
+from p2pnode.wire.transport_name import TransportName
 
 MAX_OWN_ADDRS_SIZE = 4 * 1024  # bytes of addresses in a message of ours; go-libp2p
 MAX_OWN_ADDRS = 32  # addresses in a message of ours; chosen: what a dial tries, and a book keeps
@@ -69,9 +70,9 @@ def trim_addrs(
 def _rank(addr: Multiaddr) -> tuple[int, int]:
     scope = multiaddr_scope(addr)
     codes = [code for code, _ in components(addr)]
-    by_transport = 3
-    for rank, code in enumerate((Code.NOISE, Code.QUIC_V1, Code.TCP)):
-        if code in codes:
+    by_transport = len(TransportName)
+    for rank, transport in enumerate(TransportName):
+        if transport.codes[-1] in codes:
             by_transport = rank
             break
     by_scope = _SCOPE_ORDER.index(scope) if scope in _SCOPE_ORDER else len(_SCOPE_ORDER)

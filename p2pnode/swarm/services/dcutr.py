@@ -14,7 +14,7 @@ from typing import Final
 
 from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.machine import ConnectionHandle, SocketAddr, StreamMachine
 from p2pnode.protocols import dcutr
 from p2pnode.protocols.dcutr import (
@@ -210,23 +210,20 @@ class DcutrService(Service):
         """
         if peer.connection in self._reversals:
             return
-        ours = [udp_noise_multiaddr(address) for address in self._facts.interface_addresses()]
+        at = self._facts.interface_addresses()
+        ours = [address for addr in at for address in self._facts.multiaddrs(addr)]
         known = self._facts.known_addresses(peer.peer_id, now)
-        self._reverse(peer.connection, peer.peer_id, on_this_machine(known, ours), now)
+        self._reverse(peer, on_this_machine(known, ours, peer.transport), now)
 
-    def _reverse(
-        self,
-        connection: ConnectionHandle,
-        peer_id: PeerId,
-        addrs: tuple[Multiaddr, ...],
-        now: Instant,
-    ) -> None:
+    def _reverse(self, peer: Peer, addrs: tuple[Multiaddr, ...], now: Instant) -> None:
         plan = make_reversal(addrs, now)
-        if self._punch(connection, peer_id, plan, now):
-            self._reversals[connection] = plan.gives_up_at
+        if self._punch(peer.connection, peer.peer_id, plan, now):
+            self._reversals[peer.connection] = plan.gives_up_at
 
     def _on_public(self, peer_id: PeerId, info: IdentifyInfo) -> None:
-        self._policy.handle_public(peer_id, tuple(a for a in info.listen_addrs if _is_public(a)))
+        self._policy.handle_public(
+            peer_id, tuple(a for a in info.listen_addrs if self._is_public(a))
+        )
 
     def _on_direct(self, connection: ConnectionHandle, peer_id: PeerId) -> None:
         self._policy.handle_direct(peer_id)
@@ -266,7 +263,8 @@ class DcutrService(Service):
     def _carry_out(self, now: Instant) -> None:
         for command in self._policy.poll_commands():
             connection = self._facts.best(command.peer)
-            if connection is None:
+            peer = None if connection is None else self._facts.peer(connection)
+            if connection is None or peer is None:
                 continue
             match command:
                 case StartRound(peer_id, number, strategy):
@@ -276,14 +274,15 @@ class DcutrService(Service):
                         peer_id, Role.INITIATOR, number, strategy.value
                     )
                     self._command(OpenStream(connection, dcutr.PROTOCOL_ID, machine))
-                case TryReversal(peer_id, addrs):
-                    self._reverse(connection, peer_id, punchable(addrs, self._own_addrs(now)), now)
+                case TryReversal(_, addrs):
+                    usable = punchable(addrs, self._own_addrs(now), peer.transport)
+                    self._reverse(peer, usable, now)
 
     def _on_agreed(self, peer: Peer, agreed: PunchAgreed, now: Instant) -> None:
         under_way = self._rounds.get(peer.connection)
         if under_way is None:
             return  # a direct path came first
-        addrs = punchable(agreed.addrs, self._own_addrs(now))
+        addrs = punchable(agreed.addrs, self._own_addrs(now), peer.transport)
         plan = make_plan(under_way.number, Role.INITIATOR, addrs, agreed.start_at)
         under_way.gives_up_at = plan.gives_up_at
         if not self._punch(peer.connection, peer.peer_id, plan, now):
@@ -291,7 +290,7 @@ class DcutrService(Service):
 
     def _on_asked(self, peer: Peer, agreed: PunchAgreed, now: Instant) -> None:
         number = self._responder_rounds.next_round(peer.peer_id, now)
-        addrs = punchable(agreed.addrs, self._own_addrs(now))
+        addrs = punchable(agreed.addrs, self._own_addrs(now), peer.transport)
         plan = make_plan(number, Role.RESPONDER, addrs, agreed.start_at)
         under_way = _PunchRound(peer.peer_id, Role.RESPONDER, number, plan.strategy.value)
         under_way.gives_up_at = plan.gives_up_at
@@ -305,7 +304,7 @@ class DcutrService(Service):
         self, connection: ConnectionHandle, peer_id: PeerId, plan: PunchPlan, now: Instant
     ) -> bool:
         allowed = self._budget.allow(peer_id, plan, now)
-        remotes = [_udp_addr(addr) for addr in allowed]
+        remotes = [at for addr in allowed if (at := _socket_addr(addr)) is not None]
         if not remotes:
             return False
         probes = tuple(PunchProbe(probe.offset, probe.ttl) for probe in plan.probes)
@@ -327,8 +326,7 @@ class DcutrService(Service):
             for address in self._facts.interface_addresses()
             if ip_scope(address.ip) in (IpScope.PRIVATE, IpScope.PUBLIC)
         ]
-        plain = (address._replace(scope_id=0) for address in (*seen, *near))
-        addrs = dict.fromkeys(udp_noise_multiaddr(address) for address in plain)
+        addrs = dict.fromkeys(a for at in (*seen, *near) for a in self._facts.multiaddrs(at))
         return tuple(addrs)[:MAX_OWN_ADDRS]
 
     def _evidence(self, peer_id: PeerId, now: Instant) -> str:
@@ -346,12 +344,10 @@ class DcutrService(Service):
         theirs = {str(addr) for addr in (() if info is None else info.listen_addrs)}
         return "|".join(",".join(sorted(part)) for part in (ours, near, theirs))
 
+    def _is_public(self, address: Multiaddr) -> bool:
+        return self._facts.is_dialable(address) and multiaddr_scope(address) is IpScope.PUBLIC
 
-def _is_public(address: Multiaddr) -> bool:
-    return udp_noise_addr(address) is not None and multiaddr_scope(address) is IpScope.PUBLIC
 
-
-def _udp_addr(address: Multiaddr) -> SocketAddr:
-    parts = udp_noise_addr(address)
-    assert parts is not None, "only noise-udp addresses are punched"
-    return SocketAddr(parts.host, parts.port)
+def _socket_addr(address: Multiaddr) -> SocketAddr | None:
+    parts = transport_addr(address)
+    return None if parts is None else parts.socket_addr

@@ -10,11 +10,9 @@ from typing import Final
 from p2pnode.bounded import Bounded
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.service import DialPeer, Service
-from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_AT_ONCE: Final = 3
 """peers met for one wish; chosen: one of them relays, as a rule"""
@@ -66,7 +64,7 @@ class PeerDiscovery(Service):
             if peer_id != self._own_id
             and peer_id not in self._tried
             and self._facts.best(peer_id) is None
-            and any(_is_direct(a) for a in self._facts.known_addresses(peer_id, now))
+            and any(self._facts.is_dialable(a) for a in self._facts.known_addresses(peer_id, now))
         ]
         self._wanted -= 1
         if candidates:
@@ -74,8 +72,3 @@ class PeerDiscovery(Service):
 
     def poll_timeout(self) -> Deadline | None:
         return Deadline(self._next_at, "the next peer to meet") if self._wanted else None
-
-
-def _is_direct(address: Multiaddr) -> bool:
-    parts = udp_noise_addr(address)
-    return parts is not None and parts.kind in ("ip4", "ip6")

@@ -22,6 +22,7 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.transports.punch import Punch
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class DialBack:
     """Of the service's choice, to know the answer by."""
     peer_id: PeerId
     address: SocketAddr
+    transport: TransportName
     timeout: float
     """seconds"""
 

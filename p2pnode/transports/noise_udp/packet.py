@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from p2pnode.errors import DecodeError
 from p2pnode.machine import Buffer
 from p2pnode.transports.noise_udp.frame import CONNECTION_ID_SIZE, MAX_TOKEN_SIZE, RESET_TOKEN_SIZE
+from p2pnode.wire.transport_name import TransportName
 
 VERSION: Final = 1
 VERSIONS: Final = (VERSION,)
@@ -25,7 +26,7 @@ VERSIONS: Final = (VERSION,)
 PATTERN_XX: Final = 1
 """Noise XX; 2 is reserved for IK, 3 for XXpsk3."""
 
-NAME: Final = "noise-udp"
+NAME: Final = TransportName.NOISE_UDP
 FIRST_BYTES: Final = range(0x80, 0xC0)
 """Of the datagrams that are this transport's; others leave these free (Demultiplexing)."""
 DATA: Final = 0x80

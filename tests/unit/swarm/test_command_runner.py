@@ -21,6 +21,7 @@ from p2pnode.swarm.services.service import (
 )
 from p2pnode.testbed.sim_node import PORT, SimNode
 from p2pnode.transports.error_code import ErrorCode
+from tests.support.addresses import NOISE_UDP
 from tests.support.scripted import ScriptedMachine, ScriptedService
 
 X = "/x/1.0.0"
@@ -145,7 +146,7 @@ def test_a_stream_on_a_connection_that_is_gone_has_failed(connection: Connection
 def test_a_dial_back_has_a_connection_of_its_own_until_it_is_closed() -> None:
     two = Two()
     two.b.swarm._streams.handled[X] = InboundLimit(1)
-    two.run(DialBack(5, two.b.peer_id, two.b_addr, 3.0))
+    two.run(DialBack(5, two.b.peer_id, two.b_addr, NOISE_UDP, 3.0))
     [(ticket, connection, _)] = two.service.dialled_back
     assert ticket == 5
     assert connection is not None
@@ -161,7 +162,7 @@ def test_a_dial_back_has_a_connection_of_its_own_until_it_is_closed() -> None:
 
 def test_a_dial_back_that_nobody_answers_says_why() -> None:
     two = Two()
-    two.run(DialBack(6, two.b.peer_id, SocketAddr("10.9.9.9", 1), 0.5), seconds=5)
+    two.run(DialBack(6, two.b.peer_id, SocketAddr("10.9.9.9", 1), NOISE_UDP, 0.5), seconds=5)
 
     [(ticket, connection, reason)] = two.service.dialled_back
     assert (ticket, connection) == (6, None)

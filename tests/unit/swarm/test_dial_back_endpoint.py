@@ -24,6 +24,7 @@ from p2pnode.transports.noise_udp.endpoint import Endpoint
 from p2pnode.transports.noise_udp.packet import STATELESS_RESET
 from p2pnode.transports.registry import Makers
 from p2pnode.transports.route import Route
+from tests.support.addresses import NOISE_UDP, TCP
 from tests.support.identities import peer_id
 from tests.support.pair import UNIX_EPOCH, make_endpoint
 
@@ -77,7 +78,7 @@ class World:
             self.results += self.prober.poll_results(self.now)
 
     def dial_back(self, ticket: int = 7, peer: PeerId | None = None, timeout: float = 5.0) -> None:
-        command = DialBack(ticket, peer or self.node_id, THEIRS, timeout)
+        command = DialBack(ticket, peer or self.node_id, THEIRS, NOISE_UDP, timeout)
         self.prober.dial_back(command, self.now)
         self.run()
 
@@ -105,6 +106,16 @@ def test_a_dial_back_comes_from_nobody_known_and_allows_no_streams() -> None:
     assert not fact.allows_streams
     assert fact.route.remote == OURS
     assert world.prober._tickets == {}
+
+
+@pytest.mark.spec("SWARM-33")
+def test_a_dial_back_is_made_by_the_transport_of_the_address_or_not_at_all() -> None:
+    world = World()
+    world.prober.dial_back(DialBack(3, world.node_id, THEIRS, TCP, 5.0), 0.0)
+    world.run()
+
+    assert world.results == [DialledBack(3, None, "this node does not speak tcp")]
+    assert world.connected() == []
 
 
 @pytest.mark.spec("SWARM-15")
@@ -147,7 +158,9 @@ def test_a_stream_runs_on_a_dial_back_and_its_end_is_told() -> None:
 
 def test_a_dial_back_that_nobody_answers_fails_in_time() -> None:
     world = World()
-    world.prober.dial_back(DialBack(3, world.node_id, SocketAddr("9.9.9.9", 1), 5.0), 0.0)
+    world.prober.dial_back(
+        DialBack(3, world.node_id, SocketAddr("9.9.9.9", 1), NOISE_UDP, 5.0), 0.0
+    )
     assert world.prober.poll_transmits(0.0)
     while not world.results:
         timer = world.prober.poll_timeout()
@@ -166,7 +179,7 @@ def test_a_dial_back_that_nobody_answers_fails_in_time() -> None:
 def test_without_a_socket_of_its_kind_a_dial_back_fails_and_a_datagram_is_not_sent() -> None:
     world = World()
     target = SocketAddr("2001:db8::1", 1)
-    world.prober.dial_back(DialBack(1, world.node_id, target, 5.0), 0.0)
+    world.prober.dial_back(DialBack(1, world.node_id, target, NOISE_UDP, 5.0), 0.0)
     world.prober.send(SendDatagram(target, b"probe"))
     world.run()
     assert world.results == [DialledBack(1, None, "no socket of this node reaches that address")]
@@ -202,7 +215,9 @@ def test_strangers_get_no_connection_on_the_second_port() -> None:
 def test_the_number_of_dial_backs_is_bounded() -> None:
     world = World()
     for ticket in range(MAX_CONNECTIONS + 2):
-        world.prober.dial_back(DialBack(ticket, world.node_id, SocketAddr("9.9.9.9", 1), 5.0), 0.0)
+        world.prober.dial_back(
+            DialBack(ticket, world.node_id, SocketAddr("9.9.9.9", 1), NOISE_UDP, 5.0), 0.0
+        )
     refused = world.prober.poll_results(0.0)
     assert [r.ticket for r in refused] == [MAX_CONNECTIONS, MAX_CONNECTIONS + 1]
 

@@ -3,14 +3,15 @@
 import pytest
 
 from p2pnode.errors import DialError
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.swarm.dialer import HEAD_START, MAX_ADDRESSES, MAX_CONCURRENT, DialCandidate, PeerDial
+from tests.support.addresses import NOISE_UDP, QUIC_V1, noise_udp_multiaddr
 
 
 def candidate(ip: str, port: int = 1) -> DialCandidate:
     addr = SocketAddr(ip, port)
-    return DialCandidate(udp_noise_multiaddr(addr), addr)
+    return DialCandidate(noise_udp_multiaddr(addr), addr, NOISE_UDP)
 
 
 def dial(*candidates: DialCandidate) -> PeerDial:
@@ -36,6 +37,21 @@ def test_nearer_addresses_go_first_and_each_has_a_head_start() -> None:
     assert start(dialing, 10.5) == ["2001:4860::1"]
     assert start(dialing, 10.75) == ["8.8.8.8"]
     assert dialing.poll_timeout() is None
+
+
+@pytest.mark.spec("SWARM-33")
+def test_one_port_is_tried_once_by_each_transport() -> None:
+    at = SocketAddr("1.1.1.1", 1)
+    tries = [
+        DialCandidate(transport_multiaddr(at, name), at, name)
+        for name in (NOISE_UDP, QUIC_V1, NOISE_UDP)
+    ]
+    dialing = dial(*tries)
+    assert start(dialing, 10.0) == start(dialing, 10.0 + HEAD_START) == ["1.1.1.1"]
+    assert start(dialing, 11.0) == []
+    dialing.on_failure(10_000, DialError("no answer"), 11.1)
+    dialing.on_failure(10_250, DialError("no answer"), 11.1)
+    assert [address for address, _ in dialing.attempts] == [t.address for t in tries[:2]]
 
 
 @pytest.mark.spec("SWARM-1", "SWARM-2")

@@ -18,6 +18,7 @@ from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id
 from tests.support.pair import make_endpoint, transports_of
 
@@ -56,7 +57,7 @@ class World:
 
     def __init__(self) -> None:
         self.endpoint, self.own_id = make_endpoint("us", config=TransportConfig(), now=0.0, seed=1)
-        addresses = OwnAddresses()
+        addresses = OwnAddresses((NOISE_UDP,))
         addresses.add_socket(SocketId(1), SocketAddr("0.0.0.0", 4001), is_listening=True)
         self.book = AddressBook()
         self.asked: list[ServiceRequest] = []
@@ -108,7 +109,7 @@ class World:
 
 def neighbour(name: object, connection: int, socket: int = 1) -> Peer:
     route = Route(SocketId(socket), None, SocketAddr(f"9.0.1.{connection}", 4001))
-    return Peer(connection, peer_id(name), route, True)
+    return Peer(connection, peer_id(name), route, True, NOISE_UDP)
 
 
 BEHIND = neighbour("behind a relay", 9, socket=-1)
@@ -124,7 +125,9 @@ def test_two_dials_of_one_peer_share_their_tries() -> None:
     second = world.begin(NEAR)
     assert list(world.handshakes()) == ["7.0.0.1"]
 
-    world.connect(Peer(77, WANTED, Route(SocketId(1), None, SocketAddr("7.0.0.1", 1)), False))
+    world.connect(
+        Peer(77, WANTED, Route(SocketId(1), None, SocketAddr("7.0.0.1", 1)), False, NOISE_UDP)
+    )
     assert world.outcomes() == {first: 77, second: 77}
     assert world.handshakes() == {}
 
@@ -243,7 +246,7 @@ def test_a_circuit_that_stands_carries_the_handshake() -> None:
     dial = world.begin(through(RELAY))
     assert world.dials.on_circuit(WANTED, RELAY, CIRCUIT, 0.1)
     (handle,) = world.handshakes().values()
-    world.connect(Peer(handle, WANTED, CIRCUIT, True), 0.2)
+    world.connect(Peer(handle, WANTED, CIRCUIT, True, NOISE_UDP), 0.2)
 
     assert world.outcomes() == {dial: handle}
     (entry,) = world.book.entries(WANTED, 0.2)
@@ -354,7 +357,7 @@ def test_a_peer_whose_addresses_nobody_told_is_looked_for_and_asked_for_at_neigh
     assert world.outcomes() == {}
     world.dials.on_circuit(WANTED, peer_id("late"), CIRCUIT, 0.2)
     (handle,) = world.handshakes().values()
-    world.connect(Peer(handle, WANTED, CIRCUIT, True))
+    world.connect(Peer(handle, WANTED, CIRCUIT, True, NOISE_UDP))
     assert world.outcomes() == {dial: handle}
 
 
@@ -396,6 +399,43 @@ def test_what_cannot_be_dialled_is_refused_at_once() -> None:
         with pytest.raises(error):
             world.dials.begin(peer, addresses, None, 0.0)
     assert (world.outcomes(), world.handshakes(), world.dials._dials) == ({}, {}, {})
+
+
+@pytest.mark.spec("SWARM-32")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/ip4/1.2.3.4/tcp/1",
+        "/ip4/1.2.3.4/udp/1/quic-v1",
+        "/ip4/1.2.3.4/tcp/1/ws",
+        f"/ip4/1.2.3.4/tcp/1/p2p/{RELAY}/p2p-circuit/p2p/{WANTED}",
+        f"/ip4/1.2.3.4/udp/1/quic-v1/p2p/{RELAY}/p2p-circuit/p2p/{WANTED}",
+    ],
+)
+def test_who_gives_an_address_of_another_transport_reads_which_ones_are_dialled(text: str) -> None:
+    address = parse_multiaddr(text)
+    world = World()
+    with pytest.raises(AddressError) as caught:
+        world.begin(address)
+    assert text in str(caught.value)
+    assert "noise-udp (/ip4/…/udp/…/noise" in str(caught.value)
+
+
+@pytest.mark.spec("SWARM-32")
+def test_what_others_tell_of_other_transports_is_kept_and_passed_over() -> None:
+    told = [
+        parse_multiaddr("/ip4/1.2.3.4/tcp/1"),
+        parse_multiaddr("/ip4/1.2.3.4/udp/1/quic-v1"),
+        parse_multiaddr(f"/ip4/1.2.3.4/tcp/1/p2p/{RELAY}/p2p-circuit"),
+    ]
+    world = World()
+    world.book.add(WANTED, (*told, NEAR), AddressSource.IDENTIFY, 0.0)
+    world.begin()
+
+    assert world.book.addresses(WANTED, 0.0)
+    assert set(told) <= set(world.book.addresses(WANTED, 0.0))
+    assert list(world.handshakes()) == ["7.0.0.1"]
+    assert world.requests == []
 
 
 def test_nobody_is_dialled_through_a_relay_without_a_name() -> None:
@@ -459,7 +499,7 @@ def test_a_peer_that_appears_meanwhile_is_reached() -> None:
     world.dials.poll(0.1 + SEARCH_PAUSES[0])
     assert world.dials.on_circuit(WANTED, peer_id("n"), CIRCUIT, 0.7)
     (handle,) = world.handshakes().values()
-    world.connect(Peer(handle, WANTED, CIRCUIT, True), 0.8)
+    world.connect(Peer(handle, WANTED, CIRCUIT, True, NOISE_UDP), 0.8)
     assert world.outcomes() == {dial: handle}
 
 

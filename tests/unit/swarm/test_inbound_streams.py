@@ -19,6 +19,7 @@ from p2pnode.swarm.inbound_streams import (
 )
 from p2pnode.swarm.peer import Peer
 from p2pnode.transports.route import Route
+from tests.support.addresses import NOISE_UDP
 
 ALICE, BOB = (PeerId.from_public_key(PrivateKey(bytes([n] * 32)).public_key) for n in (1, 2))
 
@@ -31,7 +32,7 @@ def inbound(**shares: int) -> InboundStreams:
 
 def negotiates(streams: InboundStreams, stream: StreamKey, peer_id: PeerId) -> bool:
     route = Route(SocketId(0), None, SocketAddr("192.0.2.1", 1))
-    peer = Peer(stream[0], peer_id, route, is_initiator=False)
+    peer = Peer(stream[0], peer_id, route, is_initiator=False, transport=NOISE_UDP)
     return streams.enter_negotiation(stream, peer) is None
 
 

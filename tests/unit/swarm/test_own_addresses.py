@@ -1,11 +1,14 @@
 """Sockets and interfaces: p2pnode/swarm/own_addresses.py."""
 
+import pytest
+
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.own_addresses import OwnAddresses
+from tests.support.addresses import NOISE_UDP, QUIC_V1, TCP
 
 
 def with_sockets(*sockets: tuple[str, int, bool]) -> OwnAddresses:
-    own = OwnAddresses()
+    own = OwnAddresses((NOISE_UDP,))
     for i, (ip, port, is_listening) in enumerate(sockets):
         own.add_socket(SocketId(i), SocketAddr(ip, port), is_listening=is_listening)
     return own
@@ -14,7 +17,26 @@ def with_sockets(*sockets: tuple[str, int, bool]) -> OwnAddresses:
 def test_a_wildcard_stands_for_every_interface_loopback_last() -> None:
     own = with_sockets(("0.0.0.0", 4001, True), ("::", 4001, True))
     own.set_interfaces(("127.0.0.1", "192.168.1.5", "fd00::1"))
-    assert [a.ip for a in own.listen_addresses()] == ["192.168.1.5", "fd00::1", "127.0.0.1"]
+    assert list(map(str, own.listen_addresses())) == [
+        "/ip4/192.168.1.5/udp/4001/noise",
+        "/ip6/fd00::1/udp/4001/noise",
+        "/ip4/127.0.0.1/udp/4001/noise",
+    ]
+
+
+@pytest.mark.spec("SWARM-34")
+def test_transports_that_share_a_socket_are_found_at_one_address_each() -> None:
+    own = OwnAddresses((NOISE_UDP, QUIC_V1, TCP))
+    own.add_socket(SocketId(0), SocketAddr("192.168.1.5", 4001), is_listening=True)
+
+    assert list(map(str, own.listen_addresses())) == [
+        "/ip4/192.168.1.5/udp/4001/noise",
+        "/ip4/192.168.1.5/udp/4001/quic-v1",
+    ]
+    assert list(map(str, own.multiaddrs(SocketAddr("7.0.0.1", 5000, 3)))) == [
+        "/ip4/7.0.0.1/udp/5000/noise",
+        "/ip4/7.0.0.1/udp/5000/quic-v1",
+    ]
 
 
 def test_a_socket_that_only_dials_is_no_address() -> None:
@@ -39,6 +61,6 @@ def test_a_loopback_socket_reaches_loopback_only() -> None:
 
 
 def test_a_change_of_interfaces_is_noticed_once() -> None:
-    own = OwnAddresses()
+    own = OwnAddresses((NOISE_UDP,))
     assert own.set_interfaces(("1.1.1.1",))
     assert not own.set_interfaces(("1.1.1.1",))

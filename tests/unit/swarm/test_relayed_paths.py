@@ -22,6 +22,7 @@ from p2pnode.transports.noise_udp.path_set import PathSet
 from p2pnode.transports.punch import Punch, PunchProbe
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id
 from tests.support.pair import Pair, transports_of
 
@@ -94,7 +95,7 @@ class World:
         if is_known:
             self.pool.add(self.peer, self.handle, is_initiator, 0.0)
         self.book = AddressBook()
-        addresses = OwnAddresses()
+        addresses = OwnAddresses((NOISE_UDP,))
         addresses.add_socket(SocketId(0), SocketAddr("0.0.0.0", 1), is_listening=True)
         self.relays, self.dials = Relays(), FakeDials()
         self.paths = RelayedPaths(
@@ -278,6 +279,15 @@ def test_no_standby_is_asked_for_where_there_is_one_or_no_need() -> None:
         world.paths.ask_standby_relay(world.handle, world.peer, world.now)
         world.paths.ask_standby_relay(99, world.peer, world.now)
         assert world.relays.requests == []
+
+
+@pytest.mark.spec("SWARM-32")
+def test_no_relay_is_asked_that_only_another_transport_reaches() -> None:
+    world = World(route=FIRST)
+    told = parse_multiaddr(f"/ip4/9.0.0.1/tcp/4001/p2p/{RELAYS[1]}/p2p-circuit")
+    world.book.add(world.peer, (told,), AddressSource.SIGNED, world.now)
+    world.paths.ask_standby_relay(world.handle, world.peer, world.now)
+    assert world.relays.requests == []
 
 
 def test_only_so_many_relays_are_asked_and_never_the_peer_itself() -> None:

@@ -15,6 +15,7 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.self_description import MAX_RECORD_AGE, MAX_RECORDS, SelfDescription
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id, private_key
 
 US = peer_id("us")
@@ -26,7 +27,7 @@ SEEN = parse_multiaddr("/ip4/9.9.9.9/udp/1/noise")
 def description(
     interfaces: Sequence[str] = (LOOPBACK, PRIVATE, PUBLIC), last_record_seq: int = 0
 ) -> SelfDescription:
-    addresses = OwnAddresses()
+    addresses = OwnAddresses((NOISE_UDP,))
     addresses.add_socket(SocketId(1), SocketAddr("0.0.0.0", 4001), is_listening=True)
     addresses.set_interfaces(tuple(interfaces))
     config = SwarmConfig(last_record_seq=last_record_seq)
@@ -43,7 +44,9 @@ def number(made: SelfDescription, now: float) -> int:
 
 
 def at(ip: str, socket: int = 1) -> Peer:
-    return Peer(1, peer_id("them"), Route(SocketId(socket), None, SocketAddr(ip, 5)), True)
+    return Peer(
+        1, peer_id("them"), Route(SocketId(socket), None, SocketAddr(ip, 5)), True, NOISE_UDP
+    )
 
 
 def listening(ip: str) -> Multiaddr:

@@ -17,6 +17,7 @@ from p2pnode.swarm.trimming import SILENCE, Trimming
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.places import holder
 from p2pnode.transports.route import Route
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id
 
 LIMITS = replace(ResourceLimits(), low_water=4, high_water=6, grace_period=60.0)
@@ -46,7 +47,9 @@ class World:
             handle = ConnectionHandle(n)
             self.account.connections.put(handle, Holder())
             pool.add(peer_id(n), handle, False, 0.0)
-            peers[handle] = Peer(handle, peer_id(n), ROUTE, is_initiator=n == 3)
+            peers[handle] = Peer(
+                handle, peer_id(n), ROUTE, is_initiator=n == 3, transport=NOISE_UDP
+            )
         services = SimpleNamespace(
             relay_client=SimpleNamespace(uses=lambda peer: peer == peer_id(1)),
             relay_server=SimpleNamespace(serves=lambda peer: peer == peer_id(2), has_clients=False),

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 from p2pnode.clock import Instant
 from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
+from p2pnode.identity.transport_addr import TransportAddr, transport_addr
 from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.autonat import (
     DelegatedAsker,
@@ -26,6 +26,7 @@ from p2pnode.protocols.autonat import (
 from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.wire.ip_ranges import owner_group
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import Carrier
 
 OFFER_PATIENCE: Final = 0.5
 """seconds for a server to name helpers before another one is asked as well; chosen: go-libp2p's
@@ -162,17 +163,23 @@ def _candidate(address: Multiaddr, peer_id: PeerId, facts: ServiceFacts) -> Serv
     ip, info, connection = _ip_of(peer_id, facts), facts.info(peer_id), facts.direct(peer_id)
     if ip is None or info is None or connection is None:
         return None
-    target = udp_noise_addr(address)
+    target = transport_addr(address)
     if target is None or owner_group(ip) == owner_group(target.host):
         return None
-    seen = None if info.observed_addr is None else udp_noise_addr(info.observed_addr)
+    seen = None if info.observed_addr is None else transport_addr(info.observed_addr)
     methods = _spoken(peer_id, facts)
     if Method.V1 in methods and (Method.V2 in methods or seen is None or seen.host != target.host):
         methods.remove(Method.V1)  # v1 tries no IP but the one where the server sees us
+    if Method.DELEGATED in methods and target.transport.carrier != "udp":
+        methods.remove(Method.DELEGATED)  # helpers send datagrams
     if not methods:
         return None
-    is_there = seen is not None and (seen.host, seen.port) == (target.host, target.port)
+    is_there = seen is not None and _port(seen) == _port(target)
     return ServerCandidate(connection, peer_id, ip, tuple(methods), is_there)
+
+
+def _port(addr: TransportAddr) -> tuple[str, int, Carrier]:
+    return addr.host, addr.port, addr.transport.carrier
 
 
 def _spoken(peer_id: PeerId, facts: ServiceFacts) -> list[Method]:

@@ -1,29 +1,29 @@
 """Which addresses this node might have: those to ask AutoNAT about, best first.
 
 Candidates are the public addresses of the interfaces, and where peers see the listening sockets,
-from the first peer on.  Rules: of a socket and IP version two observed addresses at most, because
-a NAT with endpoint-dependent mapping shows each peer another one; a candidate that nobody sees any
-more stays for a while, as connections come and go, unless others have taken its place.
+from the first peer on.  Rules: of a socket, IP version and transport two observed addresses at
+most, because a NAT with endpoint-dependent mapping shows each peer another one; a candidate that
+nobody sees any more stays for a while, as connections come and go, unless others have taken its
+place.
 """
 
 from typing import Final, TypeAlias
 
 from p2pnode.clock import Deadline, Instant
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, is_nat64
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_OBSERVED_PER_SOCKET: Final = 2
-"""of each IP version; chosen: the one that most peers see, and one that may be newer"""
+"""of each IP version and transport; chosen: the one that most see, and one that may be newer"""
 MAX_CANDIDATES: Final = 8
 """chosen: two sockets of both IP versions; an ask costs peers something"""
 CANDIDATE_GRACE: Final = 60.0
 """seconds that a candidate outlives its last observer; chosen: a peer reconnects within it"""
 
-_Slot: TypeAlias = tuple[SocketId, bool]
-"""The socket, and whether the address is IPv6."""
+_Slot: TypeAlias = tuple[SocketId, bool, int]
+"""The socket, whether the address is IPv6, and which of the transports that share the socket."""
 
 
 class CandidateBook:
@@ -36,9 +36,10 @@ class CandidateBook:
     def update(self, facts: ServiceFacts, now: Instant) -> tuple[Multiaddr, ...]:
         """Returns the candidates as the facts have them now."""
         fixed = [
-            udp_noise_multiaddr(addr._replace(scope_id=0))
+            address
             for addr in facts.interface_addresses()
             if is_candidate(addr)
+            for address in facts.multiaddrs(addr)
         ]
         observed = self._observed(facts, set(fixed), now)
         self._last_seen = {a: seen for a, seen in self._last_seen.items() if a in observed}
@@ -62,8 +63,8 @@ class CandidateBook:
         listening = facts.socket_addresses()
         for socket, addr, _ in facts.seen_at(now):
             if socket in listening and is_candidate(addr):
-                address = udp_noise_multiaddr(addr._replace(scope_id=0))
-                slots.setdefault((socket, addr.is_ipv6), []).append(address)
+                for index, address in enumerate(facts.multiaddrs(addr)):
+                    slots.setdefault((socket, addr.is_ipv6, index), []).append(address)
         for addresses in slots.values():
             # The best one first; of the others who is known already, so that it does not flap.
             addresses[1:] = sorted(addresses[1:], key=lambda a: a not in self._last_seen)

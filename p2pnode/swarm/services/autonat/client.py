@@ -22,7 +22,7 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr, udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_addr, transport_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId, StreamMachine
 from p2pnode.protocols.autonat import (
     DIAL_BACK_PROTOCOL_ID,
@@ -344,7 +344,7 @@ class AutonatClient(Service):
         for machine, ask in self._asks.items():
             if isinstance(machine, V2Requester) and machine.on_dial_back(
                 nonce,
-                local=udp_noise_multiaddr(local._replace(scope_id=0)),
+                local=transport_multiaddr(local._replace(scope_id=0), peer.transport),
                 was_contacted=was_contacted,
                 now=now,
             ):
@@ -467,7 +467,7 @@ class AutonatClient(Service):
         local = self._facts.socket_addresses().get(socket)
         if local is None or peer.public_ip is None:
             return None
-        seen = None if info.observed_addr is None else udp_noise_addr(info.observed_addr)
+        seen = None if info.observed_addr is None else transport_addr(info.observed_addr)
         reached = [a for a in self._facts.interface_addresses() if a[:2] == (local_ip, local.port)]
         reached += [
             addr
@@ -476,7 +476,7 @@ class AutonatClient(Service):
         ]
         for addr in reached:
             if is_candidate(addr) and owner_group(addr.ip) != owner_group(peer.public_ip):
-                return udp_noise_multiaddr(addr._replace(scope_id=0))
+                return transport_multiaddr(addr._replace(scope_id=0), peer.transport)
         return None
 
     # what others hear of it

@@ -10,8 +10,8 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_addr
-from p2pnode.machine import ConnectionHandle, SocketAddr, StreamMachine
+from p2pnode.identity.transport_addr import transport_addr
+from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.autonat import (
     DIAL_BACK_PROTOCOL_ID,
     ContactLog,
@@ -133,18 +133,20 @@ class DialBacks:
         self._pump(dial)
 
     def _dial(self, dial: _DialBackUnderWay, now: Instant, timeout: float) -> None:
-        addr = udp_noise_addr(dial.address)
-        assert addr is not None  # servers are told of no other transport
+        addr = transport_addr(dial.address)
+        target = None if addr is None else addr.socket_addr
+        assert addr is not None
+        assert target is not None  # servers order nothing that cannot be dialled
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
         self._dials[ticket] = dial
-        self._contacts.note(addr.host, now)
+        self._contacts.note(target.ip, now)
         left = max(0.0, dial.deadline - now)
-        target = SocketAddr(addr.host, addr.port)
-        self._command(DialBack(ticket, dial.peer_id, target, min(timeout, left)))
+        command = DialBack(ticket, dial.peer_id, target, addr.transport, min(timeout, left))
+        self._command(command)
 
     def _v2_timeout(self, dial: _DialBackUnderWay) -> float:
         """Returns how long to try: where the way is known, no longer than it bears."""
-        peer, addr = self._facts.peer(dial.asked_on), udp_noise_addr(dial.address)
+        peer, addr = self._facts.peer(dial.asked_on), transport_addr(dial.address)
         rtt = self._facts.rtt(dial.asked_on)
         if peer is None or addr is None or rtt is None or addr.host != peer.route.remote.ip:
             return float("inf")

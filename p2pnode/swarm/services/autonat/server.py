@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols.autonat import (
     DELEGATION_LIMITS,
@@ -48,6 +49,7 @@ from p2pnode.swarm.services.autonat.dial_backs import DialBacks
 from p2pnode.swarm.services.service import OpenStream, PumpMachine, SendDatagram, Service
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import components
+from p2pnode.wire.transport_name import TransportName
 
 MAX_HELPERS_CONSIDERED: Final = 64
 """peers looked at for an offer of 8; chosen: most are in networks of their own"""
@@ -63,6 +65,7 @@ class V2Answer(NamedTuple):
     needed_data: bool
     family: int | None
     """The multiaddr code that the dialled address began with."""
+    transport: TransportName | None
 
 
 class AutonatServer(Service):
@@ -237,7 +240,9 @@ class AutonatServer(Service):
                 answer, target = machine.answer, machine.target
                 family = None if target is None else components(target.address)[0].code
                 needed_data = target is not None and target.needs_dial_data
-                counted = V2Answer(answer.status, answer.dial_status, needed_data, family)
+                dialled = None if target is None else transport_addr(target.address)
+                by = None if dialled is None else dialled.transport
+                counted = V2Answer(answer.status, answer.dial_status, needed_data, family, by)
                 self.v2_answers[counted] += 1
             case _:
                 pass
@@ -248,6 +253,7 @@ class AutonatServer(Service):
         own += [addr.ip for _, addr, _ in self._facts.seen_at(now)]
         public = frozenset(ip for ip in own if ip_scope(ip) is IpScope.PUBLIC)
         return DialAbility(
+            transports=self._facts.transports,
             ipv4=any(":" not in ip for ip in public),
             ipv6=any(":" in ip for ip in public),
             own_ips=public,
@@ -257,4 +263,4 @@ class AutonatServer(Service):
 def _asker(peer: Peer) -> Asker:
     """Returns the peer as servers see it: over a relay or a local network it is seen nowhere."""
     remote = peer.route.remote._replace(scope_id=0)
-    return Asker(peer.peer_id, None if peer.public_ip is None else remote)
+    return Asker(peer.peer_id, None if peer.public_ip is None else remote, peer.transport)

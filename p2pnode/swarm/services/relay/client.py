@@ -16,7 +16,7 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr, with_peer_id
+from p2pnode.identity.peer_multiaddr import with_peer_id
 from p2pnode.machine import ConnectionHandle, StreamMachine
 from p2pnode.protocols import relay
 from p2pnode.protocols.identify import IdentifyInfo
@@ -389,9 +389,8 @@ class RelayClient(Service):
                 self.answers[is_renewal, Status.OK] += 1
                 self.granted += not is_renewal
                 # Where we reach the relay, others do, whatever it believes of its addresses.
-                remote = peer.route.remote._replace(scope_id=0)
-                ours = with_peer_id(udp_noise_multiaddr(remote), peer.peer_id)
-                believed = addrs_to_accept(addrs, remote.ip)
+                ours = with_peer_id(peer.address, peer.peer_id)
+                believed = addrs_to_accept(addrs, peer.route.remote.ip)
                 known = tuple(dict.fromkeys((ours, *believed)))[:MAX_RELAY_ADDRS]
                 through = circuit_addrs(known, self._own_id)
                 self._renewing.pop(peer.peer_id, None)

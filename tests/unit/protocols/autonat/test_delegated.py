@@ -5,7 +5,7 @@ import random
 import pytest
 
 from p2pnode.machine import SocketAddr
-from p2pnode.protocols.autonat import DELEGATION_LIMITS, HELPER_LIMITS, Asker, Budget
+from p2pnode.protocols.autonat import DELEGATION_LIMITS, HELPER_LIMITS, Asker, Budget, DialAbility
 from p2pnode.protocols.autonat.delegated_asker import DelegatedAsker, HelperResult, ProbeResult
 from p2pnode.protocols.autonat.delegated_helper import OrderReceiver, OrderSender
 from p2pnode.protocols.autonat.delegated_messages import (
@@ -24,6 +24,7 @@ from p2pnode.protocols.autonat.delegated_messages import (
     probe_token,
 )
 from p2pnode.protocols.autonat.delegated_server import DelegatedServer, Helper, eligible_helpers
+from tests.support.addresses import NOISE_UDP, TCP
 from tests.support.autonat import (
     ABILITY,
     ALICE,
@@ -383,6 +384,20 @@ def test_a_helper_refuses_what_it_would_not_dial(address) -> None:
 
     assert receiver.wants_probe is None
     assert status_of(receiver) is HelperStatus.REFUSED
+
+
+@pytest.mark.spec("AUTONAT-43")
+def test_nothing_is_probed_at_a_port_of_tcp_by_whoever_dials_it() -> None:
+    address, able = addr("/ip4/1.2.3.4/tcp/4001"), DialAbility((NOISE_UDP, TCP))
+    order = Order(address, NONCE, bytes(32), "7.0.0.1")
+    helper = OrderReceiver(asker("s", SERVER_IP), able, Budget(HELPER_LIMITS), 0.0)
+    helper.handle_data(frame(encode_order(order)), 0.0)
+    server = DelegatedServer(ASKER, able, Budget(DELEGATION_LIMITS), random.Random(1), 0.0)
+    server.handle_data(frame(encode_delegated_message(Ask(address))), 0.0)
+
+    assert helper.wants_probe is None
+    assert status_of(helper) is HelperStatus.REFUSED
+    assert not server.wants_helpers
 
 
 @pytest.mark.spec("AUTONAT-22")

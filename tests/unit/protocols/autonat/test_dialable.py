@@ -9,8 +9,10 @@ from p2pnode.protocols.autonat.dialable import (
     Refusal,
     choose_v1,
     choose_v2,
+    probe_target,
     refusal,
 )
+from tests.support.addresses import NOISE_UDP, QUIC_V1, TCP
 from tests.support.autonat import (
     ABILITY,
     ALICE,
@@ -65,10 +67,38 @@ def test_only_what_is_public_and_can_be_dialled_is_dialled(
 
 @pytest.mark.spec("AUTONAT-21")
 def test_a_node_without_ipv6_does_not_promise_to_dial_it() -> None:
-    only_v4 = DialAbility(ipv6=False)
+    only_v4 = DialAbility((NOISE_UDP,), ipv6=False)
 
     assert refusal(addr("/ip6/2a00::1/udp/1/noise"), ASKER, only_v4) is Refusal.FAMILY
-    assert refusal(SAME_IP, ASKER, DialAbility(ipv4=False)) is Refusal.FAMILY
+    assert refusal(SAME_IP, ASKER, DialAbility((NOISE_UDP,), ipv4=False)) is Refusal.FAMILY
+
+
+@pytest.mark.spec("AUTONAT-21")
+def test_the_transports_that_a_server_dials_are_told_to_it() -> None:
+    quic, tcp = addr("/ip4/1.2.3.4/udp/4001/quic-v1"), addr(f"/ip4/1.2.3.4/tcp/4001/p2p/{ALICE}")
+    ability = DialAbility((QUIC_V1, TCP))
+
+    assert refusal(quic, ASKER, ability) is None
+    assert refusal(tcp, ASKER, ability) is None
+    assert refusal(addr("/ip4/1.2.3.4/tcp/4001/ws"), ASKER, ability) is Refusal.TRANSPORT
+    assert refusal(SAME_IP, ASKER, ability) is Refusal.TRANSPORT
+
+
+@pytest.mark.spec("AUTONAT-2")
+def test_v1_dials_the_observed_address_by_the_transport_of_the_request() -> None:
+    by_quic = Asker(ALICE, ASKER.observed, QUIC_V1)
+
+    chosen = choose_v1((SAME_IP,), by_quic, DialAbility((NOISE_UDP, QUIC_V1)))
+    assert chosen == (addr("/ip4/1.2.3.4/udp/4001/quic-v1"), SAME_IP)
+    assert choose_v1((), by_quic, ABILITY) == ()
+
+
+@pytest.mark.spec("AUTONAT-43")
+def test_a_probe_tries_ports_of_udp_only() -> None:
+    assert probe_target(SAME_IP) == SocketAddr("1.2.3.4", 4001)
+    assert probe_target(addr("/ip6/2a00::1/udp/1/quic-v1")) == SocketAddr("2a00::1", 1)
+    assert probe_target(addr("/ip4/1.2.3.4/tcp/4001")) is None
+    assert probe_target(addr("/dns4/example.com/udp/1/noise")) is None
 
 
 @pytest.mark.spec("AUTONAT-4")
@@ -110,7 +140,7 @@ def test_v1_dials_the_observed_ip_only_and_the_observed_address_first() -> None:
 
 @pytest.mark.spec("AUTONAT-22")
 def test_v1_dials_nothing_over_a_relay_or_into_a_private_network() -> None:
-    at_home = Asker(ALICE, SocketAddr("192.168.1.7", 4001))
+    at_home = Asker(ALICE, SocketAddr("192.168.1.7", 4001), NOISE_UDP)
 
     assert choose_v1((SAME_IP,), RELAYED, ABILITY) == ()
     assert choose_v1((SAME_IP,), at_home, ABILITY) == ()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.protocols.dcutr.budget import (
     PEER_PACKETS,
@@ -30,6 +30,7 @@ from p2pnode.protocols.dcutr.plan import (
     strategy_of,
 )
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP, QUIC_V1, TCP, noise_udp_multiaddr
 from tests.support.identities import peer_id
 from tests.support.spec_tables import tables
 
@@ -38,7 +39,7 @@ BURSTS = {"BURST": BURST, "OPENING_BURST": OPENING_BURST}
 
 
 def addr(ip: str, port: int = 4001) -> Multiaddr:
-    return udp_noise_multiaddr(SocketAddr(ip, port))
+    return noise_udp_multiaddr(SocketAddr(ip, port))
 
 
 OURS = (addr("9.9.9.9"), addr("192.168.1.5"))
@@ -118,12 +119,23 @@ def test_only_addresses_that_can_work_are_punched_and_both_ip_versions_get_room(
         parse_multiaddr("/ip4/1.1.1.1/tcp/4001"),
         parse_multiaddr("/ip4/1.1.1.1/udp/4001/quic-v1"),
     ]
-    chosen = punchable(useless + theirs + theirs, OURS)
+    chosen = punchable(useless + theirs + theirs, OURS, NOISE_UDP)
 
     assert len(chosen) == MAX_PUNCH_ADDRS
     assert chosen[:4] == (addr("2600::1"), addr("1.1.1.1"), addr("2600::2"), addr("1.1.1.2"))
-    assert punchable(useless, OURS) == ()
-    assert punchable([addr("9.9.9.9", 4002)], OURS) == (addr("9.9.9.9", 4002),)
+    assert punchable(useless, OURS, NOISE_UDP) == ()
+    assert punchable([addr("9.9.9.9", 4002)], OURS, NOISE_UDP) == (addr("9.9.9.9", 4002),)
+
+
+@pytest.mark.spec("DCUTR-9")
+def test_addresses_of_other_transports_are_not_punched_and_a_port_is_udps_or_tcps() -> None:
+    at = SocketAddr("1.1.1.1", 4001)
+    noise, quic, tcp = (transport_multiaddr(at, name) for name in (NOISE_UDP, QUIC_V1, TCP))
+
+    assert punchable([tcp, quic, noise], OURS, NOISE_UDP) == (noise,)
+    assert punchable([tcp, quic, noise], OURS, QUIC_V1) == (quic,)
+    assert punchable([noise], [tcp], NOISE_UDP) == (noise,)
+    assert punchable([noise], [quic], NOISE_UDP) == (), "that UDP port is our own"
 
 
 @pytest.mark.spec("DCUTR-10")
@@ -132,9 +144,9 @@ def test_private_addresses_are_for_neighbours_only() -> None:
     stranger = [addr("1.1.1.1"), *private]
     neighbour = [addr("9.9.9.9", 4002), *private]
 
-    assert punchable(stranger, OURS) == (addr("1.1.1.1"),)
-    assert punchable(neighbour, OURS) == (*private[:LAN_SHARE], addr("9.9.9.9", 4002))
-    assert punchable(private, [addr("192.168.1.5")]) == tuple(private[:LAN_SHARE])
+    assert punchable(stranger, OURS, NOISE_UDP) == (addr("1.1.1.1"),)
+    assert punchable(neighbour, OURS, NOISE_UDP) == (*private[:LAN_SHARE], addr("9.9.9.9", 4002))
+    assert punchable(private, [addr("192.168.1.5")], NOISE_UDP) == tuple(private[:LAN_SHARE])
 
 
 @pytest.mark.spec("DCUTR-16")
@@ -143,8 +155,10 @@ def test_on_this_machine_are_loopback_addresses_that_are_not_our_own() -> None:
     theirs = [addr("127.0.0.1", port) for port in range(4001, 4010)]
     elsewhere = [addr("192.168.0.2"), addr("9.9.9.9"), parse_multiaddr("/ip4/127.0.0.1/tcp/4001")]
 
-    assert on_this_machine([*elsewhere, *theirs], ours) == tuple(theirs[1 : 1 + LAN_SHARE])
-    assert on_this_machine([addr("::1"), *elsewhere], ours) == (addr("::1"),)
+    assert on_this_machine([*elsewhere, *theirs], ours, NOISE_UDP) == tuple(
+        theirs[1 : 1 + LAN_SHARE]
+    )
+    assert on_this_machine([addr("::1"), *elsewhere], ours, NOISE_UDP) == (addr("::1"),)
 
 
 @pytest.mark.spec("DCUTR-12")
@@ -188,6 +202,6 @@ def test_a_name_has_no_target_to_pay_and_is_not_punched() -> None:
 
 @pytest.mark.spec("DCUTR-15")
 def test_of_one_ip_few_ports_are_punched() -> None:
-    told = tuple(udp_noise_multiaddr(SocketAddr("20.0.0.1", port)) for port in range(5001, 5009))
-    other = udp_noise_multiaddr(SocketAddr("21.0.0.1", 4001))
-    assert punchable((*told, other), ()) == (*told[:SAME_IP_SHARE], other)
+    told = tuple(noise_udp_multiaddr(SocketAddr("20.0.0.1", port)) for port in range(5001, 5009))
+    other = noise_udp_multiaddr(SocketAddr("21.0.0.1", 4001))
+    assert punchable((*told, other), (), NOISE_UDP) == (*told[:SAME_IP_SHARE], other)

@@ -6,7 +6,6 @@ from random import Random
 
 import pytest
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.protocols.dcutr import policy as policy_module
 from p2pnode.protocols.dcutr.plan import Strategy
@@ -22,6 +21,7 @@ from p2pnode.protocols.dcutr.policy import (
     StartRound,
     TryReversal,
 )
+from tests.support.addresses import noise_udp_multiaddr
 from tests.support.identities import peer_id
 from tests.support.spec_tables import block, constant, tables
 
@@ -61,7 +61,7 @@ def test_a_session_has_three_rounds_of_three_strategies() -> None:
 
 @pytest.mark.spec("DCUTR-8")
 def test_confirmed_addresses_are_probed_beside_the_first_round() -> None:
-    addrs = (udp_noise_multiaddr(SocketAddr("1.2.3.4", 1)),)
+    addrs = (noise_udp_multiaddr(SocketAddr("1.2.3.4", 1)),)
     policy = PunchPolicy(Random(1))
     policy.handle_relayed(A, "first")
     policy.handle_public(A, addrs)

@@ -12,11 +12,12 @@ from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import FindPeers, Service
 from p2pnode.transports.route import Route
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id
 
 PEER_ID = peer_id(1)
 ROUTE = Route(SocketId(0), None, SocketAddr("192.0.2.1", 4001))
-PEER = Peer(ConnectionHandle(1), PEER_ID, ROUTE, True)
+PEER = Peer(ConnectionHandle(1), PEER_ID, ROUTE, True, NOISE_UDP)
 MACHINE: StreamMachine = None  # type: ignore[assignment]
 INFO = IdentifyInfo(PEER_ID)
 

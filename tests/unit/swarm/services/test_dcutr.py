@@ -5,7 +5,6 @@ from random import Random
 import pytest
 
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.protocols import dcutr
 from p2pnode.protocols.dcutr import DcutrInitiator, DcutrResponder
@@ -19,6 +18,7 @@ from p2pnode.swarm.services.dcutr import MAX_OWN_ADDRS, DcutrService
 from p2pnode.swarm.services.service import OpenStream, PunchRoutes
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP, noise_udp_multiaddr
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
 from tests.support.machine_streams import StreamEnd
@@ -38,7 +38,7 @@ class Node:
         self.facts = FakeFacts(SocketAddr(local, 4001))
         self.see(seen)
         self.service = DcutrService(self.facts, Random(1))
-        self.peer = Peer(C, far, CIRCUIT, is_initiator)
+        self.peer = Peer(C, far, CIRCUIT, is_initiator, NOISE_UDP)
         self.punches: list[PunchRoutes] = []
         self.streams: list[tuple[StreamEnd, StreamEnd]] = []
         self.ended: list[PunchEnded] = []
@@ -194,7 +194,7 @@ def test_only_relayed_connections_are_punched() -> None:
 
 def test_nobody_punches_to_a_peer_that_is_reached_directly_by_another_connection() -> None:
     world = World()
-    world.us.facts.peers[9] = Peer(9, THEM, DIRECT, True)
+    world.us.facts.peers[9] = Peer(9, THEM, DIRECT, True, NOISE_UDP)
     world.connect()
     assert world.us.punches == []
 
@@ -219,7 +219,7 @@ def test_rounds_begun_without_end_are_paid_from_the_budget() -> None:
     world = World()
     world.connect()
     victims = tuple(
-        udp_noise_multiaddr(SocketAddr(f"5.0.{n}.1", 9)) for n in range(MAX_PUNCH_ADDRS)
+        noise_udp_multiaddr(SocketAddr(f"5.0.{n}.1", 9)) for n in range(MAX_PUNCH_ADDRS)
     )
     for _ in range(40):
         assert agree(world.them, victims, world.now)

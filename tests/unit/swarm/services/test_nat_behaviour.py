@@ -35,6 +35,7 @@ from p2pnode.swarm.services.service import OpenStream, PumpMachine, SendDatagram
 from p2pnode.transports.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.reset_code import StreamResetCode
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id
 
 SOCKET = SocketId(1)
@@ -83,7 +84,7 @@ class World:
     def connect(self, name: str, ip: str, *, relayed: bool = False, now: Instant = 0.0) -> Peer:
         socket = SocketId(-1) if relayed else SOCKET
         route = Route(socket, None, SocketAddr(ip, 4001))
-        peer = Peer(next(self._next), peer_id(name), route, True)
+        peer = Peer(next(self._next), peer_id(name), route, True, NOISE_UDP)
         self.peers[peer.connection] = peer
         self.service.on_connected(peer, now)
         info = self.info(peer.peer_id)

@@ -12,6 +12,7 @@ from p2pnode.swarm.services.peer_discovery import MAX_AT_ONCE, MAX_REMEMBERED, P
 from p2pnode.swarm.services.service import DialPeer
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
 
@@ -44,7 +45,7 @@ class World:
 
     def connect(self, who: PeerId = FRIEND, connection: int = 1) -> None:
         route = Route(SocketId(1), None, SocketAddr("7.0.0.9", 1))
-        peer = self.facts.peers[connection] = Peer(connection, who, route, True)
+        peer = self.facts.peers[connection] = Peer(connection, who, route, True, NOISE_UDP)
         self.service.on_connected(peer, 0.0)
 
     def run(self, until: float) -> list[tuple[float, PeerId]]:

@@ -37,6 +37,7 @@ from p2pnode.transports.route import Route
 from p2pnode.wire.framing import FrameReader, encode_frame
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
 from p2pnode.wire.reset_code import StreamResetCode
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id
 
 US, WANTED, RELAY = peer_id("us"), peer_id("wanted"), peer_id("relay")
@@ -113,7 +114,9 @@ class World:
         socket = SocketId(-1 if ip == BEHIND_RELAY else 1)
         remote = SocketAddr("7.0.0.8" if ip == BEHIND_RELAY else ip, 4001)
         who = peer_id(connection if name is None else name)
-        peer = self.connected[connection] = Peer(connection, who, Route(socket, None, remote), True)
+        peer = self.connected[connection] = Peer(
+            connection, who, Route(socket, None, remote), True, NOISE_UDP
+        )
         self.service.on_connected(peer, now)
         self.run()
         return peer

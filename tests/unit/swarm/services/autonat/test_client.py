@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.netsim.nat_behaviour import Dependence, FilterScope, NatBehaviour
 from p2pnode.protocols.autonat import (
@@ -29,6 +29,7 @@ from p2pnode.swarm.services.autonat.candidates import CANDIDATE_GRACE, Candidate
 from p2pnode.swarm.services.autonat.client import AVOIDANCE_TIME, AutonatClient
 from p2pnode.swarm.services.service import OpenStream, PumpMachine, Readvertise
 from p2pnode.transports.route import Route
+from tests.support.addresses import NOISE_UDP, QUIC_V1, TCP, noise_udp_multiaddr
 from tests.support.autonat import deliver, frame
 from tests.support.autonat_swarm import SOCKET, AutonatWorld, FakeFacts, SimNode
 from tests.support.identities import peer_id
@@ -241,7 +242,7 @@ def test_servers_of_the_older_protocols_are_asked_by_them(protocols, needed) -> 
 # stepped by hand
 
 HOME = SocketAddr("1.2.3.4", 4001)
-THERE = udp_noise_multiaddr(HOME)
+THERE = noise_udp_multiaddr(HOME)
 
 
 class Hand:
@@ -264,7 +265,9 @@ class Hand:
         self, number: int, ip: str, *protocols: str, socket: int = SOCKET, now: float = 0.0
     ) -> Peer:
         who = peer_id(ip)
-        peer = Peer(number, who, Route(SocketId(socket), None, SocketAddr(ip, 4001)), True)
+        peer = Peer(
+            number, who, Route(SocketId(socket), None, SocketAddr(ip, 4001)), True, NOISE_UDP
+        )
         self.facts.peers[number] = peer
         self.client.on_connected(peer, now)
         info = IdentifyInfo(who, protocols=protocols, observed_addr=THERE)
@@ -298,6 +301,35 @@ def test_peers_behind_a_relay_are_not_asked_until_their_data_goes_directly() -> 
     hand.client.on_path_changed(direct, 1.0)
 
     assert hand.asked() == [(1, DELEGATION_PROTOCOL_ID)]
+
+
+@pytest.mark.spec("AUTONAT-43")
+def test_nobody_is_asked_to_have_a_port_of_tcp_probed() -> None:
+    hand = Hand()
+    hand.meet(1, "8.8.8.1", *ALL)
+    by_tcp = transport_multiaddr(HOME, TCP)
+    peers = [peer_id("8.8.8.1")]
+
+    (over_udp,) = asks.candidates_for(THERE, peers, (), hand.facts, Random(1))
+    (over_tcp,) = asks.candidates_for(by_tcp, peers, (), hand.facts, Random(1))
+    assert over_udp.methods == (Method.DELEGATED, Method.V2)
+    assert over_udp.sees_us_there
+    assert over_tcp.methods == (Method.V2,)
+    assert not over_tcp.sees_us_there, "it sees us at that port of UDP"
+
+
+@pytest.mark.spec("SWARM-34")
+def test_transports_that_share_a_socket_are_seen_together_and_asked_about_one_by_one() -> None:
+    facts = FakeFacts(SocketAddr("192.168.1.10", 4001))
+    facts.transports = (NOISE_UDP, QUIC_V1, TCP)
+    facts.seen = [(SOCKET, SocketAddr(f"8.1.1.{n}", 1), False) for n in (1, 2, 3)]
+
+    assert [str(address) for address in CandidateBook().update(facts, 0.0)] == [
+        "/ip4/8.1.1.1/udp/1/noise",
+        "/ip4/8.1.1.2/udp/1/noise",
+        "/ip4/8.1.1.1/udp/1/quic-v1",
+        "/ip4/8.1.1.2/udp/1/quic-v1",
+    ]
 
 
 @pytest.mark.spec("AUTONAT-35")
@@ -428,7 +460,9 @@ def test_a_dial_back_with_an_unknown_nonce_is_reset() -> None:
     hand = Hand()
     peer = hand.meet(1, "8.8.8.1", DIAL_REQUEST_PROTOCOL_ID)
     assert hand.asked() == [(1, DIAL_REQUEST_PROTOCOL_ID)]
-    stranger = Peer(9, peer_id("x"), Route(SOCKET, None, SocketAddr("8.8.8.1", 999)), False)
+    stranger = Peer(
+        9, peer_id("x"), Route(SOCKET, None, SocketAddr("8.8.8.1", 999)), False, NOISE_UDP
+    )
     receiver = hand.client.accept(stranger, DIAL_BACK_PROTOCOL_ID, 0.1)
     assert isinstance(receiver, DialBackReceiver)
     deliver(DialBackSender(7, 0.1), receiver, 0.1)
@@ -441,7 +475,9 @@ def test_a_dial_back_with_an_unknown_nonce_is_reset() -> None:
 
 def test_dial_backs_are_taken_only_while_one_is_expected() -> None:
     hand = Hand()
-    stranger = Peer(9, peer_id("x"), Route(SOCKET, None, SocketAddr("8.8.8.1", 999)), False)
+    stranger = Peer(
+        9, peer_id("x"), Route(SOCKET, None, SocketAddr("8.8.8.1", 999)), False, NOISE_UDP
+    )
     assert hand.client.accept(stranger, DIAL_BACK_PROTOCOL_ID, 0.0) is None
     hand.meet(1, "8.8.8.1", DIAL_REQUEST_PROTOCOL_ID)
 

@@ -4,7 +4,6 @@ from random import Random
 
 import pytest
 
-from p2pnode.identity.peer_multiaddr import udp_noise_multiaddr
 from p2pnode.machine import SocketAddr, SocketId, StreamMachine
 from p2pnode.protocols.autonat import (
     DELEGATION_PROTOCOL_ID,
@@ -38,13 +37,14 @@ from p2pnode.swarm.services.service import (
     SendDatagram,
 )
 from p2pnode.transports.route import Route
+from tests.support.addresses import NOISE_UDP, noise_udp_multiaddr
 from tests.support.autonat import deliver
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
 
 ALICE = peer_id("alice")
 ALICE_ADDR = SocketAddr("1.2.3.4", 4001)
-TARGET = udp_noise_multiaddr(ALICE_ADDR)
+TARGET = noise_udp_multiaddr(ALICE_ADDR)
 NONCE = bytes(range(16))
 
 
@@ -58,7 +58,7 @@ class Serving:
         self.alice = self.meet(1, ALICE, ALICE_ADDR)
 
     def meet(self, number: int, who, addr: SocketAddr, socket: int = 1, protocols=()) -> Peer:
-        peer = Peer(number, who, Route(SocketId(socket), None, addr), False)
+        peer = Peer(number, who, Route(SocketId(socket), None, addr), False, NOISE_UDP)
         self.facts.peers[number] = peer
         self.server.on_connected(peer, 0.0)
         self.server.on_identified(peer, IdentifyInfo(who, protocols=protocols), 0.0)
@@ -108,7 +108,7 @@ def order(helper_ip: str = "8.8.8.8") -> Order:
 def test_v2_dials_delivers_the_nonce_and_hangs_up() -> None:
     serving, requester = Serving(), v2()
     machine, [dial] = serving.ask(DIAL_REQUEST_PROTOCOL_ID, requester)
-    assert dial == DialBack(1, ALICE, ALICE_ADDR, 1.5)
+    assert dial == DialBack(1, ALICE, ALICE_ADDR, NOISE_UDP, 1.5)
     serving.server.on_dial_back(1, 77, "", 0.2)
     [opened] = serving.server.poll_commands()
     assert isinstance(opened, OpenStream)
@@ -173,7 +173,7 @@ def test_a_dial_back_that_comes_too_late_is_closed() -> None:
 def test_v1_dials_a_few_addresses_one_after_the_other_at_the_observed_ip() -> None:
     serving = Serving()
     wished = [SocketAddr("5.6.7.8", port) for port in (1, 2, 3, 4)]
-    requester = V1Requester(ALICE, tuple(map(udp_noise_multiaddr, wished)), 0.0)
+    requester = V1Requester(ALICE, tuple(map(noise_udp_multiaddr, wished)), 0.0)
     _, commands = serving.ask(V1_PROTOCOL_ID, requester)
     dialled = []
     for second in range(1, 20):
@@ -329,7 +329,7 @@ def test_behind_a_nat_it_serves_once_it_knows_that_it_is_not_the_same_one(own, s
 def test_what_is_over_is_forgotten() -> None:
     serving = Serving()
     for second in range(30):
-        serving.ask(DIAL_REQUEST_PROTOCOL_ID, v2(udp_noise_multiaddr(SocketAddr("10.0.0.1", 1))))
+        serving.ask(DIAL_REQUEST_PROTOCOL_ID, v2(noise_udp_multiaddr(SocketAddr("10.0.0.1", 1))))
         serving.ask(DELEGATION_PROTOCOL_ID, asker(), now=float(second))
 
     assert serving.server._clients == {}

@@ -42,6 +42,7 @@ from p2pnode.swarm.services.service import (
 from p2pnode.transports.route import Route
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
 from tests.support.machine_streams import StreamEnd
@@ -98,7 +99,7 @@ class World:
     def connect(self, relay: PeerId, connection: int, *, is_relayed: bool = False) -> Peer:
         socket = SocketId(-7 if is_relayed else 1)
         route = Route(socket, None, SocketAddr(f"{connection}.0.0.1", 4001))
-        peer = self.facts.peers[connection] = Peer(connection, relay, route, True)
+        peer = self.facts.peers[connection] = Peer(connection, relay, route, True, NOISE_UDP)
         self.client.on_connected(peer, self.now)
         self.run()
         return peer

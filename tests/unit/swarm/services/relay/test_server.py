@@ -42,6 +42,7 @@ from p2pnode.swarm.stream_pump import MAX_UNSENT, READ_SIZE
 from p2pnode.transports.route import Route
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id, private_key
 from tests.support.machine_streams import StreamEnd, Talker
 
@@ -66,7 +67,7 @@ class Facts:
     """Who is connected."""
 
     def __init__(self) -> None:
-        self.peers = {c: Peer(c, peer, route(c), False) for c, peer in PEERS.items()}
+        self.peers = {c: Peer(c, peer, route(c), False, NOISE_UDP) for c, peer in PEERS.items()}
 
     def peer(self, connection: int) -> Peer | None:
         return self.peers.get(connection)
@@ -577,7 +578,7 @@ def test_a_peer_that_reserves_on_another_connection_has_begun_anew() -> None:
     relay = serving()
     asker = relay.circuit()
     assert relay.server.circuits == 1
-    relay.facts.peers[NEXT] = Peer(NEXT, BOB, route(NEXT, 4002), False)
+    relay.facts.peers[NEXT] = Peer(NEXT, BOB, route(NEXT, 4002), False, NOISE_UDP)
     PEERS[NEXT] = BOB
     assert isinstance(relay.reserve(NEXT), Reserved)
     del PEERS[NEXT]
