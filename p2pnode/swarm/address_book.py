@@ -10,7 +10,6 @@ from typing import Final
 from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import SocketAddr
 from p2pnode.wire.multiaddr import Multiaddr
 
 MAX_PEERS: Final = 4096
@@ -54,8 +53,8 @@ class AddressBook:
 
     def __init__(self) -> None:
         self._peers = Bounded[PeerId, dict[Multiaddr, BookEntry]](MAX_PEERS)
-        self._tokens = Bounded[SocketAddr, bytes](MAX_TOKENS)
-        """address tokens by remote, the newest last"""
+        self._tokens = Bounded[Multiaddr, bytes](MAX_TOKENS)
+        """address tokens by whose address it is, the newest last"""
 
     def add(
         self, peer_id: PeerId, addresses: tuple[Multiaddr, ...], source: AddressSource, now: Instant
@@ -84,13 +83,13 @@ class AddressBook:
         if len(entries) < MAX_ADDRESSES_PER_PEER:
             entries.setdefault(address, BookEntry(address, source, expires_at))
 
-    def keep_token(self, remote: SocketAddr, token: bytes) -> None:
-        """A peer gave a token that proves our address to it at the next dial."""
-        self._tokens[remote] = token
+    def keep_token(self, address: Multiaddr, token: bytes) -> None:
+        """A peer gave a token that proves our address to it at the next dial of `address`."""
+        self._tokens[address] = token
 
-    def token(self, remote: SocketAddr) -> bytes | None:
+    def token(self, address: Multiaddr) -> bytes | None:
         """Returns the token that the peer at an address gave last."""
-        return self._tokens.get(remote)
+        return self._tokens.get(address)
 
     def peers(self) -> tuple[PeerId, ...]:
         """Returns the peers of which something is known, or was."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.errors import ConnectionLost, DialError
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.swarm import events
 from p2pnode.swarm.dials import Dials
@@ -86,7 +87,7 @@ class ConnectionReports:
             case transport.TokenReceived(remote, token):
                 peer = self._peers.get(handle)
                 if peer is not None and not peer.route.is_relayed:  # else it is the relay's address
-                    self._book.keep_token(remote, token)
+                    self._book.keep_token(transport_multiaddr(remote, peer.transport), token)
             case _:
                 pass
 

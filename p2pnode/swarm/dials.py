@@ -11,7 +11,7 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.errors import AddressError, DialError, LocalProtocolError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr, split_peer_id, with_peer_id
-from p2pnode.identity.transport_addr import transport_addr
+from p2pnode.identity.transport_addr import transport_addr, transport_multiaddr
 from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.rate_limit import KeyedRateLimit
@@ -298,7 +298,8 @@ class Dials:
         transport: TransportName | None = None,
     ) -> bool:
         """Without `transport`, by what runs through circuits."""
-        token = b"" if route.is_relayed else self._book.token(route.remote) or b""
+        at = None if transport is None else transport_multiaddr(route.remote, transport)
+        token = b"" if at is None else self._book.token(at) or b""
         try:
             handle = self._transports.dial(
                 route, dial.peer_id, now, transport=transport, token=token

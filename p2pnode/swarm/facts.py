@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.machine import ConnectionHandle, SocketAddr
+from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import SocketReport
 from p2pnode.protocols.nat_behaviour import NatFacts
@@ -115,9 +115,9 @@ class SwarmFacts(ServiceFacts):
         """Returns what `known_addresses` does, with source and lifetime."""
         return self._state.book.entries(peer_id, now)
 
-    def token(self, remote: SocketAddr) -> bytes | None:
-        """Returns the address token that a peer at `remote` gave for the next dial."""
-        return self._state.book.token(remote)
+    def token(self, address: Multiaddr) -> bytes | None:
+        """Returns the address token that a peer at `address` gave for the next dial."""
+        return self._state.book.token(address)
 
     def nat_of(self, peer_id: PeerId) -> NatFacts | None:
         """Returns what a peer has said of its own NAT, or None where it has not."""

@@ -303,9 +303,9 @@ class Swarm:
         """Takes an address of an earlier run, with what is left of its time; causes nothing."""
         self._state.book.restore(peer_id, address, source, expires_at)
 
-    def remember_token(self, remote: SocketAddr, token: bytes) -> None:
-        """Takes an address token that a peer at `remote` gave in an earlier run; causes nothing."""
-        self._state.book.keep_token(remote, token)
+    def remember_token(self, address: Multiaddr, token: bytes) -> None:
+        """Takes an address token that a peer there gave in an earlier run; causes nothing."""
+        self._state.book.keep_token(address, token)
 
     def remember_evidence(self, address: Multiaddr, piece: Evidence, now: Instant) -> None:
         """Takes evidence of an earlier run in this network that strangers reach an address."""

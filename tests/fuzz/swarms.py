@@ -281,7 +281,7 @@ class _Scene:
                 swarm.remember_address,
                 peer.peer_id, through, AddressSource.HEARSAY, now + number,
             ),
-            partial(swarm.remember_token, peer.address, bytes(number)),
+            partial(swarm.remember_token, udp(peer.address), bytes(number)),
             partial(swarm.drain_relay, number / 10, now) if number % 8 == 0 else swarm.poll_key_log,
             partial(swarm.disconnect, handle, now, number) if number % 8 == 0 else swarm.poll_qlog,
             partial(swarm.handle_unreachable, [], now),

@@ -42,6 +42,7 @@ from p2pnode.io.store.records import (
 from p2pnode.io.store.store import FILE_NAME, Store
 from p2pnode.protocols.autonat.reachability import EVIDENCE_LIFETIME
 from p2pnode.swarm.address_book import AddressSource
+from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.support.spec_tables import tables
 
 NOW = UnixTime(1_800_000_000.0)
@@ -51,7 +52,7 @@ CAFE = network_fingerprint(["10.7.0.3"])
 ADDRESS = AddressRecord("peer", "/ip4/192.0.2.1/udp/4001/noise", 4, NOW + 3600)
 RELAY = RelayRecord("relay", "192.0.0.0/16", 0.05, NOW - 60, None, NOW)
 EVIDENCE = EvidenceRecord(HOME, "/ip4/192.0.2.9/udp/4001", "w", "STRANGER", "s", True, "d", NOW)
-TOKEN = TokenRecord("192.0.2.1", 4001, b"\x02token", NOW + 3600)
+TOKEN = TokenRecord("/ip4/192.0.2.1/udp/4001/noise", b"\x02token", NOW + 3600)
 VOLUME = VolumeRecord("2027-01", 1 << 40)
 WRITTEN_NOW = ClockRecord(WRITTEN, NOW)
 EVERYTHING = (ADDRESS, RELAY, EVIDENCE, TOKEN, VOLUME)
@@ -286,15 +287,15 @@ def test_a_network_is_known_by_its_addresses(ips: list[str], *, is_same: bool) -
 @pytest.mark.spec("STORE-4")
 def test_a_table_keeps_its_newest_rows(tmp_path: Path) -> None:
     room = MAX_TOKEN_ROWS + MAX_TOKEN_ROWS // TRIM_PART
-    first = [TOKEN._replace(port=port) for port in range(1, room + 1)]
+    first = [TOKEN._replace(address=f"/ip4/192.0.2.1/udp/{n}/noise") for n in range(1, room + 1)]
     write(tmp_path, *first)
     assert load(tmp_path).tokens == tuple(first)
 
-    write(tmp_path, first[0], TOKEN._replace(port=0))
+    write(tmp_path, first[0], TOKEN)
 
-    ports = [token.port for token in load(tmp_path).tokens]
-    assert len(ports) == MAX_TOKEN_ROWS
-    assert ports[-2:] == [1, 0]
+    kept = load(tmp_path).tokens
+    assert len(kept) == MAX_TOKEN_ROWS
+    assert kept[-2:] == (first[0], TOKEN)
 
 
 @pytest.mark.spec("STORE-4")
@@ -475,6 +476,31 @@ def test_rows_that_somebody_else_wrote_are_skipped(tmp_path: Path) -> None:
         file.commit()
 
     assert load(tmp_path) == Loaded((), (RELAY,), (), (TOKEN,), (VOLUME,))
+
+
+@pytest.mark.spec("STORE-6")
+@pytest.mark.parametrize(
+    ("ip", "address"),
+    [("192.0.2.1", "/ip4/192.0.2.1/udp/4001/noise"), ("2a00::1", "/ip6/2a00::1/udp/4001/noise")],
+)
+def test_a_token_of_a_port_becomes_one_of_an_address(tmp_path: Path, ip: str, address: str) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as old:
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 2")
+        for statement in (*MIGRATIONS[0], *MIGRATIONS[1]):
+            old.execute(statement)
+        for port, token in ((4001, b"first"), (4002, b"second"), (4001, b"third")):
+            row = (ip, port, token, NOW + 3600)
+            old.execute("INSERT OR REPLACE INTO token VALUES (?, ?, ?, ?)", row)
+        old.execute("INSERT INTO address VALUES (?, ?, ?, ?)", ADDRESS)
+
+    loaded = load(tmp_path)
+    assert loaded.addresses == (ADDRESS,)
+    assert loaded.tokens == (
+        TokenRecord(address.replace("4001", "4002"), b"second", NOW + 3600),
+        TokenRecord(address, b"third", NOW + 3600),
+    )
+    assert str(parse_multiaddr(address)) == address, "as it is written today"
 
 
 @pytest.mark.spec("STORE-6")

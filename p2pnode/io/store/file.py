@@ -51,6 +51,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " UNION ALL SELECT max(expires_unix) - 86400 FROM address"
         ") HAVING max(at) IS NOT NULL",
     ),
+    (
+        "ALTER TABLE token RENAME TO token_by_port",
+        "CREATE TABLE token (address TEXT NOT NULL UNIQUE, token BLOB NOT NULL,"
+        " expires_unix REAL NOT NULL)",
+        "INSERT INTO token SELECT '/ip' || CASE WHEN instr(ip, ':') THEN '6' ELSE '4' END || '/'"
+        " || ip || '/udp/' || port || '/noise', token, expires_unix FROM token_by_port"
+        " ORDER BY rowid",
+        "DROP TABLE token_by_port",
+    ),
 )
 """Step n leads from version n to n + 1.  A step that was released is never changed."""
 

@@ -26,7 +26,7 @@ from p2pnode.io.store.records import (
     VolumeRecord,
 )
 from p2pnode.io.store.store import Store
-from p2pnode.machine import ConnectionHandle, SocketAddr
+from p2pnode.machine import ConnectionHandle
 from p2pnode.protocols.autonat import Evidence, Prober, Verdict
 from p2pnode.protocols.relay import relay_network
 from p2pnode.swarm import Swarm, events
@@ -89,7 +89,9 @@ class Memory:
             if found is not None:
                 swarm.remember_evidence(*found, now)
         for token in loaded.tokens:
-            swarm.remember_token(SocketAddr(token.ip, token.port), token.token)
+            given_at = _address(token.address)
+            if given_at is not None:
+                swarm.remember_token(given_at, token.token)
         for relay in loaded.relays:
             relay_id = _peer_id(relay.peer)
             if relay_id is not None and swarm.facts.known_addresses(relay_id, now):
@@ -146,11 +148,10 @@ class Memory:
         self, connection: ConnectionHandle, facts: SwarmFacts, now: Instant
     ) -> Iterator[Record]:
         peer = facts.peer(connection)
-        token = None if peer is None else facts.token(peer.route.remote)
+        token = None if peer is None else facts.token(peer.address)
         if peer is not None and token is not None:
-            remote = peer.route.remote
             expires = round(now + self._unix_offset + ADDRESS_LIFETIME, 0)
-            yield TokenRecord(remote.ip, remote.port, token, expires)
+            yield TokenRecord(str(peer.address), token, expires)
 
     def _relay(self, relay: PeerId, facts: SwarmFacts, now: Instant) -> Iterator[Record]:
         connection = facts.direct(relay)
@@ -184,6 +185,13 @@ def _parsed(record: AddressRecord) -> tuple[PeerId, Multiaddr, AddressSource] | 
             AddressSource(record.source),
         )
     except (P2PNodeError, ValueError):
+        return None
+
+
+def _address(text: str) -> Multiaddr | None:
+    try:
+        return parse_multiaddr(text)
+    except P2PNodeError:
         return None
 
 

@@ -95,8 +95,8 @@ class EvidenceRecord(NamedTuple):
 class TokenRecord(NamedTuple):
     """Another peer's address token: proof that we receive where we said."""
 
-    ip: str
-    port: int
+    address: str
+    """The peer's, a multiaddr without /p2p."""
     token: bytes
     expires_unix: float
 
@@ -212,7 +212,7 @@ TABLES: Final = (
     Table(
         record=TokenRecord,
         name="token",
-        key=("ip", "port"),
+        key=("address",),
         max_rows=MAX_TOKEN_ROWS,
         time="expires_unix",
         lies_ahead=ADDRESS_LIFETIME,

@@ -2,6 +2,7 @@
 
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.swarm.address_book import (
     LIFETIMES,
@@ -12,6 +13,7 @@ from p2pnode.swarm.address_book import (
     AddressSource,
 )
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import TCP, noise_udp_multiaddr
 
 
 def address(port: int) -> Multiaddr:
@@ -64,10 +66,15 @@ def test_an_address_that_led_elsewhere_can_be_forgotten() -> None:
 def test_so_many_tokens_are_kept_the_newest() -> None:
     book = AddressBook()
     for port in range(MAX_TOKENS + 3):
-        book.keep_token(SocketAddr("7.0.0.1", port), b"t")
-    book.keep_token(SocketAddr("7.0.0.1", 3), b"new")
-    kept = [port for port in range(MAX_TOKENS + 3) if book.token(SocketAddr("7.0.0.1", port))]
+        book.keep_token(at(port), b"t")
+    book.keep_token(at(3), b"new")
+    kept = [port for port in range(MAX_TOKENS + 3) if book.token(at(port))]
     assert kept == list(range(3, MAX_TOKENS + 3))
-    assert book.token(SocketAddr("7.0.0.1", 3)) == b"new"
-    book.keep_token(SocketAddr("7.0.0.2", 1), b"t")
-    assert book.token(SocketAddr("7.0.0.1", 4)) is None, "the oldest goes"
+    assert book.token(at(3)) == b"new"
+    book.keep_token(at(MAX_TOKENS + 3), b"t")
+    assert book.token(at(4)) is None, "the oldest goes"
+    assert book.token(transport_multiaddr(SocketAddr("7.0.0.1", 3), TCP)) is None
+
+
+def at(port: int) -> Multiaddr:
+    return noise_udp_multiaddr(SocketAddr("7.0.0.1", port))

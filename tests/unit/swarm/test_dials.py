@@ -438,6 +438,16 @@ def test_what_others_tell_of_other_transports_is_kept_and_passed_over() -> None:
     assert world.requests == []
 
 
+@pytest.mark.spec("SWARM-33")
+def test_a_token_is_for_the_address_that_it_was_given_at() -> None:
+    world = World()
+    world.book.keep_token(NEAR, b"of the address itself")
+    world.book.keep_token(parse_multiaddr("/ip4/7.0.0.1/tcp/1"), b"of another transport")
+    world.begin(NEAR)
+    (initial,) = world.endpoint.poll_transmits(0.0)
+    assert b"of the address itself" in bytes(initial.buffer)
+
+
 def test_nobody_is_dialled_through_a_relay_without_a_name() -> None:
     world = World()
     dial = world.dials.begin(None, [through(RELAY)], None, 0.0)

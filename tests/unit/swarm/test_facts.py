@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from p2pnode.machine import SocketAddr
 from p2pnode.netsim.link import LinkParams
 from p2pnode.netsim.topology import wire
 from p2pnode.protocols import identify, ping
@@ -83,7 +82,7 @@ def test_of_a_stranger_nothing_is_known() -> None:
     assert (ours.handles(STRANGER), ours.circuits_to(STRANGER)) == ((), ())
     assert (ours.connection(999), ours.peer(999), ours.rtt(999)) == (None, None, None)
     assert ours.last_received(999) is None
-    assert (ours.nat_of(STRANGER), ours.token(SocketAddr("7.0.0.1", 1))) == (None, None)
+    assert (ours.nat_of(STRANGER), ours.token(THERE)) == (None, None)
 
 
 def test_a_closed_connection_is_remembered_for_a_while() -> None:
@@ -110,11 +109,10 @@ def test_addresses_come_with_source_and_lifetime() -> None:
 
 def test_what_was_known_before_a_start_is_remembered() -> None:
     two, swarm = Two(), Two().a.swarm
-    remote = SocketAddr("7.0.0.1", 4001)
     swarm.remember_address(STRANGER, THERE, AddressSource.SIGNED, two.now + 60.0)
-    swarm.remember_token(remote, b"token")
+    swarm.remember_token(THERE, b"token")
     assert swarm.facts.known_addresses(STRANGER, two.now) == (THERE,)
-    assert swarm.facts.token(remote) == b"token"
+    assert swarm.facts.token(THERE) == b"token"
     assert swarm.facts.known_addresses(STRANGER, two.now + 60.0) == ()
 
 
