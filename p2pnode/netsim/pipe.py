@@ -193,8 +193,8 @@ class Flow:
         self._is_finished = False
         self._outstanding = 0
         self._under_way: deque[tuple[Instant, Item]] = deque()
+        """With the time at which it arrives, unless what is before it comes later."""
         self._sent_until: Instant = 0.0  # when the bottleneck will have sent what it holds
-        self._last_arrival: Instant = 0.0
         self._is_waiting = False
         self._silent_since: Instant | None = None
         self._is_abandoned = False
@@ -250,8 +250,7 @@ class Flow:
         if rate is not None:
             leaves += size * 8 / rate
         self._sent_until = leaves
-        self._last_arrival = max(leaves + self._pipe.delay(self._sender), self._last_arrival)
-        self._under_way.append((self._last_arrival, item))
+        self._under_way.append((leaves + self._pipe.delay(self._sender), item))
         self._wait(self._under_way[0][0])
 
     def _wait(self, at: Instant) -> None:

@@ -1,7 +1,7 @@
 """The driver under a virtual clock, with sockets in memory."""
 
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,8 +10,18 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.io.driver import LEAVE_TIMEOUT, MANY_READS, MAX_BATCHES, MAX_TURN_BYTES, Driver
+from p2pnode.links import (
+    LINK_CREDIT,
+    LinkCommand,
+    LinkConnected,
+    LinkEvent,
+    LinkId,
+    LinkWritable,
+    WriteLink,
+)
 from p2pnode.machine import Obstacle, Received, Transmit, Unreachable
 from tests.support.datagram_machines import REMOTE, EchoMachine, ScriptedMachine, transmit
+from tests.support.link_machines import Flood, Talker
 from tests.support.sim_socket import SimSocket
 
 
@@ -310,6 +320,34 @@ async def test_a_turn_ends_after_so_many_bytes_though_there_is_more(
     assert sum(sizes[:-1]) < MAX_TURN_BYTES <= sum(sizes)
 
 
+async def test_a_turn_ends_after_so_many_bytes_of_links_too(autojump_clock: MockClock) -> None:
+    machine, carrier = Flood(), EndlessLinks()
+    driver = Driver(machine, nothing)
+    driver.carry_links(carrier)
+    link = machine.connect(REMOTE)
+    driver.drain()
+    carrier.grant(link)
+    driver.drain()
+    assert MAX_TURN_BYTES <= carrier.written < MAX_TURN_BYTES + 2 * LINK_CREDIT
+    driver.drain()
+    assert carrier.written >= 2 * MAX_TURN_BYTES
+
+
+@pytest.mark.spec("LINK-7")
+async def test_links_go_on_while_a_socket_is_full(autojump_clock: MockClock) -> None:
+    machine, sock, carrier = Talker(), SimSocket(room=0), EndlessLinks()
+    driver = Driver(machine, nothing)
+    driver.carry_links(carrier)
+    machine.write(machine.connect(REMOTE), b"on its way")
+    machine.datagrams.append(transmit(b"no room"))
+    async with running(driver, sock):
+        carrier.grant(LinkId(0))
+        carrier.ready.set()
+        await wait_all_tasks_blocked()
+        assert sock.sent == []
+        assert carrier.written == len(b"on its way")
+
+
 async def test_what_is_behind_many_small_reads_is_handed_over_with_them(
     autojump_clock: MockClock,
 ) -> None:
@@ -382,6 +420,33 @@ class Endless(ScriptedMachine):
         return [transmit(bytes(60_000))]
 
 
+class EndlessLinks:
+    """Carries links that take everything, and grant it again."""
+
+    def __init__(self) -> None:
+        self.events: list[LinkEvent] = []
+        self.written = 0
+        self.ready = trio.Event()
+
+    def grant(self, link: LinkId) -> None:
+        self.events.append(LinkConnected(link, REMOTE))
+        self.events.append(LinkWritable(link, LINK_CREDIT))
+
+    def take(self) -> list[LinkEvent]:
+        events = self.events.copy()
+        self.events.clear()
+        return events
+
+    def carry_out(self, command: LinkCommand) -> None:
+        if isinstance(command, WriteLink):
+            self.written += len(command.data)
+            self.events.append(LinkWritable(command.link, len(command.data)))
+
+    async def run(self, on_events: Callable[[], None]) -> None:
+        await self.ready.wait()
+        on_events()
+
+
 class Hearing(ScriptedMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -408,7 +473,9 @@ def nothing(event: object) -> None:
 
 @asynccontextmanager
 async def running(
-    driver: Driver[bytes] | Driver[str], *sockets: SimSocket, settle: bool = True
+    driver: Driver[bytes] | Driver[str] | Driver[LinkEvent],
+    *sockets: SimSocket,
+    settle: bool = True,
 ) -> AsyncIterator[None]:
     for sock in sockets:
         driver.add_socket(sock)

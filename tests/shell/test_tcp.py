@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 
 import pytest
 import trio
@@ -14,11 +15,13 @@ from trio.testing import MockClock
 
 from p2pnode.errors import ListenError
 from p2pnode.io.tcp import acceptor, links
+from p2pnode.io.tcp import poller as polling
 from p2pnode.io.tcp.links import TcpLinks
 from p2pnode.io.tcp.poller import Poller, TaskPoller, make_poller
 from p2pnode.io.tcp.sockets import TcpListener, obstacle_of, open_tcp_listener
 from p2pnode.links import (
     LINK_CREDIT,
+    MAX_CLOSE_TIME,
     MAX_LINK_READ,
     LinkClosed,
     LinkData,
@@ -28,7 +31,7 @@ from p2pnode.links import (
 )
 from p2pnode.machine import SocketAddr, SocketId
 from tests.support.link_machines import Deaf, EchoTalker, Flood, Talker
-from tests.support.tcp_place import LISTENER, Place, place
+from tests.support.tcp_place import LISTENER, PATIENCE, Place, place
 
 
 def has_ipv6() -> bool:
@@ -54,6 +57,9 @@ POLLERS = [
 ]
 both_pollers = pytest.mark.parametrize("poller", POLLERS)
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="as Linux does it")
+
+CONNECTING = 256
+"""Links that connect at one time: the backlog of a listener is the kernel's to bound."""
 
 MakePoller = Callable[[], Poller]
 
@@ -201,6 +207,28 @@ async def test_a_closed_link_whose_peer_does_not_end_is_reset_in_time(
         b.drain()
         await b.until(lambda: b.machine.links[accepted].end is not None)
         assert b.machine.links[accepted].end == LinkClosed(accepted, was_reset=True)
+
+
+@pytest.mark.spec("LINK-6")
+@both_pollers
+async def test_what_comes_to_a_closed_link_is_thrown_away_until_its_end(
+    poller: MakePoller,
+) -> None:
+    async with place(Talker(), TcpLinks(poller())) as b, place(Deaf(), TcpLinks(poller())) as a:
+        link = a.machine.connect(b.addr)
+        a.drain()
+        accepted = await b.accepted()
+        b.machine.write(accepted, bytes(8_000_000))
+        b.machine.finish(accepted)
+        b.drain()
+        await trio.sleep(0.05)
+        start = trio.current_time()
+        a.machine.close(link)
+        a.drain()
+        await b.until(lambda: b.machine.links[accepted].end is not None)
+        assert b.machine.links[accepted].end == LinkClosed(accepted, was_reset=False)
+        await a.until_empty()
+        assert trio.current_time() - start < MAX_CLOSE_TIME
 
 
 @pytest.mark.spec("LINK-6")
@@ -423,6 +451,7 @@ async def test_accepting_stops_for_a_while_where_there_are_no_descriptors(
         )
         with caplog.at_level(logging.WARNING), exhausted.sock:
             b.links.add_listener(exhausted)
+            start = trio.current_time()
             waits = a.machine.connect(exhausted.local)
             a.machine.write(link, b"the others go on")
             a.machine.write(waits, b"and so does who waits")
@@ -430,6 +459,7 @@ async def test_accepting_stops_for_a_while_where_there_are_no_descriptors(
             await a.until(lambda: a.machine.links[waits].received == b"and so does who waits")
             b.links.close()
         assert exhausted.failures == 0
+        assert trio.current_time() - start >= 3 * 0.05
         assert a.machine.links[link].received == b"the others go on"
         assert [r.getMessage() for r in caplog.records] == [
             "no further TCP connections are accepted for now: Too many open files"
@@ -495,6 +525,77 @@ async def test_several_reads_come_before_one_drain() -> None:
             visitor.close()
 
 
+class Chooser(Talker):
+    """Pauses all others when it hears of one."""
+
+    def on_data(self, link: LinkId, data: bytes) -> None:
+        for other, talk in self.links.items():
+            if other != link and not talk.is_paused:
+                self.pause(other)
+
+
+@pytest.mark.spec("LINK-4")
+@both_pollers
+async def test_who_is_paused_while_others_are_read_is_not_read(poller: MakePoller) -> None:
+    async with place(Chooser(), TcpLinks(poller())) as b:
+        visitors = [socket.create_connection((b.addr.ip, b.addr.port)) for _ in range(20)]
+        await b.until(lambda: len(b.machine.links) == 20)
+        for visitor in visitors:
+            visitor.setblocking(False)
+            visitor.send(bytes(MAX_LINK_READ))
+        await trio.sleep(0.1)
+        read = [talk for talk in b.machine.links.values() if talk.received]
+        assert 0 < len(read) < 20
+        for visitor in visitors:
+            visitor.close()
+
+
+class Ready(TaskPoller):
+    """Says at once that all is ready, over and over."""
+
+    async def wait(self) -> list[polling.Ready]:
+        await trio.lowlevel.checkpoint()
+        return [polling.Ready(key, polling.READ) for key in self._watched]
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """No task waits."""
+
+
+async def test_other_tasks_get_their_turns_between_many_full_reads() -> None:
+    carrier, turns, told = TcpLinks(Ready()), [], []
+    listener = open_tcp_listener(SocketAddr("127.0.0.1", 0), LISTENER)
+    carrier.add_listener(listener)
+    visitors = [
+        socket.create_connection((listener.local.ip, listener.local.port)) for _ in range(16)
+    ]
+    for visitor in visitors:
+        visitor.setblocking(False)
+        visitor.send(bytes(MAX_LINK_READ))
+
+    def on_events() -> None:
+        turns.append("machine")
+        told.extend(carrier.take())
+
+    async def other() -> None:
+        while True:
+            turns.append("other")
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(carrier.run, on_events)
+        nursery.start_soon(other)
+        with trio.fail_after(PATIENCE):
+            while sum(len(e.data) for e in told if isinstance(e, LinkData)) < 16 * MAX_LINK_READ:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    # Each turn of one task may be before or behind that of the other.
+    assert max(len(list(run)) for who, run in groupby(turns) if who == "machine") <= 2
+    carrier.close()
+    listener.close()
+    for visitor in visitors:
+        visitor.close()
+
+
 @both_pollers
 async def test_one_that_floods_leaves_the_others_their_turns(poller: MakePoller) -> None:
     async with (
@@ -527,19 +628,26 @@ async def test_run_can_be_cancelled_and_close_ends_all(autojump_clock: MockClock
 @pytest.mark.slow
 @both_pollers
 async def test_many_links_at_once(poller: MakePoller) -> None:
-    count = min(1024, (descriptors() - 200) // 2)
+    count = min(4096, (descriptors() - 200) // 2)
+    said = [noise(1 + 10 * n) for n in range(256)]
     async with (
         place(EchoTalker(), TcpLinks(poller())) as b,
         place(Talker(), TcpLinks(poller())) as a,
     ):
-        for n in range(count):
-            link = a.machine.connect(b.addr)
-            a.machine.write(link, noise(1 + n))
+        for start in range(0, count, CONNECTING):
+            for _ in range(min(CONNECTING, count - start)):
+                a.machine.connect(b.addr)
+            a.drain()
+            await a.until(lambda: all(talk.is_connected for talk in a.machine.links.values()))
+        await b.until(lambda: len(b.links) == count)
+        assert len(a.links) == count
+        for n, link in enumerate(a.machine.links):
+            a.machine.write(link, said[n % 256])
             a.machine.finish(link)
         a.drain()
         await a.until(lambda: all(talk.end for talk in a.machine.links.values()))
         for n, (link, talk) in enumerate(a.machine.links.items()):
-            assert talk.received == noise(1 + n)
+            assert talk.received == said[n % 256]
             assert talk.end == LinkClosed(link, was_reset=False)
         assert len(a.links) == len(b.links) == 0
 

@@ -28,9 +28,10 @@ from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 
 
 class LinksOnly:
-    """A machine without datagrams: tells all that it is told, and does what the test puts in."""
+    """Hears of links alone: tells all that it is told, and does what the test puts in."""
 
     def __init__(self) -> None:
+        self.datagrams: list[Transmit] = []
         self.commands: list[LinkCommand] = []
         self.told: list[LinkEvent] = []
         """All that came, oldest first."""
@@ -50,7 +51,8 @@ class LinksOnly:
         pass
 
     def poll_transmits(self, now: Instant) -> list[Transmit]:
-        return []
+        datagrams, self.datagrams = self.datagrams, []
+        return datagrams
 
     def poll_link_commands(self, now: Instant) -> list[LinkCommand]:
         commands, self.commands = self.commands, []

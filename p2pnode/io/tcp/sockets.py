@@ -19,8 +19,9 @@ from p2pnode.machine import SocketAddr, SocketId
 
 logger = logging.getLogger(__name__)
 
-BACKLOG: Final = 1024
-"""connections that wait to be accepted; chosen: one drain's worth of a node that is found by all"""
+BACKLOG: Final = 4096
+"""connections that wait to be accepted; source: Linux's own bound (somaxconn) since 5.4, as in Go.
+Beyond it the kernel forgets whom it has answered (SYN cookies), and resets them when they write"""
 
 MAX_NOT_SENT: Final = 2 * LINK_CREDIT
 """bytes that the kernel takes of a link beyond what is under way, where it can be told; chosen:

@@ -57,7 +57,7 @@ class Pair:
     def connect(self) -> LinkId:
         """Connects from a to b; returns the link's id at a."""
         link = self.net.a.call(self.a.connect, B)
-        self.world.run_until(lambda: self.a.links[link].is_connected, timeout=1)
+        self.world.run_until(lambda: self.a.links[link].is_connected, timeout=3)
         return link
 
     def pipe(self) -> Pipe:
@@ -188,6 +188,33 @@ def test_a_closed_link_whose_peer_does_not_end_is_reset_in_time(b: type[Talker])
 
     assert pair.world.now == pytest.approx(closed_at + MAX_CLOSE_TIME + DELAY.delay)
     assert pair.b.links[ACCEPTED].end == LinkClosed(ACCEPTED, was_reset=True)
+
+
+@pytest.mark.spec("LINK-6")
+@pytest.mark.parametrize("a", [Deaf, Talker])
+def test_what_comes_to_a_closed_link_is_thrown_away_until_its_end(a: type[Talker]) -> None:
+    pair = Pair(a(), Talker(), knobs=LinkKnobs(window=10_000))
+    link = pair.connect()
+    pair.net.b.call(pair.b.write, ACCEPTED, bytes(100_000))
+    pair.net.b.call(pair.b.finish, ACCEPTED)
+    pair.world.run_for(0.03)
+    pair.net.a.call(pair.a.close, link)
+    pair.world.run_for(MAX_CLOSE_TIME / 2)
+
+    assert pair.b.links[ACCEPTED].end == LinkClosed(ACCEPTED, was_reset=False)
+    assert pair.net.a.links.count == 0
+
+
+def test_bytes_keep_their_order_where_the_cable_becomes_shorter() -> None:
+    pair = Pair(Talker(), Talker(), params=LinkParams(delay=1.0))
+    link = pair.connect()
+    pair.net.a.call(pair.a.write, link, b"first")
+    pair.net.link.configure(up=LinkParams(delay=0.1))
+    pair.net.a.call(pair.a.write, link, b"second")
+    pair.world.run_for(0.5)
+    assert pair.b.received_bytes == 0
+    pair.world.run_for(1)
+    assert pair.b.links[ACCEPTED].received == b"firstsecond"
 
 
 @pytest.mark.spec("LINK-6")
@@ -377,6 +404,11 @@ def test_a_lid_that_is_closed_is_silence() -> None:
     pair.net.b.resume()
     pair.world.run_for(1)
     assert pair.a.links[link].received == b"wake up"
+
+    pair.net.b.suspend()
+    pair.net.a.call(pair.a.write, link, b"never")
+    pair.world.run_for(SILENCE_TIMEOUT + 1)
+    assert pair.a.links[link].end == LinkClosed(link, was_reset=True)
 
 
 @pytest.mark.spec("NETSIM-15")
