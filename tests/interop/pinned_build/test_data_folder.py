@@ -1,6 +1,8 @@
 """The working tree opens a data folder that the pinned build has written, and remembers."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,18 @@ async def test_relays_and_peers_are_found_again_without_bootstrap(
         await relay.program.kill()
         shutil.rmtree(home)
         (tmp_path / "copy").rename(home)
+        tokens = rows(home, "SELECT '/ip4/' || ip || '/udp/' || port || '/noise' FROM token")
         async with running_node(site, tmp_path, "run"):
             (pong,) = await finished(site.host, home, "ping", peer.peer_id, "-c", "1")
 
     assert (pong["peer"], pong["path"]) == (peer.peer_id, "direct")
+    # Nor has anything been moved aside as damaged, and the tokens have found their addresses.
+    assert list(home.glob("state.db.*")) == []
+    assert tokens
+    assert tokens <= rows(home, "SELECT address FROM token")
+
+
+def rows(home: Path, query: str) -> set[str]:
+    """Returns what a query of one column finds in the state that a folder keeps."""
+    with closing(sqlite3.connect(home / "state.db")) as state:
+        return {text for (text,) in state.execute(query)}
