@@ -23,6 +23,7 @@ from p2pnode.swarm.events import Fault
 from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transports.noise_udp.config import TransportConfig
 from tests.support.addresses import noise_udp_multiaddr
+from tests.support.pair import endpoint_of
 
 INDEPENDENT = "endpoint-independent"
 TIME_TO_PRINT = 9.5  # seconds; the command's ten, without its start
@@ -129,8 +130,8 @@ def test_a_bug_of_one_connection_costs_a_check_no_more_than_that(
     scene, faults = Check(SiteParams(nat=nat_presets.home()), peers=3), list[Exception]()
     targets = [Bootstrap(p.peer_id, p.address()) for p in scene.peers]
     netcheck = attach(scene.host, targets, scene.done, lifetime=False, faults=faults)
-    owner = netcheck._measuring_sockets if is_measuring else netcheck.swarm
-    connections = owner._endpoint.connections
+    sockets, swarm = netcheck._measuring_sockets, netcheck.swarm
+    connections = (sockets._endpoint if is_measuring else endpoint_of(swarm)).connections
     scene.world.run_until(lambda: bool(connections), TIME_TO_PRINT)
     monkeypatch.setattr(next(iter(connections.values())), place, fail)
 
