@@ -327,7 +327,7 @@ class CircuitAdmission:
         Else a few peers of one network would keep everybody from it.
         """
         by_network = self._ledger.by_network_of(target)
-        fullest = max(by_network.values(), key=len, default=[])
+        fullest = max(by_network.values(), key=len, default=list[int]())
         network = who.networks[-1] if who.networks else None
         if len(by_network.get(network, ())) + 1 >= len(fullest):
             return ()
