@@ -105,6 +105,7 @@ def _connected(event: PeerConnected) -> NodeReport:
         "peer": str(event.peer_id),
         "path": event.path,
         "via": str(event.via),
+        "transport": str(event.transport),
         "direction": direction,
     }
     text = f"connected  {event.peer_id} via {event.via}, {direction}, {event.path}"
@@ -116,6 +117,7 @@ def _path_changed(event: PathChanged) -> NodeReport:
         "peer": str(event.peer_id),
         "path": event.path,
         "via": str(event.via),
+        "transport": str(event.transport),
         "reason": event.reason,
     }
     text = f"path       {event.peer_id} is {event.path} via {event.via} now: {event.reason}"

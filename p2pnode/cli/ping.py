@@ -91,7 +91,13 @@ class _Tally:
 
     def add(self, report: "PingReport") -> None:
         self._sent += 1
-        fields = {"peer": report.peer, "seq": report.seq, "path": report.path, "via": report.via}
+        fields = {
+            "peer": report.peer,
+            "seq": report.seq,
+            "path": report.path,
+            "via": report.via,
+            "transport": report.transport,
+        }
         if report.rtt is None:
             text = f"ping {report.seq} to {report.peer} is lost: {said(report.loss)}"
             self._output.emit({**fields, "rtt_ms": None, "lost": report.loss}, text)

@@ -136,6 +136,7 @@ class _Reporter:
             "path": route.path,
             "peer": str(transfer.stream.peer_id),
             "via": str(route.via),
+            "transport": str(route.transport),
         }
         summary = transfer_text(transferred.size, transferred.seconds)
         name = f"{shlex.quote(str(path))}{_offer_text(transfer)}"

@@ -71,6 +71,7 @@ def send(
             "path": route.path,
             "peer": opened.peer,
             "via": route.via,
+            "transport": route.transport,
         }
         summary = transfer_text(transferred.size, transferred.seconds)
         text = f"sent {outgoing.name}: {summary}, {route.path}"

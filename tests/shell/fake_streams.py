@@ -13,6 +13,7 @@ from p2pnode.identity.peer_id import PeerId
 class FakeRoute:
     path: str = "direct"
     via: str = "/ip4/192.0.2.7/udp/4001/noise"
+    transport: str = "noise-udp"
 
 
 class FakeStream:

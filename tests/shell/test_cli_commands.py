@@ -39,7 +39,13 @@ def test_ping_prints_a_line_a_pong(tmp_path: Path, capsys: pytest.CaptureFixture
     code, lines = run_json(
         capsys, environment, "ping", ADDRESS, "--count", "2", "--interval", "0.01"
     )
-    pong = {"peer": str(PEER), "rtt_ms": 1.0, "path": "direct", "via": VIA}
+    pong = {
+        "peer": str(PEER),
+        "rtt_ms": 1.0,
+        "path": "direct",
+        "via": VIA,
+        "transport": "noise-udp",
+    }
     assert (code, lines) == (0, [{**pong, "seq": 1}, {**pong, "seq": 2}])
     assert environment.requests == [NodeRequest(data=None, listen=())]
 

@@ -56,6 +56,7 @@ def test_send_sends_to_a_peer_that_receives(
         "path": "direct",
         "peer": str(PEER),
         "via": VIA,
+        "transport": "noise-udp",
     }
     assert (tmp_path / "incoming" / "x.bin").read_bytes() == b"abc"
 
@@ -157,6 +158,7 @@ def test_receive_once_takes_a_file_and_ends(
         "path": "direct",
         "peer": str(PEER),
         "via": VIA,
+        "transport": "noise-udp",
     }
     assert environment.requests == [NodeRequest(data=tmp_path, listen=None)]
 

@@ -43,6 +43,7 @@ from p2pnode.protocols.nat_behaviour.why import Explanation, PunchAttempt
 from p2pnode.wire.framing import encode_frame
 from tests.shell.fake_node import ADDRESS, OURS, PEER, VIA, FakeEnvironment, FakeNode
 from tests.shell.fake_streams import FakeStream, fake_stream_pair
+from tests.support.addresses import NOISE_UDP
 
 INNOCENT = "word"
 Words = st.text(st.characters(), min_size=1, max_size=80)  # lone surrogates included
@@ -155,7 +156,7 @@ FIELDS: dict[str, Callable[[str, Path, bool], str]] = {
         lambda word: PeerIdentified(IdentifyInfo(PEER, agent_version=word))
     ),
     "why a peer was lost": happened(lambda word: PeerDisconnected(PEER, ClosedByPeer(7, word))),
-    "why a path changed": happened(lambda word: PathChanged(PEER, "relayed", VIA, word)),
+    "why a path changed": happened(lambda word: PathChanged(PEER, "relayed", VIA, word, NOISE_UDP)),
     "why a punch failed": happened(lambda word: PunchEnded(PEER, 1, "simple", False, word)),
     "why a bootstrap peer failed": happened(lambda word: BootstrapFailed(ADDRESS, word, 2.0)),
     "why a ping is lost": pinged(NoAnswer),

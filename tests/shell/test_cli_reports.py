@@ -27,6 +27,7 @@ from p2pnode.protocols.autonat import Evidence, Prober, Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, MappingKind, ObservedAddress, SocketReport
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.shell.fake_node import HOSTILE_INFO, OURS, PEER, RELAY
+from tests.support.addresses import NOISE_UDP
 
 REMOTE = SocketAddr("192.0.2.7", 4001)
 VIA = parse_multiaddr("/ip4/192.0.2.7/udp/4001/noise")
@@ -44,12 +45,13 @@ def line_of(report: NodeReport) -> str:
 
 
 def test_a_connection_is_reported_with_its_way() -> None:
-    report = report_of(PeerConnected(PEER, False, "direct", VIA))
+    report = report_of(PeerConnected(PEER, False, "direct", VIA, NOISE_UDP))
     assert report.event == "connected"
     assert report.fields == {
         "peer": str(PEER),
         "path": "direct",
         "via": str(VIA),
+        "transport": "noise-udp",
         "direction": "inbound",
     }
 
@@ -61,7 +63,7 @@ def test_a_lost_peer_is_reported_with_the_reason() -> None:
 
 
 def test_a_change_of_path_is_reported() -> None:
-    report = report_of(PathChanged(PEER, "relayed", VIA, "the direct path is dead"))
+    report = report_of(PathChanged(PEER, "relayed", VIA, "the direct path is dead", NOISE_UDP))
     assert (report.event, report.fields["path"]) == ("path", "relayed")
     assert "the direct path is dead" in line_of(report)
 

@@ -19,14 +19,29 @@ from tests.shell.fake_node import (
     FakeNode,
 )
 
+THERE = {"via": str(VIA), "transport": "noise-udp"}
 STATUS = {
     "peer_id": str(OURS),
     "reachability": "private",
     "addresses": [{"addr": str(VIA), "verdict": "private", "observers": 2}],
     "relays": [{"peer": str(RELAY), "expires_s": 1800.0, "clock_ahead_s": -3600.0}],
     "connections": [
-        {"peer": str(PEER), "path": "relayed", "via": str(VIA), "rtt_ms": 12.346, "streams": 3},
-        {"peer": str(RELAY), "path": "direct", "via": str(VIA), "rtt_ms": None, "streams": 0},
+        {
+            "peer": str(PEER),
+            "path": "relayed",
+            "via": str(VIA),
+            "transport": "noise-udp",
+            "rtt_ms": 12.346,
+            "streams": 3,
+        },
+        {
+            "peer": str(RELAY),
+            "path": "direct",
+            "via": str(VIA),
+            "transport": "noise-udp",
+            "rtt_ms": None,
+            "streams": 0,
+        },
     ],
     "relaying": [
         {"peer": str(PEER), "bytes": 4096, "circuits": 2},

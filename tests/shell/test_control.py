@@ -39,7 +39,9 @@ from p2pnode.io.control.messages import (
     RouteRequest,
     StatusRequest,
     WhyRequest,
+    decode_ping_untrusted,
     decode_request_untrusted,
+    decode_route_untrusted,
     encode_request,
 )
 from p2pnode.io.control.operations import MAX_LISTED, status_report, why_report
@@ -182,7 +184,9 @@ async def test_identify_passes_on_what_the_peer_said(tmp_path: Path) -> None:
 
 async def test_the_route_to_a_peer_is_reported(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
-        assert await served.client.route(str(PEER)) == RouteReport(str(PEER), "direct", VIA)
+        assert await served.client.route(str(PEER)) == RouteReport(
+            str(PEER), "direct", VIA, "noise-udp"
+        )
 
 
 @pytest.mark.spec("CONTROL-6")
@@ -206,6 +210,19 @@ async def test_a_status_has_no_more_than_a_line_can_hold(tmp_path: Path) -> None
         )
         report = await served.client.status()
     assert (len(report.connections), len(report.relaying)) == (MAX_LISTED, MAX_LISTED)
+
+
+def test_a_node_that_tells_no_transport_is_understood() -> None:
+    way = {"peer": "x", "path": "direct", "via": "y"}
+    pong = {**way, "seq": 1, "rtt": 0.1, "loss": ""}
+    connection = {**way, "rtt_ms": None, "streams": 0}
+
+    assert decode_route_untrusted(way) == RouteReport("x", "direct", "y", None)
+    assert decode_ping_untrusted(pong).transport is None
+    (found,) = decode_status_untrusted({**STATUS, "connections": [connection]}).connections
+    assert found.transport is None
+    with pytest.raises(DecodeError):
+        decode_route_untrusted({**way, "transport": 7})
 
 
 @pytest.mark.parametrize("side", ["theirs", None])
@@ -267,7 +284,7 @@ async def test_a_lent_stream_carries_both_directions_and_their_ends(tmp_path: Pa
     async with serving(tmp_path) as served:
         served.node.peer_handlers["/echo/1.0.0"] = echo
         stream = await served.client.open_stream(ADDRESS, "/echo/1.0.0")
-        assert stream.route == RouteReport(str(PEER), "direct", VIA)
+        assert stream.route == RouteReport(str(PEER), "direct", VIA, "noise-udp")
 
         async def send() -> None:
             await stream.send_all(content)

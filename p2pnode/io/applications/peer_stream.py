@@ -49,6 +49,9 @@ class RouteFacts(Protocol):
     @property
     def via(self) -> object: ...
 
+    @property
+    def transport(self) -> str: ...
+
 
 class NodeStream(PeerStream, Protocol):
     """A node's own stream."""

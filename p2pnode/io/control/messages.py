@@ -108,6 +108,8 @@ class RouteReport:
     """"direct" or "relayed"."""
     via: str
     """The multiaddr that packets go to."""
+    transport: str | None
+    """Its name, such as noise-udp; None where the node that tells is of 0.2.0 or before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class PingReport:
     """Seconds; None where the ping was lost."""
     path: str
     via: str
+    transport: str | None
     loss: str
     """Why it was lost; empty where it was not."""
 
@@ -179,7 +182,12 @@ def decode_info_untrusted(fields: Fields) -> InfoReport:
 
 def decode_route_untrusted(fields: Fields) -> RouteReport:
     """Raises DecodeError for a report that is not complete."""
-    return RouteReport(text_of(fields, "peer"), text_of(fields, "path"), text_of(fields, "via"))
+    return RouteReport(
+        peer=text_of(fields, "peer"),
+        path=text_of(fields, "path"),
+        via=text_of(fields, "via"),
+        transport=optional_text_of(fields, "transport"),
+    )
 
 
 def decode_ping_untrusted(fields: Fields) -> PingReport:
@@ -190,6 +198,7 @@ def decode_ping_untrusted(fields: Fields) -> PingReport:
         rtt=optional_number_of(fields, "rtt"),
         path=text_of(fields, "path"),
         via=text_of(fields, "via"),
+        transport=optional_text_of(fields, "transport"),
         loss=text_of(fields, "loss"),
     )
 

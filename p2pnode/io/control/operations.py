@@ -80,7 +80,7 @@ def info_report(node: ControlledNode) -> InfoReport:
 
 def route_report(peer: PeerId, facts: RouteFacts) -> RouteReport:
     """Returns which way packets to the peer go now."""
-    return RouteReport(str(peer), facts.path, str(facts.via))
+    return RouteReport(str(peer), facts.path, str(facts.via), str(facts.transport))
 
 
 def status_report(node: ControlledNode) -> StatusReport:
@@ -97,7 +97,14 @@ def status_report(node: ControlledNode) -> StatusReport:
             for r in status.relays
         ),
         connections=tuple(
-            ConnectionReport(str(c.peer_id), c.path, str(c.via), _milliseconds(c.rtt), c.streams)
+            ConnectionReport(
+                str(c.peer_id),
+                c.path,
+                str(c.via),
+                str(c.transport),
+                _milliseconds(c.rtt),
+                c.streams,
+            )
             for c in status.connections[:MAX_LISTED]
         ),
         relaying=tuple(
@@ -169,7 +176,7 @@ async def ping_reports(
         # Where the connection is lost, the ping went the way that was known last.
         with contextlib.suppress(P2PNodeError):
             route = route_report(peer, node.connection_info(peer))
-        yield PingReport(route.peer, seq, rtt, route.path, route.via, loss)
+        yield PingReport(route.peer, seq, rtt, route.path, route.via, route.transport, loss)
         if seq == request.count:
             return
         await trio.sleep_until(started + request.interval)

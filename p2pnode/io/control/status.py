@@ -45,6 +45,7 @@ class ConnectionReport:
     peer: str
     path: str
     via: str
+    transport: str | None
     rtt_ms: float | None
     streams: int
 
@@ -162,6 +163,7 @@ def _connection(fields: Fields) -> ConnectionReport:
         peer=text_of(fields, "peer"),
         path=text_of(fields, "path"),
         via=text_of(fields, "via"),
+        transport=optional_text_of(fields, "transport"),
         rtt_ms=optional_number_of(fields, "rtt_ms"),
         streams=integer_of(fields, "streams"),
     )

@@ -17,6 +17,7 @@ from p2pnode.io.node.connection_info import PathKind
 from p2pnode.protocols.autonat import Reachability, Verdict
 from p2pnode.protocols.identify import Disposition, IdentifyInfo, SocketReport
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 MAX_EVENTS: Final = 1024
 """events a subscriber may be behind; chosen: a second of a busy node"""
@@ -30,6 +31,7 @@ class PeerConnected(NamedTuple):
     """Whether we dialled."""
     path: PathKind
     via: Multiaddr
+    transport: TransportName
 
 
 class PeerDisconnected(NamedTuple):
@@ -63,6 +65,7 @@ class PathChanged(NamedTuple):
     path: PathKind
     via: Multiaddr
     reason: str
+    transport: TransportName
 
 
 class ListenAddressesChanged(NamedTuple):

@@ -346,7 +346,7 @@ class Node:
                 case swarm_events.PathChanged(connection, peer_id, route, why, transport):
                     self._streams.on_path_changed(connection, route)
                     there = via(route, transport)
-                    path = node_events.PathChanged(peer_id, path_kind(route), there, why)
+                    path = node_events.PathChanged(peer_id, path_kind(route), there, why, transport)
                     self._feed.publish(path)
                 case swarm_events.ListenAddressesChanged():
                     self._feed.publish(node_events.ListenAddressesChanged(tuple(self.addresses)))
@@ -381,10 +381,12 @@ class Node:
         if event.peer_id in self._connected:
             return
         self._connected[event.peer_id] = trio.Event()
-        kind, there = path_kind(event.route), via(event.route, event.transport)
-        self._feed.publish(
-            node_events.PeerConnected(event.peer_id, event.is_initiator, kind, there)
+        route, transport = event.route, event.transport
+        there = via(route, transport)
+        connected = node_events.PeerConnected(
+            event.peer_id, event.is_initiator, path_kind(route), there, transport
         )
+        self._feed.publish(connected)
 
     def _on_closed(
         self, connection: ConnectionHandle, peer_id: PeerId, reason: P2PNodeError, *, is_last: bool

@@ -94,7 +94,7 @@ class PunchPlan:
     start_at: Instant
     probes: tuple[PunchProbe, ...]
     is_client: bool
-    """Whether we are the client where the upper layers have one (QUIC, TCP); noise-udp has not."""
+    """Whether we are the client where upper layers have one (QUIC, TCP); a new path has none."""
     probe_size: int = PROBE_SIZE
 
     @property
