@@ -94,7 +94,13 @@ class ConnectionReports:
     def _on_connected(
         self, handle: ConnectionHandle, event: transport.Connected, now: Instant
     ) -> None:
-        by = self._transports.connections[handle].transport
+        connection = self._transports.connections.get(handle)
+        if connection is None:  # it had to make way for another one at once
+            self._dials.on_dial_failed(handle, DialError("the connection has ended at once"), now)
+            return
+        if handle in self._peers or handle in self._one_way:
+            return  # told twice: the first word counts
+        by = connection.transport
         peer = Peer(handle, event.peer_id, event.route, event.is_initiator, by)
         if not event.allows_streams:
             if event.is_initiator:

@@ -22,7 +22,7 @@ from p2pnode.transports import events as transport
 from p2pnode.transports.commons import Commons
 from p2pnode.transports.faults import Faults
 from p2pnode.transports.registry import Makers, make_transports
-from p2pnode.transports.route import Route
+from p2pnode.transports.route import ANY_PORT, Route
 from p2pnode.transports.stream_events import (
     StreamReadable,
     StreamResetByPeer,
@@ -100,7 +100,8 @@ class DialBackEndpoint:
     def dial_back(self, command: DialBack, now: Instant) -> None:
         """Begins a handshake; the result comes by `poll_results`."""
         self.is_active = True
-        socket = self._socket_for(command.address)
+        is_over_tcp = command.transport.carrier == "tcp"
+        socket = ANY_PORT if is_over_tcp else self._socket_for(command.address)
         reason = "no socket of this node reaches that address"
         if socket is not None:
             try:

@@ -264,7 +264,7 @@ class Dials:
                 dial.asked(candidate)
                 self._requests.append(RequestCircuit(dial.peer_id, relay, (relay_address,)))
             case DialCandidate(_, remote, transport):
-                socket = self._addresses.socket_for(remote)
+                socket = self._addresses.leaving_for(remote, transport)
                 if socket is None:
                     error = DialError("no socket of this node reaches that address")
                     dial.failed(candidate, error, now)

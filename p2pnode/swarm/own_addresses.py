@@ -3,10 +3,11 @@
 A socket bound to a wildcard stands for every address of this machine's interfaces.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr, SocketId
+from p2pnode.transports.route import ANY_PORT
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.transport_name import TransportName
@@ -18,9 +19,14 @@ class OwnAddresses:
     """Sockets and interfaces; chooses the socket that a destination is dialled from."""
 
     def __init__(self, transports: tuple[TransportName, ...]) -> None:
-        """`transports` are what this node speaks: those over UDP share all its sockets."""
+        """`transports` are what this node speaks.
+
+        Those over UDP share all its sockets, and those over TCP all its listeners.
+        """
         self._over_udp = tuple(each for each in transports if each.carrier == "udp")
+        self._over_tcp = tuple(each for each in transports if each.carrier == "tcp")
         self._sockets: dict[SocketId, SocketAddr] = {}
+        self._listeners: dict[SocketId, SocketAddr] = {}
         self._listening: dict[SocketId, None] = {}
         self._interfaces: tuple[str, ...] = ()
         self._listen_addresses: tuple[Multiaddr, ...] = ()
@@ -30,6 +36,10 @@ class OwnAddresses:
         self._sockets[socket] = local
         if is_listening:
             self._listening[socket] = None
+        self._expand()
+
+    def add_listener(self, listener: SocketId, local: SocketAddr) -> None:
+        self._listeners[listener] = local
         self._expand()
 
     def set_interfaces(self, addresses: tuple[str, ...]) -> bool:
@@ -61,7 +71,7 @@ class OwnAddresses:
 
     def socket_addresses(self) -> tuple[SocketAddr, ...]:
         """Returns the same for all sockets, also for those that only dial, where none listens."""
-        return self._expanded(self._listening or self._sockets)
+        return self._expanded((self.listening() or self._sockets).values())
 
     def sockets(self) -> tuple[SocketId, ...]:
         """Returns the listening sockets; where none listens, all."""
@@ -72,9 +82,24 @@ class OwnAddresses:
 
         Dialling from the listening socket is what lets one NAT mapping serve all peers.
         """
+        return self._reaching(remote, self._sockets)
+
+    def leaving_for(self, remote: SocketAddr, transport: TransportName) -> SocketId | None:
+        """Returns what `remote` is dialled from by a transport: as `socket_for` does over UDP.
+
+        Over TCP that is the listener whose port a link leaves from, or ANY_PORT without one.
+        """
+        if transport.carrier == "udp":
+            return self.socket_for(remote)
+        listener = self._reaching(remote, self._listeners)
+        return ANY_PORT if listener is None else listener
+
+    def _reaching(
+        self, remote: SocketAddr, sockets: Mapping[SocketId, SocketAddr]
+    ) -> SocketId | None:
         to_loopback = ip_scope(remote.ip) is IpScope.LOOPBACK
         best: tuple[int, SocketId] | None = None
-        for socket, local in self._sockets.items():
+        for socket, local in sockets.items():
             if local.is_ipv6 != remote.is_ipv6:
                 continue
             if local.ip not in WILDCARDS:
@@ -83,21 +108,23 @@ class OwnAddresses:
                 rank = 0
             else:
                 rank = 1
-            rank += 2 * (socket not in self._listening)
+            rank += 2 * (socket not in self._listening and socket not in self._listeners)
             if best is None or (rank, socket) < best:
                 best = rank, socket
         return None if best is None else best[1]
 
     def _expand(self) -> None:
-        at = self._expanded(self._listening)
-        near = [addr for addr in at if ip_scope(addr.ip) is not IpScope.PUBLIC]
-        self._listen_addresses = tuple(a for addr in at for a in self.multiaddrs(addr))
-        self._near_addresses = tuple(a for addr in near for a in self.multiaddrs(addr))
+        over_udp = self._expanded(self.listening().values())
+        over_tcp = self._expanded(self._listeners.values())
+        at = [(addr, self._over_udp) for addr in over_udp]
+        at += [(addr, self._over_tcp) for addr in over_tcp]
+        self._listen_addresses = _multiaddrs(at)
+        near = [(addr, each) for addr, each in at if ip_scope(addr.ip) is not IpScope.PUBLIC]
+        self._near_addresses = _multiaddrs(near)
 
-    def _expanded(self, sockets: Iterable[SocketId]) -> tuple[SocketAddr, ...]:
+    def _expanded(self, bound: Iterable[SocketAddr]) -> tuple[SocketAddr, ...]:
         found: dict[SocketAddr, None] = {}
-        for socket in sockets:
-            local = self._sockets[socket]
+        for local in bound:
             if local.ip in WILDCARDS:
                 for ip in self._interfaces:
                     if (":" in ip) == local.is_ipv6:
@@ -105,3 +132,9 @@ class OwnAddresses:
             else:
                 found[local._replace(scope_id=0)] = None
         return tuple(sorted(found, key=lambda a: ip_scope(a.ip) is IpScope.LOOPBACK))
+
+
+def _multiaddrs(
+    at: Iterable[tuple[SocketAddr, tuple[TransportName, ...]]],
+) -> tuple[Multiaddr, ...]:
+    return tuple(transport_multiaddr(addr, each) for addr, names in at for each in names)

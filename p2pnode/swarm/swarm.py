@@ -18,6 +18,7 @@ from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
+from p2pnode.links import LinkCommand, LinkEvent
 from p2pnode.machine import (
     Buffer,
     ConnectionHandle,
@@ -41,6 +42,7 @@ from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.inbound_streams import InboundLimit
+from p2pnode.swarm.link_side import LinkSide
 from p2pnode.swarm.observations import Observations
 from p2pnode.swarm.own_news import OwnNews
 from p2pnode.swarm.relayed_paths import RelayedPaths
@@ -157,6 +159,7 @@ class Swarm:
             calls,
             tell,
         )
+        self._link_side = LinkSide(transports, state)
         self._commands = CommandRunner(
             transports,
             self._prober,
@@ -187,6 +190,12 @@ class Swarm:
     ) -> None:
         """Tells of a socket of the driver's, and the address that it is bound to."""
         self._state.addresses.add_socket(socket, local, is_listening=is_listening)
+        self._news.on_addresses_changed(now)
+        self._settle(now)
+
+    def add_listener(self, listener: SocketId, local: SocketAddr, now: Instant) -> None:
+        """Tells of a listener for links of the driver's, and the address that it is bound to."""
+        self._state.addresses.add_listener(listener, local)
         self._news.on_addresses_changed(now)
         self._settle(now)
 
@@ -400,6 +409,15 @@ class Swarm:
         self._prober.handle_unreachable(reports, now)
         self._settle_streams(now)
 
+    def handle_link_events(self, events: Sequence[LinkEvent], now: Instant) -> None:
+        self._link_side.handle(events, now)
+        self._settle_streams(now)
+
+    def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
+        """Settles what was done to streams since, and returns what to do to links."""
+        self._settle_streams(now)
+        return self._link_side.poll(now)
+
     def handle_timeout(self, now: Instant) -> None:
         self._transports.handle_timeout(now)
         self._prober.handle_timeout(now)
@@ -552,9 +570,11 @@ class Swarm:
             case StreamFinished():
                 self._connection_reports.close_if_drained(handle, now)
             case StreamsAvailable():
-                self._events.append(events.StreamsAvailable(handle))
+                if handle in self._state.peers:
+                    self._events.append(events.StreamsAvailable(handle))
             case transport.DatagramReceived(data):
-                self._events.append(events.DatagramReceived(handle, data))
+                if handle in self._state.peers:
+                    self._events.append(events.DatagramReceived(handle, data))
             case transport.MaxDatagramSizeChanged():
                 pass
             case _:

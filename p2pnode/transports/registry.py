@@ -57,6 +57,15 @@ class Transports:
         self._parts: tuple[Transport, ...] = (*self._over_datagrams, *links)
         self._by_name = {part.name: part for part in self._parts}
         self._owners = bytes(map(self._owner, range(FIRST_BYTES)))
+        # What is asked with every packet is asked of the only transport itself, where there is one.
+        only = over_datagrams[0] if len(self._parts) == len(over_datagrams) == 1 else None
+        self.handle_received = self._sort if only is None else only.handle_received
+        """Takes what sockets brought.  Untrusted; never raises."""
+        self.poll_transmits = self._poll_transmits if only is None else only.poll_transmits
+        """Settles at `now`, and returns what to send; ask again until it is empty."""
+        self.poll_events = self._poll_events if only is None else only.poll_events
+        """Hands over the facts since the last call."""
+        self.poll_timeout = self._poll_timeout if only is None else only.poll_timeout
 
     # facts
 
@@ -82,7 +91,10 @@ class Transports:
     @property
     def has_events(self) -> bool:
         """Whether `poll_events` is known to have something: asked after output was taken."""
-        return any(part.has_events for part in self._parts)
+        for part in self._parts:  # noqa: SIM110 - no generator: asked with every packet
+            if part.has_events:
+                return True
+        return False
 
     @property
     def is_active(self) -> bool:
@@ -164,20 +176,15 @@ class Transports:
 
     # the machine
 
-    def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
-        """Takes what sockets brought.  Untrusted; never raises."""
-        parts = self._over_datagrams
-        if len(parts) == 1:
-            parts[0].handle_received(batch, now)
-        else:
-            found: list[list[Received]] = [[] for _ in parts]
-            for received in batch:
-                for owner, part in runs(received, self._owners):
-                    if owner != _NOBODY:
-                        found[owner].append(part)
-            for transport, own in zip(parts, found, strict=True):
-                if own:
-                    transport.handle_received(own, now)
+    def _sort(self, batch: Sequence[Received], now: Instant) -> None:
+        found: list[list[Received]] = [[] for _ in self._over_datagrams]
+        for received in batch:
+            for owner, part in runs(received, self._owners):
+                if owner != _NOBODY:
+                    found[owner].append(part)
+        for transport, own in zip(self._over_datagrams, found, strict=True):
+            if own:
+                transport.handle_received(own, now)
         if self._commons.leaving:
             self._turn_out(now)
 
@@ -197,31 +204,20 @@ class Transports:
         for part in self._parts:
             part.handle_timeout(now)
 
-    def poll_transmits(self, now: Instant) -> list[Transmit]:
-        """Settles at `now`, and returns what to send; ask again until it is empty."""
+    def _poll_transmits(self, now: Instant) -> list[Transmit]:
         if self._commons.leaving:
             self._turn_out(now)
-        parts = self._over_datagrams
-        if len(parts) == 1:
-            return parts[0].poll_transmits(now)
-        return [transmit for part in parts for transmit in part.poll_transmits(now)]
+        return [t for part in self._over_datagrams for t in part.poll_transmits(now)]
 
     def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
         """Settles at `now`, and returns what to do to links; ask again until it is empty."""
         return () if self._over_links is None else self._over_links.poll_link_commands(now)
 
-    def poll_events(self) -> Sequence[TransportEvent]:
-        """Hands over the facts since the last call."""
-        parts = self._parts
-        if len(parts) == 1:
-            return parts[0].poll_events()
-        return [event for part in parts for event in part.poll_events()]
+    def _poll_events(self) -> Sequence[TransportEvent]:
+        return [event for part in self._parts for event in part.poll_events()]
 
-    def poll_timeout(self) -> Deadline | None:
-        parts = self._parts
-        if len(parts) == 1:
-            return parts[0].poll_timeout()
-        return earliest(*(part.poll_timeout() for part in parts))
+    def _poll_timeout(self) -> Deadline | None:
+        return earliest(*(part.poll_timeout() for part in self._parts))
 
     def poll_key_log(self) -> list[str]:
         """Returns the secrets of new connections, where the configuration asks for them."""

@@ -1,8 +1,11 @@
 """Where packets of a path go out and come in: never only an address."""
 
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
+
+ANY_PORT: Final = SocketId(1 << 30)
+"""In place of a socket: a link that leaves from whichever port is free."""
 
 RouteKey: TypeAlias = tuple[SocketId, SocketAddr]
 
@@ -10,6 +13,7 @@ RouteKey: TypeAlias = tuple[SocketId, SocketAddr]
 class Route(NamedTuple):
     """A local socket, its address where known, and the remote address.
 
+    Of a link the socket is the listener that it came to, or whose port it leaves from.
     A circuit through a relay is a route as well: it has a socket id of its own, below zero, that
     stands for (relay connection, circuit id), and `remote` is the relay's address.
     """

@@ -39,6 +39,7 @@ FORMATS = {
     "p2pnode.netcheck": {"NETCHECK_SOCKETS"},
     "p2pnode.swarm": {"FIRST_HANDLE", "READ_SIZE", "MAX_UNSENT"},
     "p2pnode.transports": {
+        "ANY_PORT",
         "CHALLENGE_SIZE",
         "CIRCUIT",
         "CONNECTION_ID_SIZE",
