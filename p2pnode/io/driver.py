@@ -105,6 +105,10 @@ class LinkCarrier(Protocol):
         """Serves the links until it is cancelled, and calls back where there are events."""
         ...
 
+    async def finish(self) -> None:
+        """Sends what links still hold, once `run` is over."""
+        ...
+
 
 class _Attached:
     """A socket in use, and what it could not take."""
@@ -218,6 +222,8 @@ class Driver(Generic[EventT]):
                     self._send_unsent(attached)
                     if not attached.unsent:
                         del self._full[attached.socket.socket_id]
+            if self._carrier is not None:
+                await self._carrier.finish()
 
     async def _drain_when_woken(self) -> None:
         while True:

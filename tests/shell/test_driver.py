@@ -446,6 +446,9 @@ class EndlessLinks:
         await self.ready.wait()
         on_events()
 
+    async def finish(self) -> None:
+        """Nothing waits here."""
+
 
 class Hearing(ScriptedMachine):
     def __init__(self) -> None:

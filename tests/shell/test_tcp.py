@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from p2pnode.errors import ListenError
+from p2pnode.io.driver import Driver
 from p2pnode.io.tcp import acceptor, links
 from p2pnode.io.tcp import poller as polling
 from p2pnode.io.tcp.links import TcpLinks
@@ -181,6 +182,33 @@ async def test_a_link_that_is_closed_delivers_what_was_written(poller: MakePolle
         assert b.machine.received_bytes == a.machine.links[link].written
         await a.until_empty()
         assert a.machine.links[link].end is None
+
+
+@pytest.mark.spec("LINK-6")
+@both_pollers
+async def test_what_a_link_still_holds_when_all_ends_leaves_as_the_system_takes_it(
+    poller: MakePoller,
+) -> None:
+    async with place(Deaf(), TcpLinks(poller())) as b:
+        machine, carrier = Flood(), TcpLinks(poller())
+        driver = Driver(machine, lambda event: None)
+        driver.carry_links(carrier)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.run)
+            link = machine.connect(b.addr)
+            driver.drain()
+            accepted = await b.accepted()
+            await trio.sleep(0.1)
+            assert carrier._links[link].unsent is not None
+            nursery.cancel_scope.cancel()
+        machine.close(link)
+        driver.drain()
+        b.machine.resume(accepted)
+        b.drain()
+        await driver.finish()
+        carrier.close()
+        await b.until(lambda: b.machine.links[accepted].has_eof)
+        assert b.machine.received_bytes == machine.links[link].written
 
 
 @pytest.mark.spec("LINK-6")

@@ -42,10 +42,13 @@ from p2pnode.io.os_entropy import os_entropy, os_rng
 from p2pnode.io.store.memory import VOLUME_INTERVAL, Memory
 from p2pnode.io.store.records import Loaded, network_fingerprint
 from p2pnode.io.store.store import Store
+from p2pnode.io.tcp.links import TcpLinks
+from p2pnode.io.tcp.sockets import TcpListener
 from p2pnode.io.trace_files import TraceFiles, check_traces
 from p2pnode.io.wall_clock import read_wall_clock, watch_wall_clock
 from p2pnode.resources.limits import limits_for
 from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.transports.contract import LinkTransport, TransportMaker
 from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 
@@ -81,6 +84,10 @@ class NodeParts:
     sockets: list[NodeSocket]
     probe_sockets: Sequence[NodeSocket] = ()
     """For dial-backs."""
+    over_links: TransportMaker[LinkTransport] | None = None
+    """What makes a transport over TCP, where the node has one."""
+    listeners: Sequence[TcpListener] = ()
+    """For that."""
     bootstrap: Sequence[DialTarget] = ()
     interfaces: tuple[InterfaceAddress, ...]
     protect: Sequence[PeerId] = ()
@@ -100,10 +107,11 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
     """Yields a node made of these parts, until the block ends."""
     failure: BaseException | None = None
     node: Node | None = None
+    links = None if parts.over_links is None else TcpLinks()
     try:
         try:
             async with trio.open_nursery() as nursery:
-                node = _make_node(parts, nursery)
+                node = _make_node(parts, nursery, links)
                 for peer_id in parts.protect:
                     node.protect(peer_id)
                 nursery.start_soon(node.engine.driver.run)
@@ -131,6 +139,8 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
         finally:
             if node is not None:
                 await node.engine.driver.finish()
+            if links is not None:
+                links.close()
     except BaseExceptionGroup as group:
         failure = _unwrapped(group)
     if failure is not None:
@@ -190,7 +200,7 @@ def _swarm_config(config: NodeConfig) -> SwarmConfig:
     )
 
 
-def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
+def _make_node(parts: NodeParts, nursery: trio.Nursery, links: TcpLinks | None) -> Node:
     now, unix_now = trio.current_time(), parts.read_wall_clock()
     memory, loaded, config = None, Loaded(), parts.config
     if parts.store is not None:
@@ -207,7 +217,7 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
         config=config,
         makers=all_makers(
             parts.transport, secret=parts.secret, entropy=parts.entropy, rng=parts.rng
-        ),
+        )._replace(over_links=parts.over_links),
         entropy=parts.entropy,
         rng=parts.rng,
         now=now,
@@ -223,6 +233,11 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery) -> Node:
     for sock, local, _ in parts.probe_sockets:
         node.engine.driver.add_socket(sock)
         swarm.add_probe_socket(sock.socket_id, local)
+    if links is not None:
+        node.engine.driver.carry_links(links)
+        for listener in parts.listeners:
+            links.add_listener(listener)
+            swarm.add_listener(listener.socket_id, listener.local, now)
     if memory is not None:
         memory.restore(loaded, swarm, now)
     swarm.poll_events()  # nobody could have subscribed yet

@@ -122,6 +122,22 @@ class TcpLinks:
                     await self._serve(on_events, nursery)
             finally:
                 self._nursery = None
+                self._poller.stop()
+
+    async def finish(self) -> None:
+        """Sends what links still hold, as fast as the system takes it.  For after `run`."""
+        async with trio.open_nursery() as nursery:
+            for link in [*self._links.values()]:
+                if link.unsent:
+                    nursery.start_soon(self._send_rest, link)
+
+    async def _send_rest(self, link: TcpLink) -> None:
+        try:
+            while link.unsent:
+                await trio.lowlevel.wait_writable(link.sock)
+                link.flush()
+        except OSError as exc:
+            self._broken(link, exc)
 
     async def _serve(self, on_events: Callable[[], None], nursery: trio.Nursery) -> None:
         """Serves what is ready, once something is."""

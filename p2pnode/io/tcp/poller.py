@@ -31,6 +31,10 @@ class Poller(Protocol):
         """Must come before `wait`; what it starts ends with the nursery."""
         ...
 
+    def stop(self) -> None:
+        """Nobody waits any more, and the nursery takes no further task."""
+        ...
+
     def watch(self, sock: socket.socket, key: Hashable, events: int) -> None:
         """Waits for these events from now on, READ | WRITE; none is 0."""
         ...
@@ -65,6 +69,9 @@ class SelectorPoller:
 
     def start(self, nursery: trio.Nursery) -> None:
         del nursery
+
+    def stop(self) -> None:
+        pass
 
     def watch(self, sock: socket.socket, key: Hashable, events: int) -> None:
         before = self._watched.get(key, 0)
@@ -106,6 +113,9 @@ class TaskPoller:
         self._nursery = nursery
         for key, (sock, events) in self._watched.items():
             self._start_waiting(sock, key, events)
+
+    def stop(self) -> None:
+        self._nursery = None
 
     def watch(self, sock: socket.socket, key: Hashable, events: int) -> None:
         if not events:
