@@ -124,9 +124,6 @@ class Opening(NamedTuple):
 class Connection:
     """An encrypted connection with one authenticated peer."""
 
-    transport: Final = NAME
-    is_limited: Final = False
-
     def __init__(
         self,
         opening: Opening,
@@ -138,10 +135,10 @@ class Connection:
         now: Instant,
         qlog: Qlog | None = None,
     ) -> None:
+        self.transport, self.is_limited = NAME, False
         self.qlog = qlog
         local, remote = opening.local, opening.remote
-        self.peer_id = opening.peer_id
-        self.is_initiator = opening.is_initiator
+        self.peer_id, self.is_initiator = opening.peer_id, opening.is_initiator
         self._config = config
         self._max_ack_delay = remote.max_ack_delay_us * 1e-6
         self._max_datagram_frame = remote.max_datagram_frame

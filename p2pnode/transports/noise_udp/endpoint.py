@@ -10,7 +10,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
-from typing import Final
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.deadlines import Deadlines
@@ -68,9 +67,6 @@ from p2pnode.transports.work import HANDSHAKE_WORK, PACKET_WORK
 class Endpoint:
     """All connections of a node, by this transport."""
 
-    name: Final = NAME
-    claims = FIRST_BYTES.__contains__
-
     def __init__(
         self,
         credentials: Credentials,
@@ -89,6 +85,7 @@ class Endpoint:
         Without `commons` that it shares with other transports, it has its own.  Who begins a
         connection is heard only where it `serves`.
         """
+        self.name = NAME
         self._credentials = credentials
         self._config = config
         self._tokens = TokenIssuer(secret)
@@ -134,6 +131,9 @@ class Endpoint:
         self._events: list[TransportEvent] = []
 
     # commands
+
+    def claims(self, first_byte: int) -> bool:
+        return first_byte in FIRST_BYTES
 
     def dial(
         self,
