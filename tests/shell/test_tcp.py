@@ -17,6 +17,7 @@ from p2pnode.errors import ListenError
 from p2pnode.io.driver import Driver
 from p2pnode.io.tcp import acceptor, links
 from p2pnode.io.tcp import poller as polling
+from p2pnode.io.tcp.descriptors import links_of, max_descriptors
 from p2pnode.io.tcp.links import TcpLinks
 from p2pnode.io.tcp.poller import Poller, TaskPoller, make_poller
 from p2pnode.io.tcp.sockets import TcpListener, obstacle_of, open_tcp_listener
@@ -458,6 +459,25 @@ async def test_who_connects_and_goes_at_once_is_a_link_that_ends(reset_at_once: 
         assert len(b.links) == 0
 
 
+@pytest.mark.spec("LINK-8")
+@pytest.mark.parametrize(
+    ("descriptors", "count"), [(None, 8192), (1024, 512), (65_536, 8192), (256, 128)]
+)
+def test_links_leave_half_of_the_descriptors_to_the_rest_of_the_node(
+    descriptors: int | None, count: int
+) -> None:
+    assert links_of(descriptors) == count
+
+
+@pytest.mark.spec("LINK-8")
+@linux_only
+async def test_a_driver_takes_the_bound_from_the_limits_of_the_process() -> None:
+    with no_descriptors():
+        carrier = TcpLinks(TaskPoller())
+    assert carrier._max_links == links_of(carrier._max_links * 2) < links_of(max_descriptors())
+    carrier.close()
+
+
 class Exhausted(TcpListener):
     """A listener of a system that has no further descriptor, for a while."""
 
@@ -663,7 +683,7 @@ async def test_run_can_be_cancelled_and_close_ends_all(autojump_clock: MockClock
 @pytest.mark.slow
 @both_pollers
 async def test_many_links_at_once(poller: MakePoller) -> None:
-    count = min(4096, (descriptors() - 200) // 2)
+    count = min(4096, (max_descriptors() or 10_000) // 2 - 100)
     said = [noise(1 + 10 * n) for n in range(256)]
     async with (
         place(EchoTalker(), TcpLinks(poller())) as b,
@@ -685,15 +705,6 @@ async def test_many_links_at_once(poller: MakePoller) -> None:
             assert talk.received == said[n % 256]
             assert talk.end == LinkClosed(link, was_reset=False)
         assert len(a.links) == len(b.links) == 0
-
-
-def descriptors() -> int:
-    """Returns how many files this process may have open."""
-    if sys.platform == "win32":
-        return 4096
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 @contextmanager

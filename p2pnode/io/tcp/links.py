@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from p2pnode.io.tcp.acceptor import Acceptor
+from p2pnode.io.tcp.descriptors import links_of, max_descriptors
 from p2pnode.io.tcp.link import TcpLink
 from p2pnode.io.tcp.poller import READ, WRITE, Poller, make_poller
 from p2pnode.io.tcp.sockets import TcpListener, connecting_socket, obstacle_of, reset
@@ -48,9 +49,6 @@ from p2pnode.links import (
 
 logger = logging.getLogger(__name__)
 
-MAX_LINKS: Final = 8192
-"""links; chosen: less than 2 KiB each where they are idle, and more than a node has peers"""
-
 MAX_BATCH_BYTES: Final = 256 * 1024
 """bytes read before the machine is told and other tasks get their turn; chosen: four full reads"""
 
@@ -58,12 +56,13 @@ MAX_BATCH_BYTES: Final = 256 * 1024
 class TcpLinks:
     """All links of one driver.  Everything here must be called from within trio."""
 
-    def __init__(self, poller: Poller | None = None, *, max_links: int = MAX_LINKS) -> None:
+    def __init__(self, poller: Poller | None = None, *, max_links: int | None = None) -> None:
+        """Without `max_links`, as many as this process has descriptors for."""
         self.events: list[LinkEvent] = []
         """What the machine is to be told; `take` returns it."""
         self._poller = make_poller() if poller is None else poller
         self._acceptor = Acceptor(self._poller)
-        self._max_links = max_links
+        self._max_links = links_of(max_descriptors()) if max_links is None else max_links
         self._links: dict[LinkId, TcpLink] = {}
         self._closed: dict[LinkId, None] = {}
         """Those that the machine has closed, and `events` may have something of."""
