@@ -19,8 +19,8 @@ What is added to the rules of `p2pnode.machine` (specs/links.md):
   granted and writes have not used up.  Credit comes back once half of it has been used up and the
   system has taken that, so not every write has its event.
 - Back-pressure towards the peer is PauseLink: no LinkData and no LinkEof until ResumeLink.  Of one
-  link, at most MAX_LINK_READ bytes come between two drains, so a machine that pauses in time holds
-  that much more than it wanted.
+  link, at most MAX_LINK_READ bytes come before commands are taken again, so a machine that pauses
+  in time holds that much more than it wanted.
 - Reset may overtake data.  While a link is paused, a driver need not notice one.
 - A driver takes what comes at any time, and several events of one link come in order.  Commands on
   a link whose end the driver knows and has not told yet are lost with it.
@@ -53,7 +53,7 @@ LINK_GRANT: Final = LINK_CREDIT // 2
 """bytes of credit that come back together; chosen: not every write has its event"""
 
 MAX_LINK_READ: Final = 64 * 1024
-"""bytes of one link between two drains; chosen: 1 GB/s is 16,000 drains a second"""
+"""bytes of one link before commands are taken again; chosen: 1 GB/s is 16,000 drains a second"""
 
 MAX_CLOSE_TIME: Final = 5.0
 """seconds that a closed link still has to deliver what was written; chosen: Linux's first two

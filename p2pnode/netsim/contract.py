@@ -184,7 +184,6 @@ class Contract(Generic[EventT]):
             raise self._error(f"the deadline {deadline} was handled, and is due still")
         if self._check is not None:
             self._check()
-        self._link_rules.on_drained()
         self._handled = None
         self._deadline = deadline
         self._is_drained = True

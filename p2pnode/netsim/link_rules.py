@@ -37,7 +37,7 @@ class _Watched:
     is_connected: bool
     credit: int = 0
     read: int = 0
-    """Bytes since the last drain."""
+    """Bytes since commands were taken."""
     is_paused: bool = False
     is_shut: bool = False
     has_eof: bool = False
@@ -58,20 +58,17 @@ class LinkRules:
         for event in events:
             reason = self._why_not_told(event)
             if reason is not None:
-                raise self._error(f"the driver tells {event}: {reason}")
+                raise self._error(f"the driver tells {_short(event)}: {reason}")
 
     def on_commands(self, commands: Iterable[LinkCommand]) -> None:
-        """The machine has commanded this."""
+        """The machine was asked, and has commanded this."""
+        for link in self._read.values():
+            link.read = 0
+        self._read.clear()
         for command in commands:
             reason = self._why_not_commanded(command)
             if reason is not None:
                 raise self._error(f"the machine commands {_short(command)}: {reason}")
-
-    def on_drained(self) -> None:
-        """A drain is complete."""
-        for link in self._read.values():
-            link.read = 0
-        self._read.clear()
 
     def _why_not_told(self, event: LinkEvent) -> str | None:
         number = event.link
@@ -152,7 +149,8 @@ class LinkRules:
         return None
 
 
-def _short(command: LinkCommand) -> str:
-    if isinstance(command, WriteLink):
-        return f"{len(command.data)} bytes for link {command.link}"
-    return str(command)
+def _short(said: LinkEvent | LinkCommand) -> str:
+    """Returns it as text, without the bytes."""
+    if isinstance(said, WriteLink | LinkData):
+        return f"{type(said).__name__} of {len(said.data)} bytes of link {said.link}"
+    return str(said)

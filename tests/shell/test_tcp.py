@@ -27,6 +27,8 @@ from p2pnode.links import (
     MAX_LINK_READ,
     LinkClosed,
     LinkData,
+    LinkEof,
+    LinkEvent,
     LinkFailed,
     LinkId,
     LinkObstacle,
@@ -577,6 +579,24 @@ async def test_several_reads_come_before_one_drain() -> None:
         assert max(b.machine.batches) > 1
         for visitor in visitors:
             visitor.close()
+
+
+class Torrent(Flood):
+    """Floods, and has something to tell for ever: no drain of it is ever complete."""
+
+    keeps = False
+
+    def poll_events(self) -> list[LinkEvent]:
+        return [*super().poll_events(), LinkEof(LinkId(0))]
+
+
+@pytest.mark.spec("LINK-4")
+@both_pollers
+async def test_who_is_never_done_gets_a_read_at_a_time(poller: MakePoller) -> None:
+    async with place(Torrent(), TcpLinks(poller())) as b, place(Flood()) as a:
+        a.machine.connect(b.addr)
+        a.drain()
+        await b.until(lambda: b.machine.received_bytes > 5_000_000)
 
 
 class Chooser(Talker):

@@ -3,9 +3,9 @@
     poller: what is ready -> accept, connect, read, write -> events -> on_events (machine, drain)
     drain: LinkCommand -> carry_out, on the spot -> events of what became of it
 
-Rules: reads go into one buffer that all links share, one read of a link between two drains, and a
-bounded number of bytes before other tasks get their turn.  An error of a socket ends its link, and
-nothing else.
+Rules: reads go into one buffer that all links share, one read of a link before commands are taken
+again, and a bounded number of bytes before other tasks get their turn.  An error of a socket ends
+its link, and nothing else.
 """
 
 import logging

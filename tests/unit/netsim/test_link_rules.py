@@ -201,7 +201,7 @@ def test_a_driver_that_tells_what_cannot_be_is_found_out(
 
 
 @pytest.mark.spec("LINK-4")
-def test_more_than_a_full_read_before_a_drain_is_found_out() -> None:
+def test_more_than_a_full_read_before_commands_are_taken_is_found_out() -> None:
     watched = Watched()
     watched.tell(accepted())
     watched.contract.handle_link_events([LinkData(THEIRS, FULL)], 0.0)
