@@ -1,8 +1,8 @@
 """Opens TCP sockets: listeners whose port connections may leave from, and connections.
 
 Rules: IPv4 and IPv6 are apart (RFC 3493 V6ONLY); a port in use is an error, as it is for UDP.  A
-listener shares its port only once it has it: SO_REUSEPORT set before bind would let another
-program of the same user listen there as well, and the kernel would split the visitors.
+listener shares its port only once it has it: were SO_REUSEPORT set before bind, two nodes of one
+user could listen there, and the kernel would split the visitors.
 """
 
 import errno
