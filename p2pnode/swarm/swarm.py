@@ -416,7 +416,11 @@ class Swarm:
     def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
         """Settles what was done to streams since, and returns what to do to links."""
         self._settle_streams(now)
-        return self._link_side.poll(now)
+        commands = self._link_side.poll(now)
+        while not commands and self._transports.has_events:  # as `poll_transmits`
+            self._settle_streams(now)
+            commands = self._link_side.poll(now)
+        return commands
 
     def handle_timeout(self, now: Instant) -> None:
         self._transports.handle_timeout(now)

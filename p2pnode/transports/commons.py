@@ -34,7 +34,8 @@ class Commons:
         self.connections = dict[ConnectionHandle, MuxedConnection]()
         """Each transport enters its own, and takes them out when it forgets them."""
         self.leaving: list[tuple[ConnectionHandle, str]] = []
-        """Connections that have to make way for others of another transport, and why."""
+        """Who has to make way for others of another transport, and why: connections, or what
+        somebody has begun and has a place."""
         self._next_handle = first_handle
 
     def take_handle(self) -> ConnectionHandle:
@@ -42,3 +43,8 @@ class Commons:
         handle = self._next_handle
         self._next_handle = ConnectionHandle(handle + 1)
         return handle
+
+    def has_streams(self, handle: ConnectionHandle) -> bool:
+        """Whether a connection is of use to its peer: one that is to become one is not yet."""
+        connection = self.connections.get(handle)
+        return connection is not None and len(connection.streams) > 0

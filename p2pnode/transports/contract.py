@@ -78,7 +78,10 @@ class Transport(Protocol):
         ...
 
     def turn_out(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
-        """Ends a connection for others' sake: it is told once, forgotten and freed at once."""
+        """Ends a connection for others' sake: it is told once, forgotten and freed at once.
+
+        So for what may become one and has a place.  Nothing where it is gone, or another's.
+        """
         ...
 
     def give_up(self, handle: ConnectionHandle, error: Exception, now: Instant) -> None:

@@ -117,6 +117,8 @@ class Transports:
 
         Returns its handle.  Raises DialError where there are too many connections.
         """
+        if transport is None and not self._parts:
+            raise DialError("this node has no transport")
         part = self._parts[0] if transport is None else self._by_name.get(transport)
         if part is None:
             raise DialError(f"this node does not speak {transport}")
@@ -205,13 +207,21 @@ class Transports:
             part.handle_timeout(now)
 
     def _poll_transmits(self, now: Instant) -> list[Transmit]:
-        if self._commons.leaving:
+        transmits = [t for part in self._over_datagrams for t in part.poll_transmits(now)]
+        while self._commons.leaving:  # each is told, so that this may have something to send
             self._turn_out(now)
-        return [t for part in self._over_datagrams for t in part.poll_transmits(now)]
+            transmits += [t for part in self._over_datagrams for t in part.poll_transmits(now)]
+        return transmits
 
     def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
         """Settles at `now`, and returns what to do to links; ask again until it is empty."""
-        return () if self._over_links is None else self._over_links.poll_link_commands(now)
+        if self._over_links is None:
+            return ()
+        commands = self._over_links.poll_link_commands(now)
+        while self._commons.leaving:
+            self._turn_out(now)
+            commands = [*commands, *self._over_links.poll_link_commands(now)]
+        return commands
 
     def _poll_events(self) -> Sequence[TransportEvent]:
         return [event for part in self._parts for event in part.poll_events()]
@@ -241,12 +251,11 @@ class Transports:
         return claims.index(True) if any(claims) else _NOBODY
 
     def _turn_out(self, now: Instant) -> None:
-        """Ends connections that have to make way for those of another transport."""
+        """Ends whom another transport needs the place of; who is no connection yet has one too."""
         leaving, self._commons.leaving = self._commons.leaving, []
         for handle, reason in leaving:
-            connection = self._commons.connections.get(handle)
-            if connection is not None:
-                self.of(connection).turn_out(handle, reason, now)
+            for part in self._parts:
+                part.turn_out(handle, reason, now)
 
 
 def make_transports(

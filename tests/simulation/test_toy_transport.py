@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import pytest
 
+from p2pnode.clock import Instant
 from p2pnode.errors import ConnectionLost, P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.transport_addr import transport_multiaddr
-from p2pnode.links import MAX_LINK_READ
+from p2pnode.links import MAX_LINK_READ, LinkCommand
 from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.netsim.host import HostParams
 from p2pnode.netsim.host_links import LinkKnobs
@@ -220,6 +222,29 @@ class Risen(Haunted):
         route = Route(SocketId(1), None, SocketAddr("20.0.0.2", 4001))
         somebody = PeerId.from_public_key(PrivateKey.generate(Random(2).randbytes).public_key)
         return [Connected(somebody, True, route, True, 0.1)]
+
+
+class Afterthought(ToyTransport):
+    """Has something to tell when it is asked what to do to its links, and does nothing to them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._thought_of: dict[ConnectionHandle, None] = {}
+
+    def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
+        commands = super().poll_link_commands(now)
+        new = [h for h in self.commons.connections if h not in self._thought_of]
+        if not commands and not self.has_events and new:
+            self._thought_of[new[0]] = None
+            self.tell(new[0], DatagramReceived(b"hello"))
+        return commands
+
+
+def test_what_a_transport_tells_as_links_are_served_is_told_in_the_same_drain() -> None:
+    net = wire(1, LinkParams(delay=0.01))
+    a, b = ToyNode(net.a, Afterthought), ToyNode(net.b)
+    connection = a.connect(b)
+    assert a.of(told.DatagramReceived) == [told.DatagramReceived(connection, b"hello")]
 
 
 def test_what_a_transport_says_of_handles_that_are_gone_is_nothing() -> None:

@@ -351,12 +351,7 @@ class ToyTransport:
 
     def _accept(self, event: LinkAccepted, now: Instant) -> None:
         route = Route(event.listener, event.local.ip, event.remote)
-        verdict = self.commons.places.verdict(
-            route,
-            lambda handle: bool(
-                (found := self.commons.connections.get(handle)) and len(found.streams)
-            ),
-        )
+        verdict = self.commons.places.verdict(route, self.commons.has_streams)
         if isinstance(verdict, NoRoom) or not self._serves:
             self._commands.append(CloseLink(event.link, reset=True))
             return

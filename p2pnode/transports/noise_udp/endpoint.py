@@ -381,7 +381,7 @@ class Endpoint:
 
     def _on_initial(self, datagram: bytes, route: Route, now: Instant) -> int:
         initial = decode_initial_untrusted(datagram)
-        verdict = self._places.verdict(route, self._has_streams)
+        verdict = self._places.verdict(route, self.commons.has_streams)
         self._incoming.no_room = verdict if isinstance(verdict, NoRoom) else None
         answer = self._incoming.on_initial_untrusted(
             initial, len(datagram), route, self._parameters(), now, self._token_time(now)
@@ -455,7 +455,7 @@ class Endpoint:
 
     def _receive(self, handle: ConnectionHandle, opening: Opening, now: Instant) -> None:
         """Somebody else has begun a connection, and has proved who it is."""
-        verdict = self._places.verdict(opening.route, self._has_streams, opening.peer_id)
+        verdict = self._places.verdict(opening.route, self.commons.has_streams, opening.peer_id)
         if isinstance(verdict, NoRoom):
             self._places.note(verdict.refusal)
             connection = self._make(opening, now=now, qlog=self._logs.begin(handle, opening, now))
@@ -544,9 +544,6 @@ class Endpoint:
         self._dirty.pop(handle, None)
         return True
 
-    def _has_streams(self, handle: ConnectionHandle) -> bool:
-        return len(self.commons.connections[handle].streams) > 0
-
     def _make_way(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
         """Has a connection end for others' sake, whichever transport's it is."""
         if handle in self._connections:
@@ -557,7 +554,8 @@ class Endpoint:
     def turn_out(self, handle: ConnectionHandle, reason: str, now: Instant) -> None:
         """Ends a connection for others' sake: it is told once, forgotten and freed at once."""
         with self.commanding(handle, now) as connection:
-            assert connection is not None
+            if connection is None:
+                return
             self._say_farewell(connection, reason, now)
             self._collect(handle, connection)
             self._dirty.pop(handle, None)
