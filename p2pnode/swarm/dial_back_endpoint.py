@@ -5,13 +5,14 @@ NAT lets the packets in for the sake of the connection that asked, and no pool t
 for a better one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant, UnixTime, earliest
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DialError
 from p2pnode.identity.keys import PrivateKey
+from p2pnode.links import LinkCommand, LinkEvent
 from p2pnode.machine import ConnectionHandle, Received, SocketAddr, SocketId, Transmit, Unreachable
 from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
@@ -56,13 +57,15 @@ class DialBackEndpoint:
         now: Instant,
         unix_now: UnixTime,
         faults: Faults | None = None,
+        link_ids: Iterator[int] | None = None,
     ) -> None:
+        """`link_ids` are the swarm's, whose driver serves links of both."""
         self._faults = faults or Faults()
         account = Account(ResourceLimits().with_connections(MAX_CONNECTIONS))
         self._transports = make_transports(
             makers,
             PrivateKey.generate(entropy),
-            Commons(account, faults=self._faults, first_handle=FIRST_HANDLE),
+            Commons(account, faults=self._faults, first_handle=FIRST_HANDLE, link_ids=link_ids),
             serves=False,
             now=now,
             unix_now=unix_now,
@@ -160,6 +163,12 @@ class DialBackEndpoint:
         self._transports.handle_unreachable(reports, now)
         self._drain(now)
 
+    def handle_link_events(self, events: Sequence[LinkEvent], now: Instant) -> None:
+        """Takes what happened to links of dial-backs; nobody else's are told here."""
+        self.is_active = True
+        self._transports.handle_link_events(events, now)
+        self._drain(now)
+
     def handle_timeout(self, now: Instant) -> None:
         self._transports.handle_timeout(now)
         self._streams.handle_timeout(now)
@@ -168,6 +177,9 @@ class DialBackEndpoint:
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         transmits, self._datagrams = self._datagrams, []
         return transmits + self._transports.poll_transmits(now)
+
+    def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
+        return self._transports.poll_link_commands(now)
 
     def poll_results(self, now: Instant) -> list[DialledBack]:
         """Returns what became of dial-backs since the last call."""

@@ -105,7 +105,13 @@ class Swarm:
         )
         self._calls = calls = ServiceCalls(faults)
         self._prober = DialBackEndpoint(
-            makers, calls, entropy=entropy, now=now, unix_now=unix_now, faults=faults
+            makers,
+            calls,
+            entropy=entropy,
+            now=now,
+            unix_now=unix_now,
+            faults=faults,
+            link_ids=self._transports.commons.link_ids,
         )
         self._state = SwarmState(
             identity, self.peer_id, config, self._transports.names, now=now, unix_now=unix_now
@@ -159,7 +165,7 @@ class Swarm:
             calls,
             tell,
         )
-        self._link_side = LinkSide(transports, state)
+        self._link_side = LinkSide(transports, self._prober, state)
         self._commands = CommandRunner(
             transports,
             self._prober,
@@ -417,7 +423,9 @@ class Swarm:
         """Settles what was done to streams since, and returns what to do to links."""
         self._settle_streams(now)
         commands = self._link_side.poll(now)
-        while not commands and self._transports.has_events:  # as `poll_transmits`
+        while not commands and (  # as `poll_transmits`
+            self._transports.has_events or (self._prober.is_active and self._prober.has_results)
+        ):
             self._settle_streams(now)
             commands = self._link_side.poll(now)
         return commands

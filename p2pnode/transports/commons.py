@@ -1,7 +1,10 @@
 """What all transports of a node share: handles, places, accounts, and the list of connections."""
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Final
 
+from p2pnode.links import FIRST_OWN_LINK, LINK_ID_STEP, LinkId
 from p2pnode.machine import ConnectionHandle
 from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
@@ -15,7 +18,15 @@ FIRST_HANDLE: Final = ConnectionHandle(1)
 class Commons:
     """Of one identity: whoever dials back under another one has its own."""
 
-    __slots__ = ("_next_handle", "account", "connections", "faults", "leaving", "places")
+    __slots__ = (
+        "_next_handle",
+        "account",
+        "connections",
+        "faults",
+        "leaving",
+        "link_ids",
+        "places",
+    )
 
     def __init__(
         self,
@@ -23,9 +34,11 @@ class Commons:
         *,
         faults: Faults | None = None,
         first_handle: ConnectionHandle = FIRST_HANDLE,
+        link_ids: Iterator[int] | None = None,
     ) -> None:
         """Handles count from `first_handle` on, so that those of several need not collide.
 
+        Several whose links one driver serves share its `link_ids`.
         `faults` takes what goes wrong in transports; without it, that is raised.
         """
         self.account = account or Account(ResourceLimits())
@@ -36,6 +49,7 @@ class Commons:
         self.leaving: list[tuple[ConnectionHandle, str]] = []
         """Who has to make way for others of another transport, and why: connections, or what
         somebody has begun and has a place."""
+        self.link_ids = link_ids or count(FIRST_OWN_LINK, LINK_ID_STEP)
         self._next_handle = first_handle
 
     def take_handle(self) -> ConnectionHandle:
@@ -43,6 +57,10 @@ class Commons:
         handle = self._next_handle
         self._next_handle = ConnectionHandle(handle + 1)
         return handle
+
+    def take_link(self) -> LinkId:
+        """Returns the id of a link that is commanded now: the next drain has to have it."""
+        return LinkId(next(self.link_ids))
 
     def has_streams(self, handle: ConnectionHandle) -> bool:
         """Whether a connection is of use to its peer: one that is to become one is not yet."""

@@ -1,11 +1,12 @@
-"""A whole simulated node whose only transport is the toy one."""
+"""A whole simulated node that has the toy transport, alone or beside noise-udp."""
 
 from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.netsim.host import Host
-from p2pnode.swarm import Swarm, SwarmConfig
+from p2pnode.swarm import Swarm
 from p2pnode.testbed.sim_node import PORT, SimNode
 from p2pnode.transports.contract import LinkTransport, TransportMaker
+from p2pnode.transports.makers import all_makers
 from p2pnode.transports.registry import Makers
 from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.transport_name import TransportName
@@ -29,10 +30,13 @@ class ToyNode(SimNode):
         return transport_multiaddr(SocketAddr(ip or self.host.ip, PORT), TransportName.TCP)
 
     def _make_swarm(self, host: Host) -> Swarm:
+        return self._swarm_of(host, Makers(over_links=self._maker))
+
+    def _swarm_of(self, host: Host, makers: Makers) -> Swarm:
         return Swarm(
             self.identity,
-            config=SwarmConfig(),
-            makers=Makers(over_links=self._maker),
+            config=self._config,
+            makers=makers,
             entropy=host.entropy,
             rng=host.rng,
             now=host.now,
@@ -43,3 +47,17 @@ class ToyNode(SimNode):
     def _bind(self, ip: str) -> None:
         listener, local = self.host.listen(PORT, ip), SocketAddr(ip, PORT)
         self.host.call(self.swarm.add_listener, listener, local, self.host.now)
+
+
+class BothNode(ToyNode):
+    """Listens for datagrams and links, and prefers the former."""
+
+    def _make_swarm(self, host: Host) -> Swarm:
+        over_udp = all_makers(
+            self._transport, secret=self._secret, entropy=host.entropy, rng=host.rng
+        )
+        return self._swarm_of(host, Makers(over_udp.over_datagrams, self._maker))
+
+    def _bind(self, ip: str) -> None:
+        SimNode._bind(self, ip)
+        super()._bind(ip)

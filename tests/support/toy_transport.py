@@ -175,7 +175,6 @@ class ToyTransport:
         )
         self._found: dict[ConnectionHandle, ToyConnection] = {}
         self._by_link: dict[LinkId, ToyConnection] = {}
-        self._next = FIRST_OWN_LINK
         self._commands: list[LinkCommand] = []
         self._events: list[TransportEvent] = []
         self._told: list[ConnectionHandle] = []
@@ -205,7 +204,7 @@ class ToyTransport:
         refusal = self.commons.places.add_outbound(handle)
         if refusal is not None:
             raise DialError(str(refusal))
-        link, self._next = self._next, LinkId(self._next + LINK_ID_STEP)
+        link = self.commons.take_link()
         connection = ToyConnection(self, handle, link, route, now)
         connection.expected = expected
         if timeout is not None:
