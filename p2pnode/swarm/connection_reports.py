@@ -146,6 +146,8 @@ class ConnectionReports:
         is_last = self._pool.remove(peer.peer_id, handle)
         self._relayed_paths.release_idle(peer.peer_id, now)
         self._streams.on_connection_closed(handle, now)
+        for event in self._streams.poll_events():  # of streams that came with the end: before it
+            self._tell(event)
         self._calls.disconnected(peer, now)
         self._observations.on_closed(handle, peer.peer_id, is_last=is_last)
         self._tell(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))

@@ -7,13 +7,13 @@
 A transport is of one of two kinds, by what it is driven with: datagrams (`DatagramTransport`), or
 ordered byte links (`LinkTransport`).
 
-Rules beside those of `p2pnode.machine`:
+Rules beside those of `p2pnode.machine` (specs/transports.md):
 
 - A handle names a dial, and then the connection that came of it, or a connection that a peer began.
-  It is never used twice, and each has one end: DialFailed or ConnectionClosed.
+  It is never used twice, and ends once: by DialFailed or ConnectionClosed, or without a word where
+  the dial was cancelled, or who came was never connected.
 - `Connected` comes once, before any other event of its connection, and ConnectionClosed last.
-- A connection is in `Commons.connections` from before its Connected until it is forgotten, which
-  may be after its ConnectionClosed.
+- A connection is in `Commons.connections` from before its Connected until its end, or longer.
 - Stream events are edge-triggered: a fact is told when it becomes true.  They go to whoever holds
   the stream, and concern nobody else.
 - What a peer can do ends its own connection at most; nothing else raises.

@@ -23,6 +23,7 @@ from p2pnode.wire.transport_name import TransportName
 from tests.support.toy_node import BothNode
 
 
+@pytest.mark.spec("TRANSPORTS-7")
 @pytest.mark.spec("SWARM-33")
 @pytest.mark.parametrize(
     ("port", "status"),

@@ -240,6 +240,7 @@ class Afterthought(ToyTransport):
         return commands
 
 
+@pytest.mark.spec("TRANSPORTS-6")
 def test_what_a_transport_tells_as_links_are_served_is_told_in_the_same_drain() -> None:
     net = wire(1, LinkParams(delay=0.01))
     a, b = ToyNode(net.a, Afterthought), ToyNode(net.b)
@@ -247,6 +248,7 @@ def test_what_a_transport_tells_as_links_are_served_is_told_in_the_same_drain() 
     assert a.of(told.DatagramReceived) == [told.DatagramReceived(connection, b"hello")]
 
 
+@pytest.mark.spec("TRANSPORTS-2")
 def test_what_a_transport_says_of_handles_that_are_gone_is_nothing() -> None:
     net = wire(1, LinkParams(delay=0.01))
     a, b = ToyNode(net.a, Haunted), ToyNode(net.b, Haunted)
@@ -266,6 +268,7 @@ def test_what_a_transport_says_of_handles_that_are_gone_is_nothing() -> None:
         assert node.of(told.DatagramReceived) == node.of(told.StreamsAvailable) == []
 
 
+@pytest.mark.spec("TRANSPORTS-2")
 @pytest.mark.parametrize("maker", [Stuttering, Risen, Haunted])
 def test_the_first_word_on_a_connection_counts(maker: type[ToyTransport]) -> None:
     net = wire(1, LinkParams(delay=0.01))
@@ -287,6 +290,7 @@ def test_the_first_word_on_a_connection_counts(maker: type[ToyTransport]) -> Non
 SAID: list[bytes] = [b"", b"\xff" * 100, bytes(11), b"GET / HTTP/1.1\r\n\r\n" * 100]
 
 
+@pytest.mark.spec("TRANSPORTS-4", "TRANSPORTS-5")
 @pytest.mark.parametrize("said", SAID)
 @pytest.mark.parametrize("goes", ["stays", "half-closes", "resets"])
 def test_who_speaks_no_transport_takes_no_place_for_long(said: bytes, goes: str) -> None:

@@ -45,7 +45,7 @@ TRANSITIONS: Final = {
 class Closing:
     """Where a connection is between open and forgotten, and why."""
 
-    __slots__ = ("_packets", "_until", "frame", "is_send_due", "reason", "state")
+    __slots__ = ("_is_told", "_packets", "_until", "frame", "is_send_due", "reason", "state")
 
     def __init__(self) -> None:
         self.state = CloseState.OPEN
@@ -54,6 +54,7 @@ class Closing:
         self.is_send_due = False
         self._until: Instant = 0.0
         self._packets = 0
+        self._is_told = False
 
     @property
     def is_open(self) -> bool:
@@ -74,6 +75,13 @@ class Closing:
         self.reason, self.frame, self._until = reason, frame, until
         self.is_send_due = state is CloseState.CLOSING and frame is not None
         return True
+
+    def take_reason(self) -> ConnectionLost | None:
+        """Returns why it ended, the first time that this is asked."""
+        if self._is_told:
+            return None
+        self._is_told = self.reason is not None
+        return self.reason
 
     def on_packet(self) -> None:
         """The peer has not heard yet: tells it again at its 1st, 2nd, 4th, 8th packet."""

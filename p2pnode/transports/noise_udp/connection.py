@@ -427,7 +427,15 @@ class Connection:
             events.append(MaxDatagramSizeChanged(self.max_datagram_size))
         self._events = []
         self._datagram_events = 0
-        return events
+        if self._closing.reason is None:
+            return events
+        # The end comes last: what came with it is told before, or nobody would read it.
+        end = self.take_end()
+        return [] if end is None else [*events, ConnectionClosed(end)]
+
+    def take_end(self) -> ConnectionLost | None:
+        """Returns why it has ended, once: whoever takes it tells it."""
+        return self._closing.take_reason()
 
     # frames
 
@@ -577,7 +585,6 @@ class Connection:
     ) -> None:
         until = now + CLOSE_PTOS * self._pto
         if self._closing.close(event, reason, until, frame):
-            self._events.append(ConnectionClosed(reason))
             if self.qlog is not None:
                 self.qlog.event(now, "connectivity:connection_closed", {"reason": str(reason)})
             self._sender.drop_datagrams()

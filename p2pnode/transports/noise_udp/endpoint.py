@@ -212,7 +212,9 @@ class Endpoint:
             self._transmits += connection.break_off(reason, now)
             self._dirty.pop(handle, None)
             self._forget(handle, connection)
-            self._events.append(TransportEvent(handle, ConnectionClosed(reason)))
+            end = connection.take_end()
+            if end is not None:
+                self._events.append(TransportEvent(handle, ConnectionClosed(end)))
 
     def wake(self, handle: ConnectionHandle) -> None:
         """A connection was commanded by its holder, or one that is over was read of."""

@@ -94,7 +94,7 @@ def deliver(endpoint: Endpoint, transmits: list[Transmit], source: SocketAddr, n
     endpoint.handle_received(arrived(transmits, source, SocketId(1)), now)
 
 
-@pytest.mark.spec("SWARM-14", "SWARM-15")
+@pytest.mark.spec("SWARM-14", "SWARM-15", "TRANSPORTS-7")
 def test_a_dial_back_comes_from_nobody_known_and_allows_no_streams() -> None:
     world = World()
     world.dial_back()

@@ -2,6 +2,8 @@
 
 from random import Random
 
+import pytest
+
 from p2pnode.clock import UnixTime
 from p2pnode.links import (
     CloseLink,
@@ -65,6 +67,7 @@ class Side:
         return [each.link for each in self.side.poll(0.0) if isinstance(each, ConnectLink)]
 
 
+@pytest.mark.spec("TRANSPORTS-9")
 def test_links_are_named_once_and_count_up_whosever_they_are() -> None:
     side = Side()
     side.dial_back()
@@ -74,6 +77,7 @@ def test_links_are_named_once_and_count_up_whosever_they_are() -> None:
     assert side.connects() == []
 
 
+@pytest.mark.spec("TRANSPORTS-9")
 def test_what_happens_to_a_link_is_told_to_whose_it_is() -> None:
     side = Side()
     side.dial_back()

@@ -71,6 +71,7 @@ class Several:
         return found
 
 
+@pytest.mark.spec("TRANSPORTS-8")
 def test_a_datagram_goes_to_the_transport_that_claims_its_first_byte() -> None:
     several = Several()
     several.all.handle_received([received(b"\x80a"), received(b"\xc3b"), received(b"\x81c")], 0.0)
@@ -78,6 +79,7 @@ def test_a_datagram_goes_to_the_transport_that_claims_its_first_byte() -> None:
     assert several.second.received == [b"\xc3b"]
 
 
+@pytest.mark.spec("TRANSPORTS-8")
 def test_what_nobody_claims_is_dropped() -> None:
     several = Several()
     several.all.handle_received(
@@ -88,6 +90,7 @@ def test_what_nobody_claims_is_dropped() -> None:
     assert several.second.received == [b"\xc3abc"]
 
 
+@pytest.mark.spec("TRANSPORTS-8")
 def test_a_joined_read_is_cut_where_the_owner_changes_and_keeps_its_order() -> None:
     several = Several()
     several.all.handle_received([received(b"\x801\x812\xc03\x804\xff", 2)], 0.0)
@@ -95,6 +98,7 @@ def test_a_joined_read_is_cut_where_the_owner_changes_and_keeps_its_order() -> N
     assert several.second.received == [b"\xc03", b"\xff"]
 
 
+@pytest.mark.spec("TRANSPORTS-8")
 def test_two_transports_that_claim_one_byte_are_a_mistake_of_ours() -> None:
     commons = Commons()
     one = ScriptedTransport(NOISE_UDP, commons, [1, 2])
@@ -139,6 +143,7 @@ def test_without_any_transport_nothing_can_be_dialled() -> None:
         Transports(Commons(), []).dial(ROUTE, None, 0.0)
 
 
+@pytest.mark.spec("TRANSPORTS-1", "TRANSPORTS-4")
 def test_places_are_one_account_for_all_transports() -> None:
     several = Several(connections=2)
     first = several.all.dial(ROUTE, None, 0.0)
@@ -158,6 +163,7 @@ def test_a_connection_is_commanded_and_its_transport_is_woken() -> None:
     assert several.all.command(ConnectionHandle(99)) is None
 
 
+@pytest.mark.spec("TRANSPORTS-5")
 def test_a_bug_as_a_connection_is_commanded_ends_that_one_by_its_transport() -> None:
     several = Several()
     staying, failing = several.first.accept(ROUTE), several.second.accept(ROUTE)
@@ -171,6 +177,7 @@ def test_a_bug_as_a_connection_is_commanded_ends_that_one_by_its_transport() -> 
     assert [fault.connection for fault in several.commons.faults.poll()] == [failing]
 
 
+@pytest.mark.spec("TRANSPORTS-5")
 def test_a_bug_as_a_dial_is_served_ends_the_dial() -> None:
     several = Several()
     handle = several.all.dial(ROUTE, None, 0.0, transport=QUIC)
@@ -192,6 +199,7 @@ def test_who_has_to_make_way_is_turned_out_by_its_own_transport() -> None:
     assert several.commons.places.taken == 0
 
 
+@pytest.mark.spec("TRANSPORTS-4")
 def test_who_has_to_make_way_as_others_send_leaves_in_the_same_drain() -> None:
     several = Several()
     handle = several.second.accept(ROUTE)
@@ -202,6 +210,7 @@ def test_who_has_to_make_way_as_others_send_leaves_in_the_same_drain() -> None:
     assert not several.all.connections
 
 
+@pytest.mark.spec("TRANSPORTS-4")
 @pytest.mark.parametrize("has_written", [True, False])
 def test_a_transport_that_needs_a_place_has_one_of_another_transport_leave(
     has_written: bool,
@@ -231,6 +240,7 @@ def accept(transports: Transports, number: int) -> None:
     )
 
 
+@pytest.mark.spec("TRANSPORTS-4")
 def test_a_stranger_over_udp_gets_the_place_of_a_link_that_says_nothing() -> None:
     entropy = Random("server").randbytes
     udp = all_makers(TransportConfig(), secret=bytes(32), entropy=entropy, rng=Random(1))
