@@ -1,7 +1,7 @@
-"""Tells whose datagrams are by their first byte (specs/transport.md, Demultiplexing).
+"""Tells circuits' packets and probes from what is transports' (specs/transport.md, Demultiplexing).
 
-A read that the kernel joined may hold datagrams of several owners, for a relay's own packets and
-those that it forwards come from one address; it is cut where the owner changes.
+A relay's own packets and those that it forwards come from one address, so that one read may hold
+both.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,11 @@ from typing import Final, NamedTuple
 
 from p2pnode.machine import Received
 from p2pnode.protocols import autonat, relay
+from p2pnode.transports.first_byte import FIRST_BYTES, is_whole, runs
 
-_OTHERS: Final = frozenset((relay.CIRCUIT_TYPE, autonat.PROBE_FIRST_BYTE))
+_TRANSPORT, _CIRCUIT, _PROBE = range(3)
+_OWNER: Final = {relay.CIRCUIT_TYPE: _CIRCUIT, autonat.PROBE_FIRST_BYTE: _PROBE}
+_OWNERS: Final = bytes(_OWNER.get(byte, _TRANSPORT) for byte in range(FIRST_BYTES))
 
 
 class Demultiplexed(NamedTuple):
@@ -24,45 +27,22 @@ class Demultiplexed(NamedTuple):
 
 def demultiplex(batch: Sequence[Received]) -> Demultiplexed:
     """Sorts what sockets brought.  Untrusted; never raises."""
-    if not any(_has_others(received) for received in batch):
+    if all(is_whole(received, _OWNERS, _TRANSPORT) for received in batch):
         return Demultiplexed(batch, [], [])
     transport: list[Received] = []
     sorted_batch = Demultiplexed(transport, [], [])
     for received in batch:
-        for part in _runs(received):
-            match part.buffer[0]:
-                case relay.CIRCUIT_TYPE:
-                    sorted_batch.circuits.append(part)
-                case autonat.PROBE_FIRST_BYTE:
-                    sorted_batch.probes.extend(_singles(part))
-                case _:
-                    transport.append(part)
+        for owner, part in runs(received, _OWNERS):
+            if owner == _CIRCUIT:
+                sorted_batch.circuits.append(part)
+            elif owner == _PROBE:
+                sorted_batch.probes.extend(_singles(part))
+            else:
+                transport.append(part)
     return sorted_batch
-
-
-def _has_others(received: Received) -> bool:
-    buffer, step = received.buffer, received.segment_size
-    if len(buffer) <= step:
-        return bool(buffer) and buffer[0] in _OTHERS
-    return not _OTHERS.isdisjoint(bytes(buffer[::step]))
 
 
 def _singles(received: Received) -> list[Received]:
     buffer, step = received.buffer, received.segment_size
     starts = range(0, len(buffer), step)
     return [received._replace(buffer=buffer[start : start + step]) for start in starts]
-
-
-def _runs(received: Received) -> list[Received]:
-    """Returns the read, cut where the owner changes."""
-    buffer, step = received.buffer, received.segment_size
-    if len(buffer) <= step:
-        return [received] if buffer else []
-    kinds = [kind if kind in _OTHERS else 0 for kind in bytes(buffer[::step])]
-    runs: list[Received] = []
-    start = 0
-    for index in range(1, len(kinds) + 1):
-        if index == len(kinds) or kinds[index] != kinds[start]:
-            runs.append(received._replace(buffer=buffer[start * step : index * step]))
-            start = index
-    return runs

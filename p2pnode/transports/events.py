@@ -1,4 +1,4 @@
-"""What a connection and an endpoint report.  Stream events are in `stream_events`."""
+"""What a transport tells of its dials and connections; of their streams, see `stream_events`."""
 
 from typing import NamedTuple, TypeAlias
 

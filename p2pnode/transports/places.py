@@ -40,7 +40,7 @@ IsUseful: TypeAlias = Callable[[ConnectionHandle], bool]
 
 
 class Places:
-    """The connections of an endpoint, drawn from its ledger of connections."""
+    """The connections of a node, by whichever transport, drawn from its ledger of them."""
 
     __slots__ = ("_ledger", "awaits_protected", "is_protected", "is_protected_peer")
 
