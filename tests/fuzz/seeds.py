@@ -185,6 +185,20 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
     "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 - ADDRESS_LIFETIME - 1)],
     "wire_varint": [b"\x80\x01", b"\x40\x25"],
+    "yamux": [
+        # the peer opens stream 1, sends and ends; it is read, answered and reset
+        b"\x01"
+        + b"\x01\x01\x01\x01\x01\x00\x00"
+        + b"\x01\x01\x00\x04\x01\x00\x10"
+        + b"\x01\x06\x01\x03\x00\x40"
+        + b"\x01\x06\x01\x01\x40\x00"
+        + b"\x01\x05\x03"
+        + b"\x01\x06\x01\x02"
+        + b"\x01\x01\x01\x08\x01\x00\x07",
+        # bytes as they come: a header in two parts, and a ping that is not answered
+        b"\x01" + b"\x00\x00\x06\x00\x02\x00\x01\x00\x00" + b"\x00\x00\x06\x00\x00\x00\x00\x00\x07"
+        b"\xff\x04" + b"\xff\x04" * 16,
+    ],
 }
 
 FOUND: Final[dict[str, list[bytes]]] = {

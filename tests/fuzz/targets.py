@@ -90,6 +90,7 @@ from p2pnode.wire.varint import decode_uvarint_untrusted, encode_uvarint
 from tests.fuzz.choices import Choices
 from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_handshake
 from tests.fuzz.relays import fuzz_circuits, fuzz_relay_server
+from tests.fuzz.sessions import fuzz_yamux
 from tests.fuzz.swarms import fuzz_swarm
 from tests.support.frames import encode
 from tests.support.identities import peer_id
@@ -401,4 +402,5 @@ TARGETS: Final[dict[str, Target]] = {
     "text": fuzz_text,
     "token": fuzz_token,
     "wire_varint": fuzz_wire_varint,
+    "yamux": fuzz_yamux,
 }

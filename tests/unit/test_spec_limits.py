@@ -26,7 +26,7 @@ PAGES = {
     "p2pnode.noise": ("noise.md",),
     "p2pnode.resources": ("resources.md",),
     "p2pnode.swarm": ("swarm.md", "autonat.md", "kad.md", "nat_behaviour.md", "relay.md"),
-    "p2pnode.transports": ("transport.md", "recovery.md", "streams.md"),
+    "p2pnode.transports": ("transport.md", "recovery.md", "streams.md", "yamux.md"),
 }
 FORMATS = {
     "p2pnode.io.tcp": {"READ", "WRITE"},
@@ -56,6 +56,7 @@ FORMATS = {
         "KEY_SIZE",
         "MAC_SIZE",
         "MAX_ACK_DELAY_US",
+        "MAX_LENGTH",
         "MAX_UDP_PAYLOAD",
         "MAX_VARINT",
         "MIN_UDP_PAYLOAD",
@@ -63,6 +64,7 @@ FORMATS = {
         "RESET_SIZE",
         "RESET_TOKEN_SIZE",
         "SECRET_SIZE",
+        "SESSION_ID",
         "STATELESS_RESET",
         "STREAM_FIN",
         "STREAM_LEN",
@@ -118,6 +120,7 @@ COMPARED = [
     ("ping.md", "Limits and timers", "p2pnode.protocols.ping"),
     ("recovery.md", "Limits and timers", "p2pnode.transports.delivery"),
     ("resources.md", "Limits", "p2pnode.resources"),
+    ("yamux.md", "Limits", "p2pnode.transports.stream_upgrade.yamux"),
 ]
 
 
