@@ -13,7 +13,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
-from p2pnode.swarm.dial_back_endpoint import FIRST_HANDLE, DialBackEndpoint
+from p2pnode.swarm.dial_back_side import FIRST_HANDLE, DialBackSide
 from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.relayed_paths import RelayedPaths
@@ -56,7 +56,7 @@ class CommandRunner:
     def __init__(
         self,
         transports: Transports,
-        prober: DialBackEndpoint,
+        dial_backs: DialBackSide,
         streams: StreamTable,
         dials: Dials,
         relayed_paths: RelayedPaths,
@@ -67,7 +67,7 @@ class CommandRunner:
         readvertise: Callable[[Instant], None],
     ) -> None:
         self._transports = transports
-        self._prober = prober
+        self._dial_backs = dial_backs
         self._streams = streams
         self._dials = dials
         self._relayed_paths = relayed_paths
@@ -92,7 +92,7 @@ class CommandRunner:
     def _run(self, service: Service, command: Command, now: Instant) -> None:
         match command:
             case OpenStream(connection) if connection >= FIRST_HANDLE:
-                self._prober.run(service, command, now)
+                self._dial_backs.run(service, command, now)
             case OpenStream():
                 self._streams.run(service, command, now)
             case PumpMachine(connection, machine):
@@ -103,9 +103,9 @@ class CommandRunner:
                 self._disconnect(connection, reason, now, for_load=for_load)
             case DialBack(ticket):
                 self._service_of_dial_back[ticket] = service
-                self._prober.dial_back(command, now)
+                self._dial_backs.dial_back(command, now)
             case SendDatagram():
-                self._prober.send(command)
+                self._dial_backs.send(command)
             case PunchRoutes(connection, remotes, punch):
                 self._relayed_paths.punch(connection, remotes, punch, now)
             case UseCircuit(route, peer_id, is_asker):
@@ -142,7 +142,7 @@ class CommandRunner:
 
     def take_dial_backs(self, now: Instant) -> None:
         """Tells services what became of the dial-backs that they asked for."""
-        for result in self._prober.poll_results(now):
+        for result in self._dial_backs.poll_results(now):
             service = self._service_of_dial_back.pop(result.ticket, None)
             if service is not None:
                 self._calls.dialled_back(service, *result, now)
@@ -174,7 +174,7 @@ class CommandRunner:
         self, connection: ConnectionHandle, reason: str, now: Instant, *, for_load: bool
     ) -> None:
         if connection >= FIRST_HANDLE:
-            self._prober.disconnect(connection, reason, now)
+            self._dial_backs.disconnect(connection, reason, now)
             return
         code = ErrorCode.EXCESSIVE_LOAD if for_load else ErrorCode.NO_ERROR
         with self._transports.commanding(connection, now) as found:

@@ -16,7 +16,7 @@ from p2pnode.resources.account import Drops, ResourceUse
 from p2pnode.resources.refusal import Resource, ScopeKind
 from p2pnode.swarm.address_book import BookEntry
 from p2pnode.swarm.counts import Counts
-from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
+from p2pnode.swarm.dial_back_side import DialBackSide
 from p2pnode.swarm.service_facts import ServiceFacts
 from p2pnode.swarm.services.nat_behaviour import NatBehaviourReport
 from p2pnode.swarm.services.registry import Services
@@ -66,12 +66,12 @@ class SwarmFacts(ServiceFacts):
     def __init__(
         self,
         transports: Transports,
-        prober: DialBackEndpoint,
+        dial_backs: DialBackSide,
         state: SwarmState,
         services: Services,
         streams: StreamTable,
     ) -> None:
-        super().__init__(transports, prober, state)
+        super().__init__(transports, dial_backs, state)
         self._services = services
         self._streams = streams
         self.counts = Counts(services, streams, state.byte_counts)

@@ -19,7 +19,7 @@ from p2pnode.links import (
     LinkId,
     WriteLink,
 )
-from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
+from p2pnode.swarm.dial_back_side import DialBackSide
 from p2pnode.swarm.state import SwarmState
 from p2pnode.transports.registry import Transports
 
@@ -27,9 +27,7 @@ from p2pnode.transports.registry import Transports
 class LinkSide:
     """Knows the links of dial-backs; all others are the node's own."""
 
-    def __init__(
-        self, transports: Transports, dial_backs: DialBackEndpoint, state: SwarmState
-    ) -> None:
+    def __init__(self, transports: Transports, dial_backs: DialBackSide, state: SwarmState) -> None:
         self._transports = transports
         self._dial_backs = dial_backs
         self._contacts, self._byte_counts = state.contacts, state.byte_counts

@@ -8,7 +8,7 @@ from p2pnode.protocols.autonat.filtering import Filtering
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.resources.account import Account
 from p2pnode.swarm.address_book import AddressSource
-from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
+from p2pnode.swarm.dial_back_side import DialBackSide
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.state import SwarmState
 from p2pnode.transports.registry import Transports
@@ -19,9 +19,9 @@ from p2pnode.wire.transport_name import TransportName
 class ServiceFacts:
     """Read on demand; nothing is kept here."""
 
-    def __init__(self, transports: Transports, prober: DialBackEndpoint, state: SwarmState) -> None:
+    def __init__(self, transports: Transports, dial_backs: DialBackSide, state: SwarmState) -> None:
         self._transports = transports
-        self._prober = prober
+        self._dial_backs = dial_backs
         self._state = state
 
     @property
@@ -111,7 +111,7 @@ class ServiceFacts:
 
     def alternate_ports(self) -> tuple[int | None, int | None]:
         """Returns the ports that dial-backs leave from, for IPv4 and IPv6."""
-        return self._prober.ports()
+        return self._dial_backs.ports()
 
     def multiaddrs(self, addr: SocketAddr) -> tuple[Multiaddr, ...]:
         """Returns what it means that a socket of ours is seen at `addr`: for each transport one."""

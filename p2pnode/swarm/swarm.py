@@ -37,7 +37,7 @@ from p2pnode.swarm.command_runner import CommandRunner
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS, SwarmConfig
 from p2pnode.swarm.connection_reports import ConnectionReports
 from p2pnode.swarm.demultiplexer import demultiplex
-from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint
+from p2pnode.swarm.dial_back_side import DialBackSide
 from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import SwarmFacts
@@ -104,7 +104,7 @@ class Swarm:
             unix_now=unix_now,
         )
         self._calls = calls = ServiceCalls(faults)
-        self._prober = DialBackEndpoint(
+        self._dial_backs = DialBackSide(
             makers,
             calls,
             entropy=entropy,
@@ -120,7 +120,7 @@ class Swarm:
             identity,
             config,
             self._state,
-            ServiceFacts(self._transports, self._prober, self._state),
+            ServiceFacts(self._transports, self._dial_backs, self._state),
             calls,
             entropy=entropy,
             rng=rng,
@@ -129,7 +129,7 @@ class Swarm:
         )
         self._streams = StreamTable(self._transports, calls, self._services.all, faults)
         self.facts = SwarmFacts(
-            self._transports, self._prober, self._state, self._services, self._streams
+            self._transports, self._dial_backs, self._state, self._services, self._streams
         )
         """What may be read of the swarm."""
         self._settled_at = now
@@ -165,10 +165,10 @@ class Swarm:
             calls,
             tell,
         )
-        self._link_side = LinkSide(transports, self._prober, state)
+        self._link_side = LinkSide(transports, self._dial_backs, state)
         self._commands = CommandRunner(
             transports,
-            self._prober,
+            self._dial_backs,
             self._streams,
             self._dials,
             self._relayed_paths,
@@ -207,7 +207,7 @@ class Swarm:
 
     def add_probe_socket(self, socket: SocketId, local: SocketAddr) -> None:
         """Tells of a socket for dial-backs, which is used for nothing else; causes nothing."""
-        self._prober.add_socket(socket, local)
+        self._dial_backs.add_socket(socket, local)
 
     def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
         """Tells the machine's addresses.  After a change every path is validated anew."""
@@ -354,7 +354,7 @@ class Swarm:
     def close(self, now: Instant, reason: str = "the node is going away") -> None:
         """Closes everything; what tells the peers leaves with the next transmits."""
         self._dials.cancel_all()
-        self._prober.close(now)
+        self._dial_backs.close(now)
         self._transports.close_all(reason, now)
         self._settle(now)
 
@@ -375,11 +375,11 @@ class Swarm:
         own, circuits, probes = demultiplex(batch)
         counts = self._state.byte_counts
         counts.received_directly += sum(len(received.buffer) for received in own)
-        if self._prober.sockets:
-            strangers = [r for r in own if r.socket in self._prober.sockets]
+        if self._dial_backs.sockets:
+            strangers = [r for r in own if r.socket in self._dial_backs.sockets]
             if strangers:
-                self._prober.handle_received(strangers, now)
-                own = [r for r in own if r.socket not in self._prober.sockets]
+                self._dial_backs.handle_received(strangers, now)
+                own = [r for r in own if r.socket not in self._dial_backs.sockets]
         if circuits:
             ours, others = self._state.circuits.unwrap(circuits)
             counts.received_relayed += sum(len(received.buffer) for received in ours)
@@ -402,7 +402,7 @@ class Swarm:
     def _take_probe(self, probe: Received, now: Instant) -> None:
         payload = bytes(probe.buffer[: probe.segment_size])
         try:
-            if probe.socket in self._prober.sockets:
+            if probe.socket in self._dial_backs.sockets:
                 self._calls.command(self._services.nat).on_knock(payload, probe.remote, now)
             else:
                 client = self._calls.command(self._services.autonat_client)
@@ -412,7 +412,7 @@ class Swarm:
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         self._transports.handle_unreachable(reports, now)
-        self._prober.handle_unreachable(reports, now)
+        self._dial_backs.handle_unreachable(reports, now)
         self._settle_streams(now)
 
     def handle_link_events(self, events: Sequence[LinkEvent], now: Instant) -> None:
@@ -424,7 +424,8 @@ class Swarm:
         self._settle_streams(now)
         commands = self._link_side.poll(now)
         while not commands and (  # as `poll_transmits`
-            self._transports.has_events or (self._prober.is_active and self._prober.has_results)
+            self._transports.has_events
+            or (self._dial_backs.is_active and self._dial_backs.has_results)
         ):
             self._settle_streams(now)
             commands = self._link_side.poll(now)
@@ -432,7 +433,7 @@ class Swarm:
 
     def handle_timeout(self, now: Instant) -> None:
         self._transports.handle_timeout(now)
-        self._prober.handle_timeout(now)
+        self._dial_backs.handle_timeout(now)
         self._settle_streams(now)
         self._calls.handle_timeout(now)
         self._streams.handle_timeout(now)
@@ -455,7 +456,8 @@ class Swarm:
         transmits = self._take_transmits(now)
         # Sending may tell something, to which somebody may have to say something.
         while not transmits and (
-            self._transports.has_events or (self._prober.is_active and self._prober.has_results)
+            self._transports.has_events
+            or (self._dial_backs.is_active and self._dial_backs.has_results)
         ):
             self._settle_streams(now)
             transmits = self._take_transmits(now)
@@ -474,8 +476,8 @@ class Swarm:
                 transmits.append(wrapped)
         if transmits and not self._state.udp_silence.is_over:
             self._state.udp_silence.on_sent((transmit.remote.ip for transmit in transmits), now)
-        if self._prober.is_active:
-            transmits += self._prober.poll_transmits(now)
+        if self._dial_backs.is_active:
+            transmits += self._dial_backs.poll_transmits(now)
         if self._services.relay_server.has_circuits:
             transmits += self._calls.command(self._services.relay_server).poll_transmits(now)
         return transmits
@@ -491,7 +493,7 @@ class Swarm:
     def poll_timeout(self) -> Deadline | None:
         return earliest(
             self._transports.poll_timeout(),
-            self._prober.poll_timeout(),
+            self._dial_backs.poll_timeout(),
             self._streams.poll_timeout(),
             self._state.pool.poll_timeout(),
             Deadline(self._observations.refresh_at, "observed addresses are refreshed")
@@ -541,7 +543,7 @@ class Swarm:
                     self._on_transport_event(handle, event, now)
                 except Exception as error:
                     self._faults.take(error, handle)
-            if self._prober.is_active:
+            if self._dial_backs.is_active:
                 self._commands.take_dial_backs(now)
             is_settled = not (self._service_reports.run(now) or found)
             if self._faults.found:
@@ -559,7 +561,7 @@ class Swarm:
         for handle, error in self._faults.poll():
             if handle is not None:
                 self._transports.give_up(handle, error, now)
-                self._prober.give_up(handle, error, now)
+                self._dial_backs.give_up(handle, error, now)
             self._events.append(events.Fault(error))
 
     # events of transports

@@ -6,7 +6,7 @@ from p2pnode.errors import ClosedByPeer
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.netsim.topology import wire
 from p2pnode.protocols import ping
-from p2pnode.swarm.dial_back_endpoint import FIRST_HANDLE
+from p2pnode.swarm.dial_back_side import FIRST_HANDLE
 from p2pnode.swarm.events import ConnectionClosed, DialFailed, DialSucceeded
 from p2pnode.swarm.inbound_streams import InboundLimit
 from p2pnode.swarm.services.service import (

@@ -19,7 +19,7 @@ from p2pnode.links import (
 )
 from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.swarm.config import SwarmConfig
-from p2pnode.swarm.dial_back_endpoint import DialBackEndpoint, DialledBack
+from p2pnode.swarm.dial_back_side import DialBackSide, DialledBack
 from p2pnode.swarm.link_side import LinkSide
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack
@@ -44,7 +44,7 @@ class Side:
     def __init__(self) -> None:
         makers, commons, identity = Makers(over_links=ToyTransport), Commons(), private_key("us")
         self.own = make_transports(makers, identity, commons, now=0.0, unix_now=EPOCH)
-        self.dial_backs = DialBackEndpoint(
+        self.dial_backs = DialBackSide(
             makers,
             ServiceCalls(),
             entropy=Random(1).randbytes,

@@ -151,7 +151,7 @@ def test_what_strangers_provoke_at_a_socket_for_dial_backs_does_not_pile_up() ->
     """Also where the node has never dialled anybody back."""
     network = wire(1)
     swarm, now = SimNode(network.a).swarm, network.world.now
-    probe = next(s for s, local in swarm._prober.sockets.items() if not local.is_ipv6)
+    probe = next(s for s, local in swarm._dial_backs.sockets.items() if not local.is_ipv6)
     stray = bytes([DATA]) + bytes(60)
     answers = []
     for number in range(5):

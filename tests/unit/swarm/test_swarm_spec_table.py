@@ -21,7 +21,7 @@ OTHER_SPECS = (
     "services.routing",
 )
 """modules, by their beginnings, whose limits other specs list"""
-NO_LIMITS = {"dial_back_endpoint.FIRST_HANDLE", "stream_pump.READ_SIZE", "stream_pump.MAX_UNSENT"}
+NO_LIMITS = {"dial_back_side.FIRST_HANDLE", "stream_pump.READ_SIZE", "stream_pump.MAX_UNSENT"}
 
 
 def number(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Dial-backs from sockets of their own, over an instant wire: swarm/dial_back_endpoint.py."""
+"""Dial-backs from sockets of their own, over an instant wire: swarm/dial_back_side.py."""
 
 from random import Random
 
@@ -9,10 +9,10 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Received, SocketAddr, SocketId, StreamMachine, Transmit
 from p2pnode.protocols.ping import PROTOCOL_ID
 from p2pnode.protocols.ping.dialogue import PingRequester
-from p2pnode.swarm.dial_back_endpoint import (
+from p2pnode.swarm.dial_back_side import (
     FIRST_HANDLE,
     MAX_CONNECTIONS,
-    DialBackEndpoint,
+    DialBackSide,
     DialledBack,
 )
 from p2pnode.swarm.services.calls import ServiceCalls
@@ -51,35 +51,35 @@ def makers(entropy: Entropy) -> Makers:
 
 
 class World:
-    """A prober, and an ordinary node at THEIRS."""
+    """Dial-backs, and an ordinary node at THEIRS."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.prober = DialBackEndpoint(
+        self.side = DialBackSide(
             makers(Random("prober").randbytes),
             ServiceCalls(),
             entropy=Random("prober").randbytes,
             now=0.0,
             unix_now=UNIX_EPOCH,
         )
-        self.prober.add_socket(SOCKET, SocketAddr("0.0.0.0", 5001))
+        self.side.add_socket(SOCKET, SocketAddr("0.0.0.0", 5001))
         self.node, self.node_id = make_endpoint("node", config=TransportConfig(), now=0.0, seed=1)
         self.events: list[TransportEvent] = []
         self.results: list[DialledBack] = []
 
     def run(self) -> None:
         for _ in range(30):
-            out = self.prober.poll_transmits(self.now)
+            out = self.side.poll_transmits(self.now)
             assert all(t.socket == SOCKET for t in out)
             deliver(self.node, out, OURS, self.now)
             back = self.node.poll_transmits(self.now)
-            self.prober.handle_received(arrived(back, THEIRS), self.now)
+            self.side.handle_received(arrived(back, THEIRS), self.now)
             self.events += self.node.poll_events()
-            self.results += self.prober.poll_results(self.now)
+            self.results += self.side.poll_results(self.now)
 
     def dial_back(self, ticket: int = 7, peer: PeerId | None = None, timeout: float = 5.0) -> None:
         command = DialBack(ticket, peer or self.node_id, THEIRS, NOISE_UDP, timeout)
-        self.prober.dial_back(command, self.now)
+        self.side.dial_back(command, self.now)
         self.run()
 
     def connected(self) -> list[Connected]:
@@ -105,13 +105,13 @@ def test_a_dial_back_comes_from_nobody_known_and_allows_no_streams() -> None:
     (fact,) = world.connected()
     assert not fact.allows_streams
     assert fact.route.remote == OURS
-    assert world.prober._tickets == {}
+    assert world.side._tickets == {}
 
 
 @pytest.mark.spec("SWARM-33")
 def test_a_dial_back_is_made_by_the_transport_of_the_address_or_not_at_all() -> None:
     world = World()
-    world.prober.dial_back(DialBack(3, world.node_id, THEIRS, TCP, 5.0), 0.0)
+    world.side.dial_back(DialBack(3, world.node_id, THEIRS, TCP, 5.0), 0.0)
     world.run()
 
     assert world.results == [DialledBack(3, None, "this node does not speak tcp")]
@@ -119,18 +119,18 @@ def test_a_dial_back_is_made_by_the_transport_of_the_address_or_not_at_all() -> 
 
 
 @pytest.mark.spec("SWARM-15")
-def test_two_probers_have_two_identities() -> None:
+def test_two_nodes_dial_back_under_two_identities() -> None:
     seen = []
     for name in "ab":
         world = World()
-        world.prober = DialBackEndpoint(
+        world.side = DialBackSide(
             makers(Random(name).randbytes),
             ServiceCalls(),
             entropy=Random(name).randbytes,
             now=0.0,
             unix_now=UNIX_EPOCH,
         )
-        world.prober.add_socket(SOCKET, SocketAddr("0.0.0.0", 5001))
+        world.side.add_socket(SOCKET, SocketAddr("0.0.0.0", 5001))
         world.dial_back()
         seen.append(world.connected()[0].peer_id)
     assert seen[0] != seen[1]
@@ -143,44 +143,42 @@ def test_a_stream_runs_on_a_dial_back_and_its_end_is_told() -> None:
     assert connection is not None
     service = Noted()
     machine = PingRequester(Random(1).randbytes)
-    world.prober.run(service, OpenStream(connection, PROTOCOL_ID, machine), world.now)
+    world.side.run(service, OpenStream(connection, PROTOCOL_ID, machine), world.now)
     world.run()
     assert len(world.node.connections) == 1
     service.progress.clear()
-    world.prober.disconnect(connection, "done", world.now)
+    world.side.disconnect(connection, "done", world.now)
     world.run()
     world.now = 10.0
-    world.prober.handle_timeout(world.now)
+    world.side.handle_timeout(world.now)
     assert service.progress == [(connection, machine)]
     assert machine.is_done
-    world.prober.disconnect(12345, "nobody", world.now)
+    world.side.disconnect(12345, "nobody", world.now)
 
 
 def test_a_dial_back_that_nobody_answers_fails_in_time() -> None:
     world = World()
-    world.prober.dial_back(
-        DialBack(3, world.node_id, SocketAddr("9.9.9.9", 1), NOISE_UDP, 5.0), 0.0
-    )
-    assert world.prober.poll_transmits(0.0)
+    world.side.dial_back(DialBack(3, world.node_id, SocketAddr("9.9.9.9", 1), NOISE_UDP, 5.0), 0.0)
+    assert world.side.poll_transmits(0.0)
     while not world.results:
-        timer = world.prober.poll_timeout()
+        timer = world.side.poll_timeout()
         assert timer is not None
         assert timer.at <= 5.5
         world.now = timer.at
-        world.prober.handle_timeout(timer.at)
-        world.prober.poll_transmits(world.now)
-        world.results += world.prober.poll_results(world.now)
+        world.side.handle_timeout(timer.at)
+        world.side.poll_transmits(world.now)
+        world.results += world.side.poll_results(world.now)
     (result,) = world.results
     assert (result.ticket, result.connection) == (3, None)
     assert result.reason
-    assert world.prober._tickets == {}
+    assert world.side._tickets == {}
 
 
 def test_without_a_socket_of_its_kind_a_dial_back_fails_and_a_datagram_is_not_sent() -> None:
     world = World()
     target = SocketAddr("2001:db8::1", 1)
-    world.prober.dial_back(DialBack(1, world.node_id, target, NOISE_UDP, 5.0), 0.0)
-    world.prober.send(SendDatagram(target, b"probe"))
+    world.side.dial_back(DialBack(1, world.node_id, target, NOISE_UDP, 5.0), 0.0)
+    world.side.send(SendDatagram(target, b"probe"))
     world.run()
     assert world.results == [DialledBack(1, None, "no socket of this node reaches that address")]
 
@@ -188,10 +186,10 @@ def test_without_a_socket_of_its_kind_a_dial_back_fails_and_a_datagram_is_not_se
 @pytest.mark.spec("SWARM-15")
 def test_a_datagram_leaves_from_the_socket_of_its_own() -> None:
     world = World()
-    world.prober.send(SendDatagram(THEIRS, b"probe"))
-    (sent,) = world.prober.poll_transmits(0.0)
+    world.side.send(SendDatagram(THEIRS, b"probe"))
+    (sent,) = world.side.poll_transmits(0.0)
     assert (sent.socket, sent.remote, bytes(sent.buffer)) == (SOCKET, THEIRS, b"probe")
-    assert world.prober.poll_transmits(0.0) == []
+    assert world.side.poll_transmits(0.0) == []
 
 
 @pytest.mark.spec("SWARM-15")
@@ -203,11 +201,11 @@ def test_strangers_get_no_connection_on_the_second_port() -> None:
         source = SocketAddr("6.0.0.1", 1000 + number)
         stranger.dial(Route(SocketId(1), None, OURS), None, 0.0)
         for _ in range(4):
-            world.prober.handle_received(arrived(stranger.poll_transmits(0.0), source), 0.0)
-            back = [t for t in world.prober.poll_transmits(0.0) if t.remote == source]
+            world.side.handle_received(arrived(stranger.poll_transmits(0.0), source), 0.0)
+            back = [t for t in world.side.poll_transmits(0.0) if t.remote == source]
             assert back == []
             deliver(stranger, back, OURS, 0.0)
-    assert len(world.prober._transports.connections) == 0
+    assert len(world.side._transports.connections) == 0
     world.dial_back()
     assert world.results[0].connection is not None
 
@@ -215,24 +213,24 @@ def test_strangers_get_no_connection_on_the_second_port() -> None:
 def test_the_number_of_dial_backs_is_bounded() -> None:
     world = World()
     for ticket in range(MAX_CONNECTIONS + 2):
-        world.prober.dial_back(
+        world.side.dial_back(
             DialBack(ticket, world.node_id, SocketAddr("9.9.9.9", 1), NOISE_UDP, 5.0), 0.0
         )
-    refused = world.prober.poll_results(0.0)
+    refused = world.side.poll_results(0.0)
     assert [r.ticket for r in refused] == [MAX_CONNECTIONS, MAX_CONNECTIONS + 1]
 
 
 def test_it_is_active_while_a_dial_back_lasts_and_not_before_or_after() -> None:
     world = World()
-    before = world.prober.is_active
+    before = world.side.is_active
     world.dial_back(peer=peer_id("somebody else"), timeout=2.0)
-    during = world.prober.is_active
+    during = world.side.is_active
     world.now = 60.0
-    world.prober.handle_timeout(world.now)
+    world.side.handle_timeout(world.now)
     world.run()
 
-    assert (before, during, world.prober.is_active) == (False, True, False)
-    assert world.prober.poll_timeout() is None
+    assert (before, during, world.side.is_active) == (False, True, False)
+    assert world.side.poll_timeout() is None
 
 
 @pytest.mark.spec("TRANSPORT-38")
@@ -240,11 +238,11 @@ def test_stray_data_at_a_socket_that_was_never_used_is_answered_and_leaves_nothi
     world = World()
     stray = b"\x80" + bytes(60)
     received = Received(SOCKET, None, THEIRS, 0, len(stray), stray)
-    world.prober.handle_received([received], world.now)
-    was_active = world.prober.is_active
-    (answer,) = world.prober.poll_transmits(world.now)
-    world.prober.poll_results(world.now)
+    world.side.handle_received([received], world.now)
+    was_active = world.side.is_active
+    (answer,) = world.side.poll_transmits(world.now)
+    world.side.poll_results(world.now)
 
     assert was_active
     assert answer.buffer[0] == STATELESS_RESET
-    assert not world.prober.is_active
+    assert not world.side.is_active

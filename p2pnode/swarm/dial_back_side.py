@@ -45,7 +45,7 @@ class DialledBack(NamedTuple):
     reason: str
 
 
-class DialBackEndpoint:
+class DialBackSide:
     """Transports of its own.  Its sockets must not be the swarm's."""
 
     def __init__(
