@@ -38,7 +38,7 @@ from typing import Final, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, run
 from p2pnode.clock import Deadline, Instant
 
 SocketId = NewType("SocketId", int)
-"""Names one of the driver's sockets.  A node may own several."""
+"""Names one of the driver's sockets, or of its listeners for links: they are counted together."""
 
 ConnectionHandle = NewType("ConnectionHandle", int)
 """Names one of a node's connections, for those who may only know of it.  Never used twice."""

@@ -33,12 +33,14 @@ class OwnAddresses:
         self._near_addresses: tuple[Multiaddr, ...] = ()
 
     def add_socket(self, socket: SocketId, local: SocketAddr, *, is_listening: bool) -> None:
+        assert socket not in self._listeners, "a route's socket is either"
         self._sockets[socket] = local
         if is_listening:
             self._listening[socket] = None
         self._expand()
 
     def add_listener(self, listener: SocketId, local: SocketAddr) -> None:
+        assert listener not in self._sockets, "a route's socket is either"
         self._listeners[listener] = local
         self._expand()
 

@@ -64,3 +64,15 @@ def test_a_change_of_interfaces_is_noticed_once() -> None:
     own = OwnAddresses((NOISE_UDP,))
     assert own.set_interfaces(("1.1.1.1",))
     assert not own.set_interfaces(("1.1.1.1",))
+
+
+@pytest.mark.spec("TRANSPORTS-10")
+def test_a_number_is_a_sockets_or_a_listeners() -> None:
+    local = SocketAddr("192.0.2.1", 4001)
+    own = OwnAddresses((NOISE_UDP, TCP))
+    own.add_socket(SocketId(1), local, is_listening=True)
+    with pytest.raises(AssertionError):
+        own.add_listener(SocketId(1), local)
+    own.add_listener(SocketId(2), local)
+    with pytest.raises(AssertionError):
+        own.add_socket(SocketId(2), local, is_listening=False)
