@@ -284,7 +284,7 @@ class StreamTable:
             return
         found = self._transports.connections.get(key[0])
         assert found is not None
-        found.work.spent += REQUEST_WORK
+        found.work.add_overhead(REQUEST_WORK)
         peer = Peer(key[0], stream.peer_id, found.route, found.is_initiator, found.transport)
         machine = self._calls.accept(service, peer, protocol, now)
         if machine is None:

@@ -66,6 +66,13 @@ class Besieged:
         self.honest.do(self.honest.swarm.ping, self.connection, self.world.now)
         return self.world.reaches(lambda: len(self.honest.of(PongReceived)) > before, 2)
 
+    def round_trip(self) -> float:
+        """Returns the seconds until the honest peer's ping is back."""
+        before, asked = len(self.honest.of(PongReceived)), self.world.now
+        self.honest.do(self.honest.swarm.ping, self.connection, asked)
+        self.world.run_until(lambda: len(self.honest.of(PongReceived)) > before, 2)
+        return self.world.now - asked
+
     @property
     def connections(self) -> int:
         """How many the relay has."""

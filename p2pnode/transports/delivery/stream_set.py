@@ -48,7 +48,7 @@ from p2pnode.transports.stream_events import (
     StreamStoppedByPeer,
     StreamWritable,
 )
-from p2pnode.transports.work import STREAM_WORK
+from p2pnode.transports.work import ANSWERS_WORK, FRAME_WORK, STREAM_WORK
 
 
 class StreamParameters(Protocol):
@@ -97,6 +97,8 @@ class StreamSet:
         self._now = now
         self.opening_work = 0
         """What the streams cost that the peer opened, until the connection has it counted."""
+        self.overhead = 0
+        """As `Work.overhead`, until the receiver has it counted; what pays for some is less."""
         self.is_left = False
         """Whether the connection is over, and only what has come may still be read."""
         self.bulk_chunk = self._writer.bulk_chunk
@@ -173,6 +175,7 @@ class StreamSet:
             return None
         stream_id = limits.opened << 1 | self._opener
         limits.opened += 1
+        self.overhead -= ANSWERS_WORK
         self._add(stream_id)
         return stream_id
 
@@ -264,6 +267,7 @@ class StreamSet:
         recv = self._recv.get(stream_id)
         if recv is None:
             if not self._exists(stream_id, FrameType.STREAM):
+                self.overhead += FRAME_WORK
                 return
             recv = self._recv[stream_id]
         available, state = recv.available, recv.state
@@ -275,7 +279,11 @@ class StreamSet:
                 self._on_low_credit(FrameType.STREAM)
             if recv.stop_code is not None:
                 self._return_credit(counted)
+        elif recv.state is state and recv.available == available:
+            self.overhead += FRAME_WORK
         if recv.state is not state:
+            if not recv.final_size and stream_id & 1 != self._opener:
+                self.overhead += STREAM_WORK
             if recv.state is RecvState.DATA_RECVD:
                 self._events.append(StreamReadable(stream_id))
                 return
@@ -294,8 +302,11 @@ class StreamSet:
         if window.received > window.low_mark:
             self._on_low_credit(FrameType.RESET_STREAM)
         self._return_credit(recv.window.consumed - before)
-        if recv.state is RecvState.RESET_RECVD and state is not RecvState.RESET_RECVD:
-            self._events.append(StreamResetByPeer(stream_id, frame.code))
+        if recv.state is not state:
+            is_our_wish = recv.stop_code is not None or self._send[stream_id].final_size is not None
+            self._note_given_up(stream_id, not is_our_wish)
+            if recv.state is RecvState.RESET_RECVD:
+                self._events.append(StreamResetByPeer(stream_id, frame.code))
         self._forget_if_over(stream_id)
 
     def handle_stop_sending(self, frame: StopSending) -> None:
@@ -305,6 +316,7 @@ class StreamSet:
             stream_id
         ].on_stop_sending(frame.code):
             self._control.add(FrameType.RESET_STREAM, stream_id)
+            self._note_given_up(stream_id, self._recv[stream_id].reset_code is None)
             self._events.append(StreamStoppedByPeer(stream_id, frame.code))
 
     def handle_max_data(self, frame: MaxData) -> None:
@@ -377,6 +389,14 @@ class StreamSet:
             self._events.append(StreamOpened(opened))
         self._note_stream_credit()
         return True
+
+    def _note_given_up(self, stream_id: int, is_news: bool) -> None:
+        """The peer gave up one direction; where it has opened the stream, for nothing.
+
+        Not `is_news` where we have ended it before, or the peer has given up the other direction.
+        """
+        if is_news and stream_id & 1 != self._opener:
+            self.overhead += STREAM_WORK
 
     def _return_credit(self, count: int) -> None:
         """The application has done with bytes: the connection's credit comes back."""

@@ -83,7 +83,7 @@ from p2pnode.transports.noise_udp.path import Path
 from p2pnode.transports.noise_udp.path_set import PathSet
 from p2pnode.transports.noise_udp.qlog import Qlog
 from p2pnode.transports.route import Route
-from p2pnode.transports.work import OBSERVATION_WORK
+from p2pnode.transports.work import CONTROL_FRAME_WORK, OBSERVATION_WORK, PACKET_WORK
 from p2pnode.wire.byte_view import byte_view
 
 MAX_DATAGRAM_EVENTS: Final = 1024
@@ -135,8 +135,7 @@ class Connection:
         now: Instant,
         qlog: Qlog | None = None,
     ) -> None:
-        self.transport, self.is_limited = NAME, False
-        self.qlog = qlog
+        self.transport, self.is_limited, self.qlog = NAME, False, qlog
         local, remote = opening.local, opening.remote
         self.peer_id, self.is_initiator = opening.peer_id, opening.is_initiator
         self._config = config
@@ -179,6 +178,7 @@ class Connection:
             max_ack_delay=self._max_ack_delay,
             handler=self,
             qlog=qlog,
+            now=now,
         )
         self.work = self._receiver.work
         self._closing = Closing()
@@ -467,7 +467,7 @@ class Connection:
             case PathResponse():
                 self.paths.on_response(frame, path, now)
             case ObservedAddress():
-                self.work.spent += OBSERVATION_WORK
+                self.work.add_overhead(OBSERVATION_WORK)
                 self.paths.on_observed_address(frame)
             case NewConnectionId():
                 for retired in self.remote_ids.on_new(frame, self.paths.max_path_id):
@@ -499,6 +499,8 @@ class Connection:
         if path is None:
             return
         outcome = path.recovery.on_ack_received(frame, self._max_ack_delay, now)
+        if not outcome.newly_acked:
+            self.work.overhead += PACKET_WORK + CONTROL_FRAME_WORK
         if self.qlog is not None:
             self.qlog.packets_lost(now, path.path_id, outcome.lost)
             self.qlog.metrics(now, path)

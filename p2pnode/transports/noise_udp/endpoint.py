@@ -486,7 +486,7 @@ class Endpoint:
 
     def _drain(self, now: Instant) -> None:
         """Takes over what the touched connections report."""
-        is_turn_over = self._turns.deadline is None
+        is_turn_over = not self._turns.is_busy
         for handle in list(self._dirty):
             connection = self._connections.get(handle)
             try:

@@ -39,6 +39,10 @@ PREVIOUS_KEY_PTOS: Final = 3
 """probe timeouts that packets of the last key phase may be late (RFC 9001 section 6.5)"""
 
 
+CARRYING_TYPES: Final = frozenset({FrameType.ACK, FrameType.ACK_ECN, FrameType.DATAGRAM})
+"""No overhead, beside STREAM: ACKs answer our own packets"""
+
+
 class FrameHandler(Protocol):
     """What takes the frames that are not STREAM."""
 
@@ -58,6 +62,7 @@ class PacketReceiver:
         max_ack_delay: float,
         handler: FrameHandler,
         qlog: Qlog | None,
+        now: Instant,
     ) -> None:
         self._qlog = qlog
         self._keys = keys
@@ -66,7 +71,7 @@ class PacketReceiver:
         self._local_ids = local_ids
         self._max_ack_delay = max_ack_delay
         self._handler = handler
-        self.work = Work()
+        self.work = Work(now)
         """What the peer's packets cost; others add what follows from them."""
         self.packets_received = 0
         self._data_path: Path | None = None
@@ -209,7 +214,7 @@ class PacketReceiver:
         if not end:
             raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "packet without frames")
         is_eliciting, is_probing = False, True
-        work = 0
+        work = overhead = 0
         while position < end:
             kind = payload[position]
             if kind in STREAM_TYPES:
@@ -225,5 +230,11 @@ class PacketReceiver:
                 is_probing = is_probing and kind in PROBING_TYPES
                 self._handler.handle_frame(frame, path, route, now)
                 work += CONTROL_FRAME_WORK
+                if kind not in CARRYING_TYPES:
+                    overhead += CONTROL_FRAME_WORK
         self.work.spent += work
+        overhead += self._streams.overhead
+        if overhead or not work:
+            self._streams.overhead = 0
+            self.work.overhead += overhead if overhead < 0 else overhead + PACKET_WORK
         return is_eliciting, is_probing

@@ -2,6 +2,7 @@
 
     within its turn        read at once, as everything is while nobody waits
     beyond it              waits; served by rounds, each connection some work (`Work.grant`)
+    too much overhead      waits until that is paid for (`Work.is_held`), though nobody else does
     strangers' datagrams   the same by network, and a part of every turn is theirs
 
 So a peer that sends little is read before those whose packets wait, however many these are
@@ -25,7 +26,7 @@ from p2pnode.transports.noise_udp.packet import DATA, DATA_OVERHEAD, KEY_PHASE, 
 from p2pnode.transports.noise_udp.waiting import Queue, Waiting
 from p2pnode.transports.places import origin
 from p2pnode.transports.route import route_of
-from p2pnode.transports.work import TURN_WORK, WAITING_TURN_WORK
+from p2pnode.transports.work import PACKET_WORK, TURN_WORK, WAITING_TURN_WORK
 
 MANY_READS: Final = 64
 """reads; more of several senders are read by turns from the first one on; chosen: a usual batch"""
@@ -46,6 +47,9 @@ STRANGERS_PART: Final = 4
 PAUSE: Final = 1e-6
 """seconds between two turns; chosen: no time, but the driver reads its sockets in between"""
 
+HOLD: Final = 0.05
+"""seconds from one look at a connection that is held to the next; chosen: 20 looks a second"""
+
 TakeStranger = Callable[[Received, bytes, Instant], int]
 """Takes a datagram that is not a known connection's data; returns what work it was."""
 BreakOff = Callable[[ConnectionHandle, Exception, Instant], object]
@@ -65,6 +69,7 @@ class Turns:
         "_take_stranger",
         "_waiting",
         "deadline",
+        "is_busy",
     )
 
     def __init__(
@@ -87,6 +92,8 @@ class Turns:
         self._strangers = Waiting[Network](MAX_STRANGERS_SIZE, MAX_STRANGER_QUEUES)
         self.deadline: Deadline | None = None
         """When what waits has its next turn; None while nothing waits."""
+        self.is_busy = False
+        """Whether anything waits for others: what is held waits for itself."""
 
     @property
     def waiting_size(self) -> int:
@@ -96,7 +103,7 @@ class Turns:
     def take(self, batch: Sequence[Received], now: Instant) -> None:
         """Takes what sockets brought: all of it, unless it is more than a turn's work."""
         left = TURN_WORK
-        if self.deadline is not None:
+        if self.is_busy:
             self._sort(batch, left, now)
             return
         if len(batch) > MANY_READS and any(read.remote != batch[0].remote for read in batch):
@@ -159,14 +166,20 @@ class Turns:
 
     def _serve(self, left: int, now: Instant) -> None:
         """Does `left` units of work for those that wait."""
+        self._waiting.release(now)
         others_part = left - left // STRANGERS_PART
         left = others_part + self._serve_strangers(left - others_part, now)
         while left > 0 and self._waiting.queues:
             handle, queue = self._waiting.next()
             left = self._serve_connection(handle, queue, left, now)
         self._serve_strangers(left, now)
-        is_over = not (self._waiting.queues or self._strangers.queues)
-        self.deadline = None if is_over else Deadline(now + PAUSE, "packets wait for their turn")
+        self.is_busy = bool(self._waiting.queues or self._strangers.queues)
+        if self.is_busy:
+            self.deadline = Deadline(now + PAUSE, "packets wait for their turn")
+        elif self._waiting.held:
+            self.deadline = Deadline(self._waiting.held_until, "overhead has to be paid for")
+        else:
+            self.deadline = None
         self._memory.set_beside(Beside.WAITING, self.waiting_size)
 
     def _serve_connection(
@@ -184,9 +197,12 @@ class Turns:
         if work.is_flooding:
             self._waiting.drop(queue)
             self._dirty[handle] = None
-            reason = "more work than this connection's budget pays for, and no heed of losses"
+            reason = "more work than this connection's budget pays for, again and again"
             connection.fail(TransportError(ErrorCode.ENHANCE_YOUR_CALM, reason), now)
             return left
+        if work.is_held:
+            self._waiting.hold(handle, queue, now + HOLD)
+            return left - PACKET_WORK
         before = work.spent
         while (
             queue.reads and work.spent < work.limit

@@ -23,13 +23,15 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 class Queue:
     """The reads of one connection or network, oldest first."""
 
-    __slots__ = ("came_at", "reads", "size")
+    __slots__ = ("came_at", "held_until", "reads", "size")
 
     def __init__(self) -> None:
         self.reads: deque[Received] = deque()
         self.came_at: deque[Instant] = deque()
         """When each of them came."""
         self.size = 0
+        self.held_until: Instant = 0.0
+        """When it has turns again; matters to one that is held."""
 
 
 class Waiting(Generic[KeyT]):
@@ -37,9 +39,10 @@ class Waiting(Generic[KeyT]):
 
     Every other turn is for a queue that has not had any yet (RFC 8290 calls those new): a peer that
     sends little waits for one of the others, and one that comes anew all the time shuts none out.
+    Those that are held have no turns until their time has come; all are held equally long.
     """
 
-    __slots__ = ("_fresh", "_is_fresh_next", "_max_queues", "_max_size", "queues", "size")
+    __slots__ = ("_fresh", "_is_fresh_next", "_max_queues", "_max_size", "held", "queues", "size")
 
     def __init__(self, max_size: int, max_queues: int) -> None:
         """Beyond `max_size` bytes, counted as in `size`, no queue grows beyond its share of that.
@@ -49,6 +52,7 @@ class Waiting(Generic[KeyT]):
         self._max_size = max_size
         self._max_queues = max_queues
         self.queues: dict[KeyT, Queue] = {}
+        self.held: dict[KeyT, Queue] = {}
         self._fresh: dict[KeyT, None] = {}
         self._is_fresh_next = True
         self.size = 0
@@ -61,7 +65,7 @@ class Waiting(Generic[KeyT]):
         """
         # A socket's buffer was as long as the longest read; shrunk, it holds others apart for good.
         received = received._replace(buffer=bytes(memoryview(received.buffer)))
-        queue = self.queues.get(key)
+        queue = self.queues.get(key) or self.held.get(key)
         dropped = 0
         if queue is None:
             if len(self.queues) >= self._max_queues:
@@ -73,7 +77,7 @@ class Waiting(Generic[KeyT]):
         size = _size(received)
         queue.size += size
         self.size += size
-        share = self._max_size // len(self.queues)
+        share = self._max_size // (len(self.queues) + len(self.held))
         while len(queue.reads) > 1 and (
             queue.size > max_queue_size or (self.size > self._max_size and queue.size > share)
         ):
@@ -109,6 +113,26 @@ class Waiting(Generic[KeyT]):
             queue.size += rest.size
         if queue.reads:
             self.queues[key] = queue
+
+    def hold(self, key: KeyT, queue: Queue, until: Instant) -> None:
+        """Ends a queue's turn as `give_back` does; the next one is not before `until`."""
+        self.give_back(key, queue)
+        if self.queues.pop(key, None) is not None:
+            queue.held_until = until
+            self.held[key] = queue
+
+    def release(self, now: Instant) -> None:
+        """Gives turns to the queues that were held long enough."""
+        while self.held:
+            key = next(iter(self.held))
+            if self.held[key].held_until > now:
+                break
+            self.queues[key] = self.held.pop(key)
+
+    @property
+    def held_until(self) -> Instant:
+        """When the first of those that are held has its turn; StopIteration where there is none."""
+        return next(iter(self.held.values())).held_until
 
     def drop_late(self, queue: Queue, now: Instant) -> int:
         """Drops from a queue that was taken out what waits too long; returns how many bytes."""

@@ -6,6 +6,10 @@ from p2pnode.transports.work import (
     BYTES_PER_UNIT,
     LOSS_PART,
     MAX_LOSS_PERIODS,
+    MAX_SHORTAGE,
+    OVERHEAD_BURST,
+    OVERHEAD_RATE,
+    OVERHEAD_RESERVE,
     SLOWED_PART,
     TURN_WORK,
     WORK_BURST,
@@ -137,4 +141,90 @@ def test_losses_with_pauses_between_are_no_flood():
 def test_losses_within_the_budget_are_no_flood():
     work = Work()
     lose(work, 30)
+    assert not work.is_flooding
+
+
+def idle(overhead, now=0.0):
+    """Returns the work of a connection that began at 0 and has carried nothing, looked at."""
+    work = Work(0.0)
+    work.add_overhead(overhead)
+    work.grant(0, now)
+    return work
+
+
+def test_overhead_is_work():
+    work = Work(0.0)
+    work.add_overhead(7)
+    assert work.spent == 7
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_beyond_the_budget_of_overhead_nothing_is_given_until_time_has_paid():
+    work = idle(OVERHEAD_BURST + OVERHEAD_RATE)
+    assert work.is_held
+    assert work.limit <= work.spent
+    work.grant(0, 0.9)
+    assert work.is_held
+    assert work.limit <= work.spent
+    work.grant(0, 1.1)
+    assert not work.is_held
+    assert work.limit == work.spent + WORK_QUANTUM
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_data_pays_for_overhead():
+    work = idle(OVERHEAD_BURST + 1000)
+    work.grant(1001 * BYTES_PER_UNIT, 0.0)
+    assert not work.is_held
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_turns_begin_anew_only_as_far_as_overhead_is_known_to_be_paid_for():
+    work = Work(0.0)
+    work.add_overhead(OVERHEAD_BURST)
+    work.renew()
+    assert work.limit == work.spent + TURN_WORK
+    work.add_overhead(1)
+    limit = work.limit
+    work.renew()
+    assert work.limit == limit
+    work.grant(0, 1.0)
+    work.renew()
+    assert work.limit == work.spent + TURN_WORK
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_work_that_carries_is_no_overhead_however_much_it_is():
+    work = Work(0.0)
+    work.spent += 100 * OVERHEAD_BURST
+    work.renew()
+    assert work.limit == work.spent + TURN_WORK
+
+
+def keep_short(work, seconds, to_spare=0, start=0.0):
+    """Spends what time pays for, and leaves so much."""
+    for step in range(int(seconds * 10) + 1):
+        now = start + step / 10
+        work.grant(0, now)
+        work.add_overhead(int(work._overhead.balance) + 1 - to_spare)
+        work.grant(0, now)
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_who_keeps_overhead_short_is_flooding_after_a_while_without_any_losses():
+    work = idle(OVERHEAD_BURST)
+    keep_short(work, MAX_SHORTAGE - 1)
+    assert work.is_held
+    assert not work.is_flooding
+    keep_short(work, 1.5, start=MAX_SHORTAGE - 1)
+    assert work.is_flooding
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_a_second_of_calm_ends_a_shortage():
+    work = idle(OVERHEAD_BURST)
+    keep_short(work, MAX_SHORTAGE - 1)
+    work.grant(0, MAX_SHORTAGE + OVERHEAD_RESERVE / OVERHEAD_RATE)
+    keep_short(work, MAX_SHORTAGE - 1, start=MAX_SHORTAGE + 2)
+    assert work.is_held
     assert not work.is_flooding

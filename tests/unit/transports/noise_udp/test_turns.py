@@ -6,12 +6,13 @@ import pytest
 
 from p2pnode.errors import ClosedForViolation
 from p2pnode.machine import Received, SocketAddr, SocketId
-from p2pnode.transports.delivery.frame import stream_header
+from p2pnode.transports.delivery.frame import ResetStream, StopSending, stream_header
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import ConnectionClosed
 from p2pnode.transports.noise_udp.frame import ObservedAddress, Ping
 from p2pnode.transports.noise_udp.handshake import InitiatorHandshake
 from p2pnode.transports.noise_udp.turns import (
+    HOLD,
     MAX_QUEUE_SIZE,
     MAX_SLOWED_QUEUE_SIZE,
     MAX_STRANGERS_SIZE,
@@ -22,6 +23,8 @@ from p2pnode.transports.work import (
     CONTROL_FRAME_WORK,
     MAX_LOSS_PERIODS,
     OBSERVATION_WORK,
+    OVERHEAD_BURST,
+    OVERHEAD_RATE,
     PACKET_WORK,
     SLOWED_PART,
     STREAM_WORK,
@@ -329,6 +332,77 @@ def test_who_waits_until_it_is_read_is_never_ended_however_much_work_it_makes():
             server.first.now += 0.05
     assert all(server.work(peer).is_overdrawn for peer in server.peers)
     assert not any(server.events(peer, ConnectionClosed) for peer in server.peers)
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_nobody_waits_for_one_that_is_held():
+    server = Server()
+    greedy, honest = server.peers
+    server.work(greedy).add_overhead(2 * OVERHEAD_BURST)
+    for number in range(5):
+        server.receive((greedy, greedy.seal(PING)))
+        assert server.is_waiting
+        server.flood(honest, TURN_WORK // 50)
+        server.receive(hello(honest, 2 * number))
+        assert len(server.events(honest, StreamReadable)) == number + 1
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_what_is_held_is_read_once_it_is_paid_for():
+    server = Server()
+    greedy = server.first
+    server.work(greedy).add_overhead(OVERHEAD_BURST + OVERHEAD_RATE // 2)
+    server.receive(hello(greedy))
+    begun = server.now
+    while not server.events(greedy, StreamReadable):
+        assert server.now < begun + 2
+        server.first.now = server.endpoint.poll_timeout().at
+        server._pass(lambda: server.endpoint.handle_timeout(server.now))
+    assert 0.3 < server.now - begun < 0.5 + 2 * HOLD
+    assert not server.is_waiting
+
+
+@pytest.mark.spec("TRANSPORT-58")
+@pytest.mark.parametrize("payload", [b"\0" * 40, PING, FLOODS["empty STREAM"]])
+def test_a_packet_that_brings_nothing_is_overhead(payload):
+    server = Server()
+    server.receive((server.first, server.first.seal(stream_header(0, 0, False, 1) + b"x")))
+    before = server.work(server.first).overhead
+    server.receive((server.first, server.first.seal(payload)))
+    assert server.work(server.first).overhead - before >= PACKET_WORK
+
+
+@pytest.mark.spec("TRANSPORT-58")
+def test_a_forged_packet_is_no_overhead():
+    server = Server()
+    before = server.work(server.first).overhead
+    packet = bytearray(server.first.seal(PING))
+    packet[-1] ^= 1
+    server.receive((server.first, bytes(packet)))
+    assert server.work(server.first).overhead == before
+
+
+@pytest.mark.spec("TRANSPORT-58")
+@pytest.mark.parametrize(
+    ("ends", "price"),
+    [
+        ([stream_header(0, 0, True, 2) + b"hi"], 0),
+        ([stream_header(0, 0, False, 2) + b"hi", stream_header(0, 2, True, 0)], 0),
+        ([stream_header(0, 0, True, 0)], STREAM_WORK),
+        ([stream_header(0, 0, False, 2) + b"hi", ResetStream(0, 0, 2).encode()], STREAM_WORK),
+        ([stream_header(0, 0, True, 2) + b"hi", StopSending(0, 0).encode()], STREAM_WORK),
+        ([ResetStream(0, 0, 2).encode(), StopSending(0, 0).encode()], STREAM_WORK),
+        ([StopSending(0, 0).encode(), ResetStream(0, 0, 2).encode()], STREAM_WORK),
+    ],
+)
+def test_a_stream_is_overhead_where_the_peer_gives_it_up_or_it_carries_nothing(ends, price):
+    server = Server()
+    before = server.work(server.first).overhead
+    for frames in ends:
+        server.receive((server.first, server.first.seal(frames)))
+    overhead = server.work(server.first).overhead - before
+    assert price <= overhead <= price + len(ends) * (PACKET_WORK + CONTROL_FRAME_WORK)
+    assert overhead == 0 or price
 
 
 class Strangers:

@@ -139,3 +139,40 @@ def test_what_waits_too_long_is_dropped_and_the_rest_is_not():
     waiting.give_back(key, queue)
     assert taken(waiting) == [("a", b"2")]
     assert waiting.size == 0
+
+
+def test_what_is_held_has_no_turn_before_its_time_and_keeps_its_order():
+    waiting = Waiting[str](1 << 20, 3)
+    put(waiting, "a", b"1", b"2")
+    key, queue = waiting.next()
+    first = waiting.take(queue)
+    put(waiting, "a", b"rest")
+    waiting.hold(key, queue, 5.0)
+    put(waiting, "a", b"3")
+    assert not waiting.queues
+    assert waiting.held_until == 5.0
+    waiting.release(4.9)
+    assert not waiting.queues
+    waiting.release(5.0)
+    assert not waiting.held
+    assert first.buffer == b"1"
+    assert taken(waiting) == [("a", b"rest"), ("a", b"2"), ("a", b"3")]
+    assert waiting.size == 0
+
+
+def test_what_is_held_is_bounded_with_what_waits():
+    waiting = Waiting[str](1 << 20, 3)
+    put(waiting, "a", b"1")
+    waiting.hold(*waiting.next(), 5.0)
+    size = READ_OVERHEAD + 1
+    assert waiting.put("a", read(b"2"), size, 0.0) == size
+    assert waiting.size == size
+
+
+def test_nothing_is_held_of_a_queue_that_is_empty():
+    waiting = Waiting[str](1 << 20, 3)
+    put(waiting, "a", b"1")
+    key, queue = waiting.next()
+    waiting.take(queue)
+    waiting.hold(key, queue, 5.0)
+    assert not waiting.held
