@@ -12,16 +12,19 @@ from p2pnode.transports.noise_udp.packet import VERSIONS
 from p2pnode.transports.noise_udp.path_validation import MAX_PROBES, PROBE_OFFSETS, RouteState
 from tests.support import spec_tables
 
+OTHERS = "p2pnode.transports.stream_upgrade"
+"""Have pages of their own."""
 UNITS = {"ms": 0.001, "h": 3600.0}
 
 
 def constants(name: str) -> set[float]:
-    """Returns the values that a constant of that name has in the package."""
+    """Returns the values that a constant of that name has in the package, but for other muxers."""
     if name.startswith("TransportConfig."):
         return {getattr(TransportConfig(), name.partition(".")[2])}
     modules = [
         importlib.import_module(info.name)
         for info in pkgutil.walk_packages(p2pnode.transports.__path__, "p2pnode.transports.")
+        if not info.name.startswith(OTHERS)
     ]
     return {getattr(module, name) for module in modules if hasattr(module, name)}
 
