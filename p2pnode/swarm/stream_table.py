@@ -11,7 +11,6 @@ from p2pnode.clock import Deadline, Instant, earliest
 from p2pnode.deadlines import Deadlines
 from p2pnode.errors import ClosedLocally, LocalProtocolError, P2PNodeError
 from p2pnode.machine import ConnectionHandle, StreamMachine
-from p2pnode.protocols.multistream import Responder
 from p2pnode.swarm import events
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.inbound_streams import InboundLimit, InboundStreams, StreamKey
@@ -23,6 +22,7 @@ from p2pnode.swarm.swarm_stream import SwarmStream, propose
 from p2pnode.transports.faults import Faults
 from p2pnode.transports.registry import Transports
 from p2pnode.transports.work import REQUEST_WORK
+from p2pnode.wire.multistream import Responder
 from p2pnode.wire.reset_code import StreamResetCode
 
 

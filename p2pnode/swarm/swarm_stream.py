@@ -17,8 +17,8 @@ from p2pnode.errors import (
     StreamStopped,
 )
 from p2pnode.machine import Buffer, ConnectionHandle
-from p2pnode.protocols.multistream import Agreed, Failed, Initiator, ProposalRefused, Responder
 from p2pnode.transports.muxed_connection import MuxedConnection, StreamEnding
+from p2pnode.wire.multistream import Agreed, Failed, Initiator, ProposalRefused, Responder
 from p2pnode.wire.reset_code import RETRIABLE, StreamResetCode
 
 NEGOTIATION_TIMEOUT: Final = 10.0

@@ -24,7 +24,6 @@ from p2pnode.protocols.file_transfer.messages import (
 )
 from p2pnode.protocols.identify.messages import IdentifyMessage, encode_identify_frames
 from p2pnode.protocols.kad import messages as kad
-from p2pnode.protocols.multistream.messages import encode_message
 from p2pnode.protocols.nat_behaviour import messages as nat
 from p2pnode.protocols.relay import seal_voucher
 from p2pnode.protocols.relay.messages import (
@@ -47,6 +46,7 @@ from p2pnode.transports.noise_udp.packet import (
 from p2pnode.transports.noise_udp.token import ADDRESS_LIFETIME, TokenIssuer
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
+from p2pnode.wire.multistream.messages import encode_message
 from tests.fuzz.relays import WORDS
 from tests.support.identities import peer_id, private_key
 from tests.support.noise_udp import CLIENT, parameters

@@ -17,7 +17,6 @@ from p2pnode.protocols.autonat.messages_v2 import (
 from p2pnode.protocols.dcutr.messages import Connect, Sync, encode_hole_punch
 from p2pnode.protocols.identify.messages import IdentifyMessage, encode_identify_frames
 from p2pnode.protocols.kad import messages as kad_messages
-from p2pnode.protocols.multistream.messages import encode_message
 from p2pnode.protocols.nat_behaviour import messages as nat
 from p2pnode.protocols.relay import seal_voucher
 from p2pnode.protocols.relay.circuit_messages import (
@@ -62,6 +61,7 @@ from p2pnode.transports.noise_udp.control_frames import MAX_OUTSTANDING
 from p2pnode.transports.punch import Punch, PunchProbe
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
+from p2pnode.wire.multistream.messages import encode_message
 from tests.fuzz.choices import Choices
 from tests.support.addresses import NOISE_UDP
 from tests.support.identities import peer_id, private_key

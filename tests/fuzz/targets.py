@@ -48,8 +48,6 @@ from p2pnode.protocols.kad.messages import (
 from p2pnode.protocols.kad.messages import (
     decode_request_untrusted as decode_kad_request_untrusted,
 )
-from p2pnode.protocols.multistream import Initiator, Responder
-from p2pnode.protocols.multistream.messages import decode_message_untrusted as multistream_message
 from p2pnode.protocols.nat_behaviour import KnockRequest
 from p2pnode.protocols.nat_behaviour import messages as nat_behaviour
 from p2pnode.protocols.nat_behaviour.dialogue import NatRequester, NatResponder
@@ -86,6 +84,8 @@ from p2pnode.wire.multiaddr import (
     split_last_peer,
 )
 from p2pnode.wire.multihash import check_peer_multihash_untrusted
+from p2pnode.wire.multistream import Initiator, Responder
+from p2pnode.wire.multistream.messages import decode_message_untrusted as multistream_message
 from p2pnode.wire.varint import decode_uvarint_untrusted, encode_uvarint
 from tests.fuzz.choices import Choices
 from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_handshake

@@ -27,9 +27,9 @@ from p2pnode.protocols.identify.messages import (
     decode_identify_message_untrusted,
     encode_identify_frames,
 )
-from p2pnode.protocols.multistream import Agreed, Initiator, ProposalRefused, Responder
 from p2pnode.wire.framing import FrameReader
 from p2pnode.wire.multiaddr import decode_multiaddr_untrusted, parse_multiaddr
+from p2pnode.wire.multistream import Agreed, Initiator, ProposalRefused, Responder
 
 HERE = Path(__file__).parent
 PROGRAM = HERE / "libp2p_fixtures"

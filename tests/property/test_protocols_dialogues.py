@@ -20,10 +20,10 @@ from p2pnode.protocols.identify.socket_evidence import (
     MAX_OBSERVATIONS_PER_SOCKET,
     OBSERVATION_LIFETIME,
 )
-from p2pnode.protocols.multistream import Agreed, Initiator, Outcome, Responder
-from p2pnode.protocols.multistream.messages import encode_message
 from p2pnode.protocols.ping import PingRequester, PingResponder
 from p2pnode.wire.ip_ranges import owner_group
+from p2pnode.wire.multistream import Agreed, Initiator, Outcome, Responder
+from p2pnode.wire.multistream.messages import encode_message
 from tests.support.identities import peer_id
 
 ALICE = peer_id("a")

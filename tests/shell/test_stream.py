@@ -12,9 +12,9 @@ from p2pnode.errors import (
     StreamReset,
     StreamStopped,
 )
-from p2pnode.protocols.multistream.messages import MULTISTREAM_PROTOCOL, encode_message
 from p2pnode.transports.delivery.send_stream import SEND_BUFFER_SIZE
 from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.wire.multistream.messages import MULTISTREAM_PROTOCOL, encode_message
 from tests.support.node_pair import PROTOCOL, StreamPair, node_pair
 
 CHUNK = 64 * 1024

@@ -6,10 +6,10 @@ from typing import Final
 from p2pnode.machine import SocketAddr
 from p2pnode.protocols import identify
 from p2pnode.protocols.identify.messages import IdentifyMessage, encode_identify_frames
-from p2pnode.protocols.multistream.messages import MULTISTREAM_PROTOCOL, encode_message
 from p2pnode.transports.delivery.frame import ResetStream, stream_header
 from p2pnode.transports.noise_udp.frame import ObservedAddress, RetireConnectionId
 from p2pnode.wire.multiaddr import parse_multiaddr
+from p2pnode.wire.multistream.messages import MULTISTREAM_PROTOCOL, encode_message
 from tests.siege.hostile_peer import HostilePeer
 
 ROOM: Final = 1150

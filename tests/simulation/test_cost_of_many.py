@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from p2pnode.protocols.identify.socket_evidence import MAX_OBSERVATIONS_PER_SOCKET
-from p2pnode.protocols.multistream import Initiator
+from p2pnode.wire.multistream import Initiator
 from tests.support.crowd import Crowd
 from tests.support.python_calls import python_calls
 

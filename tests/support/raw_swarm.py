@@ -14,7 +14,6 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Received, SocketAddr, SocketId, Transmit
 from p2pnode.netsim.contract import Contract
-from p2pnode.protocols.multistream.messages import encode_message
 from p2pnode.protocols.relay import CIRCUIT_TYPE, HEADER_SIZE
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.events import ConnectionEstablished, SwarmEvent
@@ -24,6 +23,7 @@ from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.frame import encode_ack
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.multistream.messages import encode_message
 from tests.support.addresses import noise_udp_multiaddr
 from tests.support.identities import private_key
 from tests.support.noise_udp import parameters

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, cast
 
 from p2pnode.errors import AddressError, ArgumentError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.protocols.multistream.messages import (
+from p2pnode.wire.multistream.messages import (
     MAX_MESSAGE_SIZE,
     MULTISTREAM_PROTOCOL,
     NOT_AVAILABLE,

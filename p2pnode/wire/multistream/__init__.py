@@ -1,6 +1,6 @@
 """multistream-select 1.0: which protocol a stream carries (specs/multistream.md)."""
 
-from p2pnode.protocols.multistream.negotiation import (
+from p2pnode.wire.multistream.negotiation import (
     Agreed,
     Failed,
     Initiator,

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from p2pnode.errors import DecodeError, LocalProtocolError
-from p2pnode.protocols.multistream.messages import (
+from p2pnode.wire.framing import FrameReader
+from p2pnode.wire.multistream.messages import (
     MAX_MESSAGE_SIZE,
     MULTISTREAM_PROTOCOL,
     NOT_AVAILABLE,
     decode_message_untrusted,
     encode_message,
 )
-from p2pnode.wire.framing import FrameReader
 
 MAX_PROPOSALS = 32  # a stream; chosen: more than any peer has versions of one protocol
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from p2pnode.errors import LocalProtocolError
-from p2pnode.protocols.multistream import (
+from p2pnode.wire.multistream import (
     Agreed,
     Failed,
     Initiator,
@@ -13,8 +13,8 @@ from p2pnode.protocols.multistream import (
     ProposalRefused,
     Responder,
 )
-from p2pnode.protocols.multistream.messages import MAX_MESSAGE_SIZE, encode_message
-from p2pnode.protocols.multistream.negotiation import MAX_PROPOSALS
+from p2pnode.wire.multistream.messages import MAX_MESSAGE_SIZE, encode_message
+from p2pnode.wire.multistream.negotiation import MAX_PROPOSALS
 
 HEADER = bytes.fromhex("132f6d756c746973747265616d2f312e302e300a")
 PING = bytes.fromhex("112f697066732f70696e672f312e302e300a")
