@@ -59,6 +59,9 @@ class Sessions(RuleBasedStateMachine):
         self.sent = [b"", b""]
         self.streams = {}
         self.readable = [set(), set()]
+        for side in (0, 1):
+            self.open(side)
+            self.carry(side)
 
     def pick(self, side, choice):
         known = [n for n, stream in self.streams.items() if stream.known[side]]
@@ -134,7 +137,7 @@ class Sessions(RuleBasedStateMachine):
             if not stream.resets:
                 assert way.is_stopped or (way.is_finished and way.read == way.written)
             way.is_at_eof = True
-        else:
+        elif len(data) < size:
             self.readable[side].discard(number)
         return data
 
@@ -174,6 +177,17 @@ class Sessions(RuleBasedStateMachine):
         data, self.wires[side] = self.wires[side][:size], self.wires[side][size:]
         self.sessions[1 - side].handle_data(data, self.now)
         self.take_events(1 - side)
+
+    @rule(side=SIDES)
+    def carry(self, side):
+        """All that may go, in one piece: most examples need some of it to come to anything."""
+        self.send(side, 300_000)
+        self.deliver(side, len(self.wires[side]))
+
+    @rule(side=SIDES, choice=st.integers(0, 20), size=SIZES)
+    def write_and_carry(self, side, choice, size):
+        self.write(side, choice, size)
+        self.carry(side)
 
     def take_events(self, side):
         for event in self.sessions[side].poll_events():
