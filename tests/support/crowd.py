@@ -34,14 +34,16 @@ Aside = Callable[[Callable[[], object], int], object]
 class Crowd:
     """The swarm is 0, and its peers are 1, 2 and so on, each at an address of its own."""
 
-    def __init__(self, *, aside: Aside = lambda work, cause: work()) -> None:
+    def __init__(
+        self, *, aside: Aside = lambda work, cause: work(), config: SwarmConfig | None = None
+    ) -> None:
         """`aside` runs whatever the swarm does."""
         self.now = 100.0
         self.aside = aside
         entropy = Random("crowd").randbytes
         self.swarm = Swarm(
             private_key("swarm"),
-            config=SwarmConfig(),
+            config=SwarmConfig() if config is None else config,
             makers=all_makers(
                 TransportConfig(), secret=entropy(32), entropy=entropy, rng=Random(1)
             ),
