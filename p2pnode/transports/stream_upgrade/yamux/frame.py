@@ -20,7 +20,9 @@ class FrameType(enum.IntEnum):
     GO_AWAY = 3
 
 
-class Flag(enum.IntFlag):
+class Flag(enum.IntEnum):
+    """Bits.  No IntFlag: to mask a plain number with one costs as much as the rest of a frame."""
+
     SYN = 1
     ACK = 2
     FIN = 4

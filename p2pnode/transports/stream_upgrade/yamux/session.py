@@ -33,7 +33,7 @@ from p2pnode.transports.stream_upgrade.yamux.frame import (
 from p2pnode.transports.stream_upgrade.yamux.pings import Pings
 from p2pnode.transports.stream_upgrade.yamux.streams import MAX_STREAMS, YamuxStreams
 from p2pnode.transports.stream_upgrade.yamux.writer import FrameWriter
-from p2pnode.transports.work import CONTROL_FRAME_WORK, FRAME_WORK, Work
+from p2pnode.transports.work import CONTROL_FRAME_WORK, Work
 
 if TYPE_CHECKING:
     from p2pnode.transports.delivery.recv_stream import RecvStream
@@ -181,18 +181,16 @@ class YamuxSession:
     def _on_header(self, header: Header, now: Instant) -> None:
         if header.version != VERSION:
             raise _violation("an unknown version")
+        # of any type: data pays for itself by its bytes, and has to where there are few
+        self.work.spent += CONTROL_FRAME_WORK
         match header.frame_type:
             case FrameType.DATA:
-                self.work.spent += FRAME_WORK
                 self._on_data(header, now)
             case FrameType.WINDOW_UPDATE:
-                self.work.spent += CONTROL_FRAME_WORK
                 self._on_window_update(header, now)
             case FrameType.PING:
-                self.work.spent += CONTROL_FRAME_WORK
                 self._on_ping(header, now)
             case FrameType.GO_AWAY:
-                self.work.spent += CONTROL_FRAME_WORK
                 self._on_go_away(header)
             case _:
                 raise _violation("an unknown type of frame")

@@ -95,7 +95,7 @@ class YamuxStreams:
         """Whether the peer takes no more streams."""
         self.fresh: dict[int, SendHalf] = {}
         """Have bytes that the peer's window allows, or only the end to send; in turn."""
-        self.control: dict[int, Flag] = {}
+        self.control: dict[int, int] = {}
         """Streams that have something to tell besides: these flags, or credit."""
         self.resets: dict[int, int] = {}
         """Codes of the resets that are due, by stream."""
@@ -387,7 +387,7 @@ class YamuxStreams:
 
     def _note_credit(self, recv: RecvStream) -> None:
         if recv.state is RecvState.RECV and recv.window.is_update_due and not self.is_left:
-            self.control.setdefault(recv.stream_id, Flag(0))
+            self.control.setdefault(recv.stream_id, 0)
 
     def _on_dropped(self, recv: RecvStream) -> None:
         """Data came that nobody reads."""
@@ -406,7 +406,7 @@ class YamuxStreams:
         stream_id = send.stream_id
         send.on_reset(reset_code=code)
         self.fresh.pop(stream_id, None)
-        if self.control.pop(stream_id, Flag(0)) & Flag.SYN:
+        if self.control.pop(stream_id, 0) & Flag.SYN:
             self._acknowledge(stream_id)  # the peer never hears of it
         else:
             self._queue_reset(stream_id, code)

@@ -8,7 +8,7 @@ from p2pnode.transports.stream_events import StreamOpened, StreamResetByPeer
 from p2pnode.transports.stream_upgrade.yamux import YamuxSession
 from p2pnode.transports.stream_upgrade.yamux.send_half import SEND_BUFFER_SIZE
 from p2pnode.transports.stream_upgrade.yamux.streams import MAX_RESETS, MAX_STREAMS
-from p2pnode.transports.work import CONTROL_FRAME_WORK, FRAME_WORK, STREAM_WORK
+from p2pnode.transports.work import CONTROL_FRAME_WORK, STREAM_WORK
 from p2pnode.wire.reset_code import StreamResetCode
 from tests.support.yamux import (
     ACK,
@@ -227,7 +227,7 @@ def test_empty_frames_are_paid_for():
     before, held = session.work.spent, session.streams.held.total
     session.handle_data(frame(DATA, 0, 1) * 5000 + frame(UPDATE, 0, 1) * 5000, 0.0)
 
-    assert session.work.spent - before == 5000 * (FRAME_WORK + CONTROL_FRAME_WORK)
+    assert session.work.spent - before == 10_000 * CONTROL_FRAME_WORK
     assert session.streams.held.total == held
     assert len(said(session)) == 1
 
