@@ -17,7 +17,6 @@ PAGES = {
     "p2pnode.protocols.file_transfer": ("file_transfer.md",),
     "p2pnode.protocols.identify": ("identify.md",),
     "p2pnode.protocols.kad": ("kad.md",),
-    "p2pnode.wire.multistream": ("multistream.md",),
     "p2pnode.protocols.nat_behaviour": ("nat_behaviour.md",),
     "p2pnode.protocols.ping": ("ping.md",),
     "p2pnode.protocols.relay": ("relay.md",),
@@ -26,7 +25,8 @@ PAGES = {
     "p2pnode.noise": ("noise.md",),
     "p2pnode.resources": ("resources.md",),
     "p2pnode.swarm": ("swarm.md", "autonat.md", "kad.md", "nat_behaviour.md", "relay.md"),
-    "p2pnode.transports": ("transport.md", "recovery.md", "streams.md", "yamux.md"),
+    "p2pnode.transports": ("transport.md", "recovery.md", "streams.md", "upgrade.md", "yamux.md"),
+    "p2pnode.wire.multistream": ("multistream.md",),
 }
 FORMATS = {
     "p2pnode.io.tcp": {"READ", "WRITE"},
@@ -120,6 +120,7 @@ COMPARED = [
     ("ping.md", "Limits and timers", "p2pnode.protocols.ping"),
     ("recovery.md", "Limits and timers", "p2pnode.transports.delivery"),
     ("resources.md", "Limits", "p2pnode.resources"),
+    ("upgrade.md", "Limits", "p2pnode.transports.stream_upgrade"),
     ("yamux.md", "Limits", "p2pnode.transports.stream_upgrade.yamux"),
 ]
 
