@@ -92,6 +92,7 @@ from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_
 from tests.fuzz.relays import fuzz_circuits, fuzz_relay_server
 from tests.fuzz.sessions import fuzz_yamux
 from tests.fuzz.swarms import fuzz_swarm
+from tests.fuzz.upgrades import fuzz_upgrade
 from tests.support.frames import encode
 from tests.support.identities import peer_id
 from tests.support.noise import make_pair
@@ -401,6 +402,7 @@ TARGETS: Final[dict[str, Target]] = {
     "swarm": fuzz_swarm,
     "text": fuzz_text,
     "token": fuzz_token,
+    "upgrade": fuzz_upgrade,
     "wire_varint": fuzz_wire_varint,
     "yamux": fuzz_yamux,
 }
