@@ -1,0 +1,1 @@
+"""Peers on the official libp2p libraries, and what drives them."""
