@@ -9,7 +9,7 @@ from tests.interop.peers.toolchains import BuildFailed, Command, Missing, built,
 
 @pytest.fixture(scope="session")
 def peer_command() -> Callable[[str], Command]:
-    """Skips where the toolchain is missing; fails where there is one and no peer."""
+    """Skips where no folder is named or the toolchain is missing; fails where there is no peer."""
 
     def command(name: str) -> Command:
         try:
