@@ -184,11 +184,11 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "swarm": [DIALOGUES, RELAYED, SERVED, COMMANDS],
     "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
     "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 - ADDRESS_LIFETIME - 1)],
-    "wire_varint": [b"\x80\x01", b"\x40\x25"],
     "upgrade": [
         b"".join(map(encode_message, ("/multistream/1.0.0", "/noise"))) + b"\0\x20" + bytes(32),
         b"".join(map(encode_message, ("/multistream/1.0.0", "/tls/1.0.0", "na"))),
     ],
+    "wire_varint": [b"\x80\x01", b"\x40\x25"],
     "yamux": [
         # the peer opens stream 1, sends and ends; it is read, answered and reset
         b"\x01"

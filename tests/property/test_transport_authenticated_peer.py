@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from p2pnode.machine import SocketAddr
 from p2pnode.transports.delivery.frame import Ack, stream_header
-from p2pnode.transports.noise_udp.frame import ConnectionClose, PathAbandon
+from p2pnode.transports.noise_udp.frame import ConnectionClose, PathAbandon, encode_ack
 from tests.support.frames import frames_of
 from tests.support.raw_peer import RawPeer
 
@@ -58,7 +58,7 @@ def take_step(peer, step):
         case "ack", path_id, count:
             numbers = sorted({p.number for p in peer.opened if p.path_id == path_id})[-count:]
             for number in numbers:
-                peer.send(Ack(path_id, 0, ((number, number + 1),)).encode())
+                peer.send(encode_ack(Ack(path_id, 0, ((number, number + 1),))))
         case "wait", seconds, _:
             peer.wait(seconds)
         case "move", port, _:

@@ -329,7 +329,7 @@ def test_a_dial_back_is_a_visit_by_a_stranger_from_another_port() -> None:
     net.world.run_for(1)
     known = len(node.of(ConnectionEstablished))
     command = DialBack(1, node.peer_id, SocketAddr(node.host.ip, PORT), NOISE_UDP, 5.0)
-    server.do(server.swarm._prober.dial_back, command, net.world.now)
+    server.do(server.swarm._dial_backs.dial_back, command, net.world.now)
     seen = node.swarm._state.one_way
     net.world.run_until(lambda: bool(seen), 5)
     (visitor,) = seen.values()

@@ -25,6 +25,7 @@ from p2pnode.transports.noise_udp.frame import (
     NewToken,
     ObservedAddress,
     PathChallenge,
+    encode_ack,
 )
 from p2pnode.transports.noise_udp.handshake import (
     PROLOGUE_LABEL,
@@ -190,7 +191,7 @@ def make_connection(aead: Aead) -> dict[str, Any]:
 def responder_frames(issuer: TokenIssuer) -> dict[str, bytes]:
     cid = RESPONDER_ID_PATH_1.to_bytes(8, "big")
     return {
-        "ACK": Ack(0, 150, ((0, 1),)).encode(),
+        "ACK": encode_ack(Ack(0, 150, ((0, 1),))),
         "HANDSHAKE_DONE": HandshakeDone().encode(),
         "NEW_TOKEN": NewToken(issuer.address_token(REMOTE, UNIX_NOW)).encode(),
         "OBSERVED_ADDRESS": ObservedAddress(0, 0, REMOTE).encode(),
@@ -231,7 +232,7 @@ def make_vectors() -> dict[str, Any]:
         "stateless_reset_packet": stateless_reset(
             RESPONDER_ID, issuer.reset_token(RESPONDER_ID)
         ).hex(),
-        "ack_frame": ACK.encode().hex(),
+        "ack_frame": encode_ack(ACK).hex(),
         "connections": [make_connection(aead) for aead in Aead],
     }
 
