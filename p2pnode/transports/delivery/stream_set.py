@@ -391,11 +391,12 @@ class StreamSet:
         return True
 
     def _note_given_up(self, stream_id: int, is_news: bool) -> None:
-        """The peer gave up one direction; where it has opened the stream, for nothing.
+        """The peer gave up one direction; where it has opened the stream, perhaps for nothing.
 
         Not `is_news` where we have ended it before, or the peer has given up the other direction.
+        Who has had an answer was served, and may close a stream as soon as it knows enough.
         """
-        if is_news and stream_id & 1 != self._opener:
+        if is_news and stream_id & 1 != self._opener and not self._send[stream_id].sent_size:
             self.overhead += STREAM_WORK
 
     def _return_credit(self, count: int) -> None:

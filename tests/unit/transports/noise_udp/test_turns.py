@@ -405,6 +405,20 @@ def test_a_stream_is_overhead_where_the_peer_gives_it_up_or_it_carries_nothing(e
     assert overhead == 0 or price
 
 
+@pytest.mark.spec("TRANSPORT-58")
+@pytest.mark.parametrize("end", [StopSending(0, 0), ResetStream(0, 0, 2)])
+def test_who_has_had_an_answer_may_close_a_stream_at_once(end):
+    server = Server()
+    server.receive((server.first, server.first.seal(stream_header(0, 0, False, 2) + b"hi")))
+    before = server.work(server.first).overhead
+    connection = server.endpoint.command(server.first.handle)
+    connection.streams.write(0, b"answer")
+    server.endpoint.poll_transmits(server.now)
+    server.receive((server.first, server.first.seal(end.encode())))
+    overhead = server.work(server.first).overhead - before
+    assert overhead <= PACKET_WORK + CONTROL_FRAME_WORK
+
+
 class Strangers:
     """Handshakes that begin at addresses of their own."""
 
