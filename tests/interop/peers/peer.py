@@ -1,14 +1,15 @@
-"""A peer on an official library as a process of its own, which takes commands and answers them."""
+"""A peer as a process of its own, which takes commands and answers them."""
 
 import json
+import queue
+import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import trio
+from typing import IO, Any
 
 START_TIMEOUT = 60.0
 """seconds until a peer says who it is: js takes two and a half where nothing else is going on"""
@@ -22,24 +23,33 @@ MAX_LOG = 20_000
 
 Answer = dict[str, Any]
 
+OWN = (sys.executable, "-P", str(Path(__file__).with_name("p2pnode_peer.py")))
+"""What starts the peer on this library."""
+
 
 class Refused(Exception):
     """A peer could not do what a command asked for; the text is the library's."""
 
 
 class Peer:
-    """One running peer; one task at a time gives it the commands of specs/interop.md."""
+    """One running peer, which takes the commands of specs/interop.md."""
 
-    def __init__(self, name: str, process: trio.Process) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
         self.name = name
+        self.log = log
+        """What it has written on stderr."""
         self.id = ""
         self.addrs: list[str] = []
         self._process = process
-        self._buffer = b""
+        self._commands = process.stdin
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self._reader.start()
 
-    async def introduce(self) -> None:
-        with trio.fail_after(START_TIMEOUT):
-            first = await self._line()
+    def introduce(self) -> None:
+        first = self._answer(START_TIMEOUT)
         self.id, self.addrs = first["id"], first["addrs"]
 
     @property
@@ -47,60 +57,62 @@ class Peer:
         """The first of its addresses, with its peer id."""
         return self.addrs[0]
 
-    async def do(self, command: str, **arguments: object) -> Answer:
-        """Raises Refused where the answer is an error, TooSlowError where there is none in time."""
-        assert self._process.stdin is not None
-        with trio.fail_after(ANSWER_TIMEOUT):
-            line = json.dumps({"do": command, **arguments}).encode()
-            await self._process.stdin.send_all(line + b"\n")
-            answer = await self._line()
+    def do(self, command: str, **arguments: object) -> Answer:
+        """Raises Refused where the answer is an error, TimeoutError where there is none in time."""
+        self._commands.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
+        self._commands.flush()
+        answer = self._answer(ANSWER_TIMEOUT)
         if "error" in answer:
             raise Refused(f"{self.name}: {command} {arguments}: {answer['error']}")
         return answer
 
-    async def _line(self) -> Answer:
-        assert self._process.stdout is not None
-        while b"\n" not in self._buffer:
-            data = await self._process.stdout.receive_some()
-            assert data, f"{self.name} ended with {await self._process.wait()}"
-            self._buffer += data
-            assert len(self._buffer) <= MAX_LINE, f"{self.name} says too much"
-        text, _, self._buffer = self._buffer.partition(b"\n")
-        answer: Answer = json.loads(text)
+    def show_log(self) -> None:
+        """Writes to pytest's stderr what it has written on its own, the end of it."""
+        text = self.log.read_text(errors="replace")[-MAX_LOG:]
+        sys.stderr.write(f"--- {self.name}\n{text}")
+
+    def kill(self) -> None:
+        """Returns when it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def _answer(self, seconds: float) -> Answer:
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            self._process.kill()  # an answer that comes late would be taken for the next one
+            raise TimeoutError(f"{self.name} has said nothing for {seconds} s") from None
+        assert line, f"{self.name} ended with {self._process.wait()}"
+        assert line.endswith(b"\n"), f"{self.name} says too much"
+        answer: Answer = json.loads(line)
         return answer
 
+    def _read(self, stdout: IO[bytes]) -> None:
+        while line := stdout.readline(MAX_LINE):
+            self._lines.put(line)
+        self._lines.put(b"")
 
-@asynccontextmanager
-async def running(
-    name: str, command: tuple[str, ...], log: Path, *flags: str
-) -> AsyncGenerator[Peer, None]:
-    """Yields a peer that has started; it is gone afterwards.
 
-    Where a test fails, what it has written on stderr goes to pytest's.
-    """
+@contextmanager
+def running(name: str, command: tuple[str, ...], log: Path, *flags: str) -> Generator[Peer]:
+    """Yields a peer that has started; it is gone afterwards."""
     with log.open("wb") as stderr:
-        process = await trio.lowlevel.open_process(
-            [*command, *flags], stdin=-1, stdout=-1, stderr=stderr
+        process = subprocess.Popen(
+            [*command, *flags], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
         )
-    peer = Peer(name, process)
+    peer = Peer(name, process, log)
     try:
-        await peer.introduce()
+        peer.introduce()
         yield peer
     except BaseException:
-        show(name, log)
+        peer.show_log()
         raise
     finally:
-        if process.returncode is None:
-            process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-            for pipe in (process.stdin, process.stdout):
-                assert pipe is not None
-                await pipe.aclose()
-
-
-def show(name: str, log: Path) -> None:
-    sys.stderr.write(f"--- {name}\n{log.read_text(errors='replace')[-MAX_LOG:]}")
+        peer.kill()
 
 
 PERIOD = 251
