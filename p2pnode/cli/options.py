@@ -52,8 +52,9 @@ ListenOption: TypeAlias = Annotated[
     typer.Option(
         "--listen",
         metavar="MULTIADDR",
-        help="Address to listen on, such as /ip4/0.0.0.0/udp/0/noise; may be repeated, port 0 "
-        "means any.  [default: all interfaces, IPv4 and IPv6, on a port that is remembered]",
+        help="Address to listen on, such as /ip4/0.0.0.0/udp/0/noise or /ip4/0.0.0.0/tcp/4001; may "
+        "be repeated, port 0 means any.  [default: all interfaces, IPv4 and IPv6, over UDP and TCP "
+        "on a port that is remembered]",
         show_default=False,
     ),
 ]

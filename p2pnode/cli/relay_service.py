@@ -15,6 +15,7 @@ import typer
 
 from p2pnode.cli.output import Output
 from p2pnode.errors import AddressError
+from p2pnode.wire.transport_name import Carrier
 
 PRIVILEGED_PORTS: Final = range(1, 1024)
 STOP_TIMEOUT: Final = 20
@@ -140,7 +141,7 @@ def given_words(context: typer.Context) -> list[str]:
 
 def systemd_unit(command: Sequence[str], listen: Sequence[str]) -> str:
     """Returns a unit that runs the command as a user of its own, with next to no rights."""
-    is_privileged = any(port in PRIVILEGED_PORTS for port in _ports(listen))
+    is_privileged = any(port in PRIVILEGED_PORTS for port, _ in _ports(listen))
     capabilities = "CAP_NET_BIND_SERVICE" if is_privileged else ""
     return _UNIT.format(
         command=" ".join(_unit_word(word) for word in command),
@@ -151,10 +152,10 @@ def systemd_unit(command: Sequence[str], listen: Sequence[str]) -> str:
 
 def containerfile(words: Sequence[str], listen: Sequence[str]) -> str:
     """Returns a recipe for a container that runs the command as a user of its own."""
-    ports = dict.fromkeys(port for port in _ports(listen) if port)
+    ports = dict.fromkeys(place for place in _ports(listen) if place[0])
     return _CONTAINERFILE.format(
         command=json.dumps(list(words)),
-        exposed="".join(f"EXPOSE {port}/udp\n" for port in ports),
+        exposed="".join(f"EXPOSE {port}/{carrier}\n" for port, carrier in ports),
     )
 
 
@@ -165,13 +166,15 @@ def _program() -> list[str]:
     return [script] if script else [sys.executable, "-m", "p2pnode"]
 
 
-def _ports(listen: Sequence[str]) -> list[int]:
-    from p2pnode.io.listening import listen_address
+def _ports(listen: Sequence[str]) -> list[tuple[int, Carrier]]:
+    """Returns each port with whose it is.  Raises typer.BadParameter."""
+    from p2pnode.io.listen_address import listen_address
 
-    ports: list[int] = []
+    ports: list[tuple[int, Carrier]] = []
     for text in listen:
         try:
-            ports.append(listen_address(text).port)
+            address = listen_address(text)
+            ports.append((address.bind.port, address.carrier))
         except AddressError as exc:
             raise typer.BadParameter(str(exc), param_hint="--listen") from exc
     return ports

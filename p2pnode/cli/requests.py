@@ -29,7 +29,7 @@ def node_request(
     protect: Sequence[str] | None = None,
 ) -> NodeRequest:
     """Returns the node that a command is to run.  Raises typer.BadParameter."""
-    from p2pnode.io.listening import listen_address  # brings the sockets along
+    from p2pnode.io.listen_address import listen_address  # brings the transports along
 
     return NodeRequest(
         data=environment.data_folder(data),

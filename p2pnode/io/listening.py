@@ -1,36 +1,29 @@
 """Opens the sockets of a node: where it listens, and what it dials from otherwise.
 
-Rule: the sockets that listen also dial, so that one NAT mapping serves all peers; a family without
-a socket on all interfaces gets one that only dials.
+Rules: the sockets that listen also dial, so that one NAT mapping serves all peers; a family without
+a UDP socket on all interfaces gets one that only dials.  UDP sockets and TCP listeners are numbered
+together (TRANSPORTS-10).
 """
 
 import errno
-import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from p2pnode.errors import AddressError, ListenError
-from p2pnode.identity.transport_addr import transport_addr
-from p2pnode.io.dial_target import zone_hint, zone_index
+from p2pnode.errors import ListenError
 from p2pnode.io.driver import DatagramSocket
-from p2pnode.io.interfaces import InterfaceAddress, read_interfaces
+from p2pnode.io.listen_address import WILDCARDS, ListenAddress
+from p2pnode.io.tcp.sockets import TcpListener, open_tcp_listener
 from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.machine import SocketAddr, SocketId
-from p2pnode.wire.ip_ranges import is_link_local, why_no_host
-from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
-from p2pnode.wire.transport_name import TransportName
 
 logger = logging.getLogger(__name__)
 
-WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - a peer is there for everybody
+OpenedT = TypeVar("OpenedT")
 
-_GIVE_ANOTHER = "give an address of this machine, or 0.0.0.0 or :: for all"
-_MAX_PREFIX_WITH_BROADCAST = 30  # bits; RFC 3021: a /31 is two hosts and nothing else
-
-_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+_NO_SUCH_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
 
 class NodeSocket(NamedTuple):
@@ -41,19 +34,110 @@ class NodeSocket(NamedTuple):
     is_listening: bool
 
 
-def open_all_interfaces(port: int, stack: ExitStack) -> list[NodeSocket]:
-    """Returns sockets that listen on all interfaces, as far as the machine has IPv4 and IPv6.
+class Listening:
+    """What a node has open."""
 
-    `stack` closes them.  Raises ListenError.
-    """
-    ids = _socket_ids()
-    opened: list[NodeSocket] = []
-    missing: ListenError | None = None
-    for wildcard in WILDCARDS:
+    def __init__(self, stack: ExitStack) -> None:
+        """`stack` closes everything."""
+        self.sockets: list[NodeSocket] = []
+        self.probe_sockets: list[NodeSocket] = []
+        """For dial-backs."""
+        self.listeners: list[TcpListener] = []
+        self._stack = stack
+        self._ids = map(SocketId, count())
+
+    def everywhere(self, port: int) -> None:
+        """Listens over UDP on all interfaces, as far as the machine has IPv4 and IPv6.
+
+        Raises ListenError.
+        """
+        self.sockets += _in_each_family(
+            lambda ip: self._socket(SocketAddr(ip, port), is_listening=True)
+        )
+
+    def everywhere_over_tcp(self, port: int) -> None:
+        """Does the same over TCP, for both or for none.  Raises ListenError."""
+        with ExitStack() as stack:
+            self.listeners += _in_each_family(
+                lambda ip: self._listener(SocketAddr(ip, port), stack)
+            )
+            self._stack.enter_context(stack.pop_all())
+
+    def at(self, addresses: Iterable[ListenAddress]) -> None:
+        """Listens at these addresses, and opens what is to dial where they do not suffice.
+
+        Of TCP, port 0 takes the number that UDP has at that IP, where that is free.
+        Raises ListenError.
+        """
+        wanted = tuple(dict.fromkeys(addresses))
+        for carrier, bind in wanted:
+            if carrier == "udp":
+                self.sockets.append(self._socket(bind, is_listening=True))
+        for carrier, bind in wanted:
+            if carrier == "tcp":
+                self.listeners.append(self._listener_like_udp(bind))
+        covered = [sock.local.ip for sock in self.sockets]
+        missing = [ip for ip in WILDCARDS if ip not in covered]
         try:
-            opened.append(_open(SocketAddr(wildcard, port), ids, stack, is_listening=True))
+            self.sockets += _in_each_family(
+                lambda ip: self._socket(SocketAddr(ip, 0), is_listening=False), missing
+            )
         except ListenError as exc:
-            if not _is_family_missing(exc):
+            logger.debug("%s", exc)
+            if not self.sockets:
+                raise
+
+    def for_dial_backs(self) -> None:
+        """Opens a socket for dial-backs for each family that the node listens in over UDP.
+
+        What cannot be opened is left out: the node then helps nobody with that family.
+        """
+        for is_ipv6, wildcard in enumerate(WILDCARDS):
+            if any(s.is_listening and s.local.is_ipv6 == bool(is_ipv6) for s in self.sockets):
+                try:
+                    opened = self._socket(SocketAddr(wildcard, 0), is_listening=False)
+                except ListenError as exc:
+                    logger.debug("no dial-backs from %s: %s", wildcard, exc)
+                else:
+                    self.probe_sockets.append(opened)
+
+    def _listener_like_udp(self, bind: SocketAddr) -> TcpListener:
+        same = [s.local.port for s in self.sockets if s.is_listening and s.local.ip == bind.ip]
+        if same and not bind.port:
+            with suppress(ListenError):
+                return self._listener(bind._replace(port=same[0]), self._stack)
+        try:
+            return self._listener(bind, self._stack)
+        except ListenError as exc:
+            if not _is_because(exc, errno.EADDRINUSE):
+                raise
+            raise ListenError(f"{exc}; end that one, or listen on another port") from exc
+
+    def _socket(self, bind: SocketAddr, *, is_listening: bool) -> NodeSocket:
+        sock = open_udp_socket(bind, next(self._ids))
+        self._stack.callback(sock.close)
+        return NodeSocket(sock, sock.local, is_listening)
+
+    def _listener(self, bind: SocketAddr, stack: ExitStack) -> TcpListener:
+        listener = open_tcp_listener(bind, next(self._ids))
+        stack.callback(listener.close)
+        return listener
+
+
+def _in_each_family(
+    open_one: Callable[[str], OpenedT], wildcards: Iterable[str] = WILDCARDS
+) -> list[OpenedT]:
+    """Returns what was opened, where the machine has IPv4 and IPv6.
+
+    Raises ListenError where it has neither, or something else is in the way of one.
+    """
+    opened: list[OpenedT] = []
+    missing: ListenError | None = None
+    for wildcard in wildcards:
+        try:
+            opened.append(open_one(wildcard))
+        except ListenError as exc:
+            if not _is_because(exc, *_NO_SUCH_FAMILY):
                 raise
             logger.debug("%s", exc)
             missing = exc
@@ -62,115 +146,6 @@ def open_all_interfaces(port: int, stack: ExitStack) -> list[NodeSocket]:
     return opened
 
 
-def open_sockets(listen: Sequence[Multiaddr | str], stack: ExitStack) -> list[NodeSocket]:
-    """Returns sockets for these addresses, and those to dial from where they do not suffice.
-
-    `stack` closes them.  Raises ListenError, or AddressError for an address that does not parse.
-    """
-    ids = _socket_ids()
-    wanted = dict.fromkeys(listen_address(address) for address in listen)
-    opened = [_open(address, ids, stack, is_listening=True) for address in wanted]
-    covered = [s.local.ip for s in opened]
-    missing: ListenError | None = None
-    for wildcard in WILDCARDS:
-        if wildcard in covered:
-            continue
-        try:
-            opened.append(_open(SocketAddr(wildcard, 0), ids, stack, is_listening=False))
-        except ListenError as exc:
-            logger.debug("%s", exc)
-            missing = exc
-    if missing is not None and not opened:
-        raise missing
-    return opened
-
-
-def open_probe_sockets(sockets: Sequence[NodeSocket], stack: ExitStack) -> list[NodeSocket]:
-    """Returns a socket for dial-backs for each family that the node listens in.
-
-    What cannot be opened is left out: the node then helps nobody with that family.
-    """
-    ids = map(SocketId, count(max((s.socket.socket_id for s in sockets), default=-1) + 1))
-    opened: list[NodeSocket] = []
-    for is_ipv6, wildcard in enumerate(WILDCARDS):
-        if any(s.is_listening and s.local.is_ipv6 == bool(is_ipv6) for s in sockets):
-            try:
-                opened.append(_open(SocketAddr(wildcard, 0), ids, stack, is_listening=False))
-            except ListenError as exc:
-                logger.debug("no dial-backs from %s: %s", wildcard, exc)
-    return opened
-
-
-def listen_address(
-    given: Multiaddr | str,
-    interfaces: Callable[[], tuple[InterfaceAddress, ...]] = read_interfaces,
-) -> SocketAddr:
-    """Returns what to bind a socket to.  Raises AddressError for what is no such address.
-
-    Systems take broadcast and multicast addresses, and packets for a whole network arrive there;
-    but answers would leave from another address, and nobody could dial it.
-    """
-    address = parse_multiaddr(given) if isinstance(given, str) else given
-    # callers may have no type checker
-    if not isinstance(address, Multiaddr):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"an address is a multiaddr or its text, not {type(given).__name__}")
-    parts = transport_addr(address)
-    if parts is None or not parts.is_ip or parts.transport is not TransportName.NOISE_UDP:
-        raise AddressError(
-            f"cannot listen on {given}: not an address such as /ip4/0.0.0.0/udp/4001/noise"
-        )
-    if parts.peer_id is not None:
-        raise AddressError(
-            f"cannot listen on {given}: leave out /p2p/{parts.peer_id}, for a node listens under "
-            "the id of its own key"
-        )
-    if (reason := _why_not_ours(parts.host, has_zone=bool(parts.zone))) is not None:
-        raise AddressError(f"cannot listen on {given}: {reason}")
-    if _is_broadcast(parts.host, interfaces()):
-        raise AddressError(
-            f"cannot listen on {given}: {parts.host} is the broadcast address of a network; "
-            f"{_GIVE_ANOTHER}"
-        )
-    zone = zone_index(parts.zone) if parts.zone else 0
-    return SocketAddr(parts.host, parts.port, zone)
-
-
-def _why_not_ours(ip: str, *, has_zone: bool) -> str | None:
-    """Returns why a machine cannot have this address, and what to do, or None where it can."""
-    reason = None if ip in WILDCARDS else why_no_host(ip)
-    if reason is not None:
-        return f"{ip} is {reason}; {_GIVE_ANOTHER}"
-    if ":" in ip and is_link_local(ip) and not has_zone:
-        return zone_hint(ip)
-    return None
-
-
-def _is_broadcast(ip: str, interfaces: Iterable[InterfaceAddress]) -> bool:
-    """True for the last address of a network of ours; RFC 3021 has none in one of two hosts."""
-    own = [own for own in interfaces if ":" not in own.ip]
-    if ":" in ip or any(ip == address.ip for address in own):
-        return False
-    wanted = ipaddress.IPv4Address(ip)
-    networks = (
-        ipaddress.IPv4Network((address.ip, address.prefix_length), strict=False)
-        for address in own
-        if address.prefix_length <= _MAX_PREFIX_WITH_BROADCAST
-    )
-    return any(wanted == network.broadcast_address for network in networks)
-
-
-def _open(
-    address: SocketAddr, ids: Iterator[SocketId], stack: ExitStack, *, is_listening: bool
-) -> NodeSocket:
-    sock = open_udp_socket(address, next(ids))
-    stack.callback(sock.close)
-    return NodeSocket(sock, sock.local, is_listening)
-
-
-def _socket_ids() -> Iterator[SocketId]:
-    return map(SocketId, count())
-
-
-def _is_family_missing(failure: ListenError) -> bool:
+def _is_because(failure: ListenError, *errors: int) -> bool:
     cause = failure.__cause__
-    return isinstance(cause, OSError) and cause.errno in _NO_SUCH_FAMILY
+    return isinstance(cause, OSError) and cause.errno in errors

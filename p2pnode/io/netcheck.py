@@ -21,7 +21,7 @@ from p2pnode.io.dial_target import Target, dial_target, no_address_error
 from p2pnode.io.driver import Driver
 from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder
 from p2pnode.io.interfaces import read_interfaces, usable_ips
-from p2pnode.io.listening import WILDCARDS
+from p2pnode.io.listen_address import WILDCARDS
 from p2pnode.io.node.fault_log import FaultLog
 from p2pnode.io.os_entropy import os_entropy, os_rng
 from p2pnode.io.resolver import resolve

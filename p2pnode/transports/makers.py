@@ -1,11 +1,16 @@
 """The transports that a node has: the one place that names them all."""
 
 from random import Random
+from typing import Final
 
 from p2pnode.entropy import Entropy
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.maker import NoiseUdp
 from p2pnode.transports.registry import Makers
+from p2pnode.wire.transport_name import TransportName
+
+SPOKEN: Final = (TransportName.NOISE_UDP,)
+"""The names of those that `all_makers` has, the preferred one first."""
 
 
 def all_makers(config: TransportConfig, *, secret: bytes, entropy: Entropy, rng: Random) -> Makers:

@@ -16,6 +16,7 @@ from p2pnode.io.node.stream import Stream
 from p2pnode.io.tcp.sockets import open_tcp_listener
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm import SwarmConfig
+from p2pnode.transports.registry import Makers
 from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.transport_name import TransportName
 from tests.support.toy_transport import ToyTransport
@@ -32,15 +33,14 @@ async def echo(stream: Stream) -> None:
 
 @asynccontextmanager
 async def toy_node(name: str) -> AsyncIterator[tuple[Node, Multiaddr]]:
-    """Yields a node that speaks the toy transport besides noise-udp, and where it listens."""
+    """Yields a node that speaks the toy transport, and where it listens."""
     entropy = Random(name).randbytes
     with closing(open_tcp_listener(SocketAddr("127.0.0.1", 0), SocketId(1))) as listener:
         parts = NodeParts(
             identity=PrivateKey.generate(entropy),
-            secret=entropy(32),
             config=SwarmConfig(),
+            makers=Makers(over_links=ToyTransport),
             sockets=[],
-            over_links=ToyTransport,
             listeners=[listener],
             interfaces=(),
             watches_interfaces=False,

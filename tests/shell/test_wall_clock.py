@@ -20,6 +20,8 @@ from p2pnode.io.wall_clock import POLL_INTERVAL, STEP_THRESHOLD, watch_wall_cloc
 from p2pnode.machine import SocketAddr
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.self_description import MAX_RECORD_AGE
+from p2pnode.transports.makers import all_makers
+from p2pnode.transports.noise_udp.config import TransportConfig
 from tests.support.node_pair import SimNetwork, sim_node
 
 UNIX = 1_700_000_000.0
@@ -67,18 +69,19 @@ async def test_drift_is_told_where_it_has_come_to_a_second(autojump_clock: MockC
 
 @asynccontextmanager
 async def node_with_store(network: SimNetwork, folder: Path, wall: Wall) -> AsyncIterator[Node]:
-    entropy, address = Random("node").randbytes, SocketAddr("10.0.0.9", 4001)
+    entropy, rng = Random("node").randbytes, Random("node")
+    address = SocketAddr("10.0.0.9", 4001)
     with closing(Store(folder)) as store:
         parts = NodeParts(
             identity=PrivateKey.generate(entropy),
-            secret=entropy(32),
             config=SwarmConfig(),
+            makers=all_makers(TransportConfig(), secret=entropy(32), entropy=entropy, rng=rng),
             sockets=[NodeSocket(network.socket(address), address, True)],
             interfaces=(),
             watches_interfaces=False,
             store=store,
             entropy=entropy,
-            rng=Random("node"),
+            rng=rng,
             read_wall_clock=wall.read,
         )
         async with run_node(parts) as node:

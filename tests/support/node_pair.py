@@ -15,6 +15,7 @@ from p2pnode.io.node.node import Node
 from p2pnode.io.node.stream import Stream
 from p2pnode.machine import SocketAddr, Transmit
 from p2pnode.swarm import SwarmConfig
+from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.packet import HandshakeType
 from tests.support.sim_socket import SimSocket
@@ -75,18 +76,19 @@ async def sim_node(
     network: SimNetwork, name: str, ip: str, transport: TransportConfig | None = None
 ) -> AsyncIterator[Node]:
     """Yields a node with one socket at ip:4001; the same name gives the same identity."""
-    entropy = Random(f"{name}/entropy").randbytes
+    entropy, rng = Random(f"{name}/entropy").randbytes, Random(name)
     address = SocketAddr(ip, 4001)
     parts = NodeParts(
         identity=PrivateKey.generate(entropy),
-        secret=entropy(32),
         config=SwarmConfig(),
-        transport=transport or TransportConfig(),
+        makers=all_makers(
+            transport or TransportConfig(), secret=entropy(32), entropy=entropy, rng=rng
+        ),
         sockets=[NodeSocket(network.socket(address), address, True)],
         interfaces=(),
         watches_interfaces=False,
         entropy=entropy,
-        rng=Random(name),
+        rng=rng,
         read_wall_clock=lambda: UnixTime(UNIX_EPOCH + trio.current_time()),
     )
     async with run_node(parts) as node:

@@ -1,7 +1,8 @@
 """The folder in which a node keeps what must outlive it.
 
     key           the identity's private key, libp2p's encoding; readable by its owner only
-    port          the UDP port that was chosen once, in digits
+    port          the UDP port that was chosen once, in digits; TCP's as well, where there is no
+    tcp-port      the TCP port, where another program had the one of that number
     reset-secret  32 bytes: what stateless resets are made of, also after a crash
     lock          held by the node that uses the folder
     control.sock  while a node runs
@@ -15,6 +16,7 @@ import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -120,18 +122,29 @@ class DataFolder:
 
         It is chosen among the free ones the first time, and the same from then on.  Needs the lock.
         """
-        path = self.path / "port"
+        port = self._read_port("port")
+        if port is None:
+            port = choose_free_port(rng)
+            self._replace(self.path / "port", b"%d\n" % port)
+        return port
+
+    def tcp_port(self) -> int | None:
+        """Returns the TCP port where it is another than UDP's.  Raises DataFolderError."""
+        return self._read_port("tcp-port")
+
+    def keep_tcp_port(self, port: int) -> None:
+        """Listens there from now on.  Raises DataFolderError.  Needs the lock."""
+        self._replace(self.path / "tcp-port", b"%d\n" % port)
+
+    def _read_port(self, name: str) -> int | None:
+        path = self.path / name
         try:
             text = read_small_file(path, _MAX_PORT_FILE_SIZE).strip()
         except FileNotFoundError:
-            text = b""
+            return None
         except OSError as exc:
             raise DataFolderError(f"cannot read {path}: {_reason(exc)}") from exc
-        if text.isdigit() and 0 < int(text) < 65536:
-            return int(text)
-        port = choose_free_port(rng)
-        self._replace(path, b"%d\n" % port)
-        return port
+        return int(text) if text.isdigit() and 0 < int(text) < 65536 else None
 
     def _replace(self, path: Path, content: bytes) -> None:
         try:
@@ -155,20 +168,21 @@ def load_key(path: Path) -> PrivateKey:
 
 
 def choose_free_port(rng: Random) -> int:
-    """Returns a UDP port that nothing on this machine uses at the moment, for IPv4 and IPv6."""
+    """Returns a port that nothing on this machine uses now: of UDP and TCP, IPv4 and IPv6."""
     for _ in range(PORT_ATTEMPTS):
         port = rng.randint(FIRST_PORT, LAST_PORT)
         if _is_free(port):
             return port
     raise DataFolderError(
-        f"found no free UDP port between {FIRST_PORT} and {LAST_PORT}; choose one with --listen"
+        f"found no free port between {FIRST_PORT} and {LAST_PORT}; choose one with --listen"
     )
 
 
 def _is_free(port: int) -> bool:
-    for family, wildcard in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+    families = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))  # noqa: S104
+    for (family, wildcard), kind in product(families, (socket.SOCK_DGRAM, socket.SOCK_STREAM)):
         try:
-            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock = socket.socket(family, kind)
         except OSError:  # a machine without that family
             continue
         with sock:

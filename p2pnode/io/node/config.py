@@ -34,8 +34,9 @@ class NodeConfig:
     data_folder: PathLike | None = None
     """Where key, port and control socket are; locked while the node is open."""
     listen: Sequence[Multiaddr | str] | None = None
-    """Addresses such as /ip4/0.0.0.0/udp/4001/noise; port 0 takes any.  None: all interfaces, IPv4
-    and IPv6, on the data folder's port.  Empty: dial only."""
+    """Addresses such as /ip4/0.0.0.0/udp/4001/noise and /ip4/0.0.0.0/tcp/4001; port 0 takes any.
+    None: all interfaces, IPv4 and IPv6, on the data folder's port of UDP and TCP.  Empty: dial
+    only."""
     bootstrap: Sequence[Multiaddr | str] = ()
     """Peers to be connected with all the time: by them the node is seen, helped and found."""
     resources: ResourceLimits | None = None

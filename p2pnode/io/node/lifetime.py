@@ -7,7 +7,7 @@ cancelled, nothing else is waited for, and what it raised comes out as it is, no
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Unpack, cast
@@ -19,20 +19,17 @@ from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.control.server import serve_control
+from p2pnode.io.default_ports import listen_by_default
 from p2pnode.io.dial_target import DialTarget, bootstrap_targets
-from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder, choose_free_port
+from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder
 from p2pnode.io.interfaces import (
     InterfaceAddress,
     read_interfaces,
     usable_ips,
     watch_interfaces,
 )
-from p2pnode.io.listening import (
-    NodeSocket,
-    open_all_interfaces,
-    open_probe_sockets,
-    open_sockets,
-)
+from p2pnode.io.listen_address import listen_address
+from p2pnode.io.listening import Listening, NodeSocket
 from p2pnode.io.machine_memory import machine_memory
 from p2pnode.io.node.arguments import check_type, given_peer_id, optional_path
 from p2pnode.io.node.bootstrap import keep_all_connected
@@ -48,9 +45,8 @@ from p2pnode.io.trace_files import TraceFiles, check_traces
 from p2pnode.io.wall_clock import read_wall_clock, watch_wall_clock
 from p2pnode.resources.limits import limits_for
 from p2pnode.swarm import Swarm, SwarmConfig
-from p2pnode.transports.contract import LinkTransport, TransportMaker
 from p2pnode.transports.makers import all_makers
-from p2pnode.transports.noise_udp.config import TransportConfig
+from p2pnode.transports.registry import Makers
 
 
 @asynccontextmanager
@@ -77,17 +73,14 @@ class NodeParts:
     """What a node is made of: all that it needs of the machine."""
 
     identity: PrivateKey
-    secret: bytes
-    """For stateless resets."""
     config: SwarmConfig
-    transport: TransportConfig = field(default_factory=TransportConfig)
-    sockets: list[NodeSocket]
+    makers: Makers
+    """Of its transports."""
+    sockets: Sequence[NodeSocket]
     probe_sockets: Sequence[NodeSocket] = ()
     """For dial-backs."""
-    over_links: TransportMaker[LinkTransport] | None = None
-    """What makes a transport over TCP, where the node has one."""
     listeners: Sequence[TcpListener] = ()
-    """For that."""
+    """For the transport over links, where the node has one."""
     bootstrap: Sequence[DialTarget] = ()
     interfaces: tuple[InterfaceAddress, ...]
     protect: Sequence[PeerId] = ()
@@ -107,7 +100,7 @@ async def run_node(parts: NodeParts) -> AsyncGenerator[Node, None]:
     """Yields a node made of these parts, until the block ends."""
     failure: BaseException | None = None
     node: Node | None = None
-    links = None if parts.over_links is None else TcpLinks()
+    links = None if parts.makers.over_links is None else TcpLinks()
     try:
         try:
             async with trio.open_nursery() as nursery:
@@ -165,20 +158,23 @@ def _prepare(config: NodeConfig, stack: ExitStack) -> NodeParts:
         secret = folder.load_or_create_reset_secret(os_entropy)
         store = Store(folder.path)
         stack.callback(store.close)
+    transport = replace(
+        config.transport, key_log=config.key_log is not None, qlog=config.qlog_dir is not None
+    )
+    makers = all_makers(transport, secret=secret, entropy=os_entropy, rng=rng)
+    listening = Listening(stack)
     if config.listen is None:
-        port = choose_free_port(rng) if folder is None else folder.load_or_choose_port(rng)
-        sockets = open_all_interfaces(port, stack)
+        listen_by_default(listening, folder, rng, over_tcp=makers.over_links is not None)
     else:
-        sockets = open_sockets(config.listen, stack)
+        listening.at(map(listen_address, config.listen))
+    listening.for_dial_backs()
     return NodeParts(
         identity=identity or PrivateKey.generate(os_entropy),
-        secret=secret,
         config=_swarm_config(config),
-        transport=replace(
-            config.transport, key_log=config.key_log is not None, qlog=config.qlog_dir is not None
-        ),
-        sockets=sockets,
-        probe_sockets=open_probe_sockets(sockets, stack),
+        makers=makers,
+        sockets=listening.sockets,
+        probe_sockets=listening.probe_sockets,
+        listeners=listening.listeners,
         bootstrap=bootstrap,
         protect=tuple(map(given_peer_id, config.protect)),
         interfaces=read_interfaces(),
@@ -215,9 +211,7 @@ def _make_node(parts: NodeParts, nursery: trio.Nursery, links: TcpLinks | None) 
     swarm = Swarm(
         parts.identity,
         config=config,
-        makers=all_makers(
-            parts.transport, secret=parts.secret, entropy=parts.entropy, rng=parts.rng
-        )._replace(over_links=parts.over_links),
+        makers=parts.makers,
         entropy=parts.entropy,
         rng=parts.rng,
         now=now,

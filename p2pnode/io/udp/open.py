@@ -52,7 +52,10 @@ def open_udp_socket(address: SocketAddr, socket_id: SocketId) -> UdpSocket:
 def _reason(exc: OSError, address: SocketAddr) -> str:
     match exc.errno:
         case errno.EADDRINUSE:
-            return f"UDP port {address.port} is in use by another program"
+            return (
+                f"UDP port {address.port} is in use by another program; end that one, or listen on "
+                "another port"
+            )
         case errno.EADDRNOTAVAIL:
             return "this machine does not have that address"
         case errno.EACCES | errno.EPERM:
