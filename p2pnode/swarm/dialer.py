@@ -1,6 +1,7 @@
 """Dialling a peer: its addresses raced with a head start for the better ones (RFC 8305).
 
-    direct addresses     one after the other, HEAD_START apart
+    over UDP             one after the other, HEAD_START apart
+    over TCP             the same, HEAD_START after the first over UDP, at once where none is left
     through relays       HEAD_START after the first direct one, at once where there is none
     a search             adds addresses while it goes on; the dial is not over before it is
 
@@ -10,7 +11,9 @@ The rule: the first authenticated answer wins, the others are given up; every fa
 told, nothing is swallowed.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant, earliest
@@ -19,7 +22,7 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
-from p2pnode.wire.transport_name import TransportName
+from p2pnode.wire.transport_name import Carrier, TransportName
 
 HEAD_START: Final = 0.25
 """seconds between the starts of two addresses; RFC 8305 section 8"""
@@ -53,6 +56,24 @@ class RelayedCandidate(NamedTuple):
     relay_address: Multiaddr
 
 
+class _Lane:
+    """The addresses of one carrier, which wait for one another and not for the other carrier's."""
+
+    __slots__ = ("begins_at", "next_at", "waiting")
+
+    def __init__(self, now: Instant) -> None:
+        self.waiting: list[DialCandidate] = []
+        """The best one first."""
+        self.begins_at = now
+        """Before, none of them starts."""
+        self.next_at = now
+
+    @property
+    def due_at(self) -> Instant:
+        """When the next one starts; never where there is none."""
+        return max(self.begins_at, self.next_at) if self.waiting else inf
+
+
 class PeerDial:
     """One dial of one peer.  It says what to start; the swarm tells it what became of that."""
 
@@ -77,22 +98,22 @@ class PeerDial:
         self._pauses: Iterator[float] = _search_pauses()
         if follows is not None and not follows.is_direct_only:
             self._pauses = follows._pauses  # together they search no longer than one
+        self._has_tried_udp = False
         self._has_met = False
         """A handshake of this dial has begun: somebody did know an address."""
         self.is_direct_only: bool = is_direct_only
         """No relay is asked, and relays that others ask are not waited for."""
         self.follows = follows
-        self._known: dict[tuple[SocketAddr, TransportName] | PeerId, None] = (
+        self._known: dict[tuple[SocketAddr, TransportName] | PeerId, Multiaddr] = (
             {} if follows is None else dict(follows._known)
         )
-        self._waiting: list[DialCandidate] = []
+        self._lanes: dict[Carrier, _Lane] = {"udp": _Lane(now), "tcp": _Lane(now)}
         self._relays: list[RelayedCandidate] = []
         self._asked: dict[PeerId, RelayedCandidate] = {}
         self._under_way: dict[ConnectionHandle, DialCandidate | RelayedCandidate] = {}
         self.began_at = now
         self.tried = 0
         """Addresses, and relays that were asked."""
-        self._next_at = now
         self._relays_at = now
         self.attempts: list[tuple[Multiaddr, P2PNodeError]] = []
         self.add(candidates, now)
@@ -105,24 +126,37 @@ class PeerDial:
             match candidate:
                 case RelayedCandidate() if self.is_direct_only or candidate.relay == self.peer_id:
                     continue  # who relays to itself would be waited for by its own dial
-                case DialCandidate(_, remote, transport):
+                case DialCandidate(address, remote, transport):
                     if (remote, transport) not in self._known:
-                        self._known[remote, transport] = None
-                        self._waiting.append(candidate)
-                case RelayedCandidate(_, relay):
+                        self._known[remote, transport] = address
+                        self._lanes[transport.carrier].waiting.append(candidate)
+                case RelayedCandidate(address, relay):
                     if relay not in self._known:
-                        self._known[relay] = None
+                        self._known[relay] = address
                         self._relays.append(candidate)
-        self._waiting.sort(key=_rank)
-        if self._waiting and not self._under_way:
+        for lane in self._lanes.values():
+            lane.waiting = _in_order(lane.waiting)
+        if self._is_any_waiting and not self._under_way:
             self._relays_at = max(self._relays_at, now + HEAD_START)
 
     def poll_start(self, now: Instant) -> Iterator[DialCandidate | RelayedCandidate]:
         """Yields what to start now; each must be answered by `started`, `asked` or `failed`."""
-        while self._waiting and now >= self._next_at and len(self._under_way) < MAX_CONCURRENT:
-            self._next_at = now + HEAD_START
-            yield self._waiting.pop(0)
-        if not self._waiting and not self._under_way:
+        over_udp, over_tcp = self._lanes["udp"], self._lanes["tcp"]
+        while len(self._under_way) < MAX_CONCURRENT:
+            if now >= over_udp.due_at:
+                lane = over_udp
+                if not self._has_tried_udp:
+                    self._has_tried_udp = True
+                    over_tcp.begins_at = now + HEAD_START
+            else:
+                if not over_udp.waiting and not self._is_under_way("udp"):
+                    over_tcp.begins_at = min(over_tcp.begins_at, now)
+                if now < over_tcp.due_at:
+                    break
+                lane = over_tcp
+            lane.next_at = now + HEAD_START
+            yield lane.waiting.pop(0)
+        if not self._is_any_waiting and not self._under_way:
             self._relays_at = min(self._relays_at, now)
         while self._relays and now >= self._relays_at and len(self._asked) < MAX_RELAYS:
             yield self._relays.pop(0)
@@ -156,7 +190,8 @@ class PeerDial:
     ) -> None:
         """An address did not even start, or gave up: the next one need not wait."""
         self.attempts.append((candidate.address, reason))
-        self._next_at = now
+        if isinstance(candidate, DialCandidate):
+            self._lanes[candidate.transport.carrier].next_at = now
 
     def skipped(self, candidate: DialCandidate, reason: P2PNodeError, now: Instant) -> None:
         """An address is not tried by this dial; others that follow it may."""
@@ -197,8 +232,18 @@ class PeerDial:
 
     @property
     def _has_direct_left(self) -> bool:
-        started = (isinstance(candidate, DialCandidate) for candidate in self._under_way.values())
-        return bool(self._waiting) or any(started)
+        return self._is_any_waiting or self._is_under_way("udp") or self._is_under_way("tcp")
+
+    @property
+    def _is_any_waiting(self) -> bool:
+        return any(lane.waiting for lane in self._lanes.values())
+
+    def _is_under_way(self, carrier: Carrier) -> bool:
+        """Whether a direct address of that carrier is being tried."""
+        return any(
+            isinstance(candidate, DialCandidate) and candidate.transport.carrier == carrier
+            for candidate in self._under_way.values()
+        )
 
     @property
     def _has_more_left(self) -> bool:
@@ -208,7 +253,8 @@ class PeerDial:
 
     def stop(self) -> None:
         """Nothing more is tried: a dial that follows need not wait."""
-        self._waiting.clear()
+        for lane in self._lanes.values():
+            lane.waiting.clear()
         self._under_way.clear()
         self._relays.clear()
         self._asked.clear()
@@ -218,7 +264,8 @@ class PeerDial:
     def wait_for_peer(self, now: Instant) -> bool:
         """Where nobody knew any address of the peer, sets `search_at`; False where it is enough.
 
-        What the last search came to is forgotten: the next one asks the same relays again.
+        What the last search came to is forgotten: the next one asks the same relays again.  Of an
+        address that could not be tried the reason is kept, and it is not looked at again.
         """
         if any(dial._has_met for dial in self._chain()):
             return False
@@ -226,14 +273,16 @@ class PeerDial:
         if pause is None:
             return False
         self.search_at = now + pause
-        self.attempts.clear()
-        self._known = {key: None for key in self._known if isinstance(key, SocketAddr)}
+        self._known = {k: a for k, a in self._known.items() if not isinstance(k, PeerId)}
+        kept = dict.fromkeys(self._known.values())
+        self.attempts = [(address, why) for address, why in self.attempts if address in kept]
         return True
 
     def poll_timeout(self) -> Deadline | None:
         direct = relayed = None
-        if self._waiting and len(self._under_way) < MAX_CONCURRENT:
-            direct = Deadline(self._next_at, "next address of a dial")
+        next_at = min(lane.due_at for lane in self._lanes.values())
+        if next_at < inf and len(self._under_way) < MAX_CONCURRENT:
+            direct = Deadline(next_at, "next address of a dial")
         if self._relays and len(self._asked) < MAX_RELAYS:
             relayed = Deadline(self._relays_at, "a dial turns to relays")
         again = self.search_at
@@ -245,7 +294,23 @@ def _search_pauses() -> Iterator[float]:
     return (FIRST_SEARCH_PAUSE * 2**count for count in range(MORE_SEARCHES))
 
 
-def _rank(candidate: DialCandidate) -> tuple[int, bool]:
-    """Loopback before private before public (it is nearer), IPv6 before IPv4 (fewer NATs)."""
-    order = (IpScope.LOOPBACK, IpScope.PRIVATE, IpScope.PUBLIC, IpScope.UNROUTABLE)
-    return order.index(ip_scope(candidate.remote.ip)), not candidate.remote.is_ipv6
+_TRANSPORTS: Final = tuple(TransportName)
+_SCOPES: Final = (IpScope.LOOPBACK, IpScope.PRIVATE, IpScope.PUBLIC, IpScope.UNROUTABLE)
+
+
+def _in_order(candidates: Iterable[DialCandidate]) -> list[DialCandidate]:
+    """By transport, the best one first; of each, loopback before private before public (nearer).
+
+    Of those IPv6 first (fewer NATs) and then by turns with IPv4, for one of both may lead nowhere.
+    """
+    of_family = Counter[tuple[int, int, bool]]()
+    ranked: list[tuple[tuple[int, int, int, bool], DialCandidate]] = []
+    for candidate in candidates:
+        by_transport = _TRANSPORTS.index(candidate.transport)
+        by_scope = _SCOPES.index(ip_scope(candidate.remote.ip))
+        is_ipv4 = not candidate.remote.is_ipv6
+        turn = of_family[by_transport, by_scope, is_ipv4]
+        of_family[by_transport, by_scope, is_ipv4] += 1
+        ranked.append(((by_transport, by_scope, turn, is_ipv4), candidate))
+    ranked.sort(key=lambda each: each[0])
+    return [candidate for _, candidate in ranked]

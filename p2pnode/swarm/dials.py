@@ -264,17 +264,17 @@ class Dials:
                 dial.asked(candidate)
                 self._requests.append(RequestCircuit(dial.peer_id, relay, (relay_address,)))
             case DialCandidate(_, remote, transport):
-                socket = self._addresses.leaving_for(remote, transport)
-                if socket is None:
-                    error = DialError("no socket of this node reaches that address")
+                try:
+                    socket = self._addresses.leaving_for(remote, transport)
+                except DialError as error:
                     dial.failed(candidate, error, now)
                     return
                 if dial.is_direct_only and remote.ip in self._facts.ips_to_avoid(now):
                     dial.skipped(candidate, DialError("a stranger is about to knock there"), now)
                     return
                 if not self._may_try(dial, candidate, now):
-                    error = DialError("that network was dialled by hearsay too often of late")
-                    dial.skipped(candidate, error, now)
+                    reason = DialError("that network was dialled by hearsay too often of late")
+                    dial.skipped(candidate, reason, now)
                     return
                 self._handshake(dial, candidate, Route(socket, None, remote), now, transport)
 

@@ -5,12 +5,13 @@ A socket bound to a wildcard stands for every address of this machine's interfac
 
 from collections.abc import Iterable, Mapping
 
+from p2pnode.errors import DialError
 from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.transports.route import ANY_PORT
 from p2pnode.wire.ip_ranges import IpScope, ip_scope
 from p2pnode.wire.multiaddr import Multiaddr
-from p2pnode.wire.transport_name import TransportName
+from p2pnode.wire.transport_name import Carrier, TransportName
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognised here, not bound
 
@@ -29,6 +30,8 @@ class OwnAddresses:
         self._listeners: dict[SocketId, SocketAddr] = {}
         self._listening: dict[SocketId, None] = {}
         self._interfaces: tuple[str, ...] = ()
+        self._own: dict[Carrier, tuple[SocketAddr, ...]] = {"udp": (), "tcp": ()}
+        """Where it listens, wildcards spelt out."""
         self._listen_addresses: tuple[Multiaddr, ...] = ()
         self._near_addresses: tuple[Multiaddr, ...] = ()
 
@@ -86,15 +89,25 @@ class OwnAddresses:
         """
         return self._reaching(remote, self._sockets)
 
-    def leaving_for(self, remote: SocketAddr, transport: TransportName) -> SocketId | None:
+    def leaving_for(self, remote: SocketAddr, transport: TransportName) -> SocketId:
         """Returns what `remote` is dialled from by a transport: as `socket_for` does over UDP.
 
         Over TCP that is the listener whose port a link leaves from, or ANY_PORT without one.
+        Raises DialError where it cannot be dialled from here.
         """
-        if transport.carrier == "udp":
-            return self.socket_for(remote)
-        listener = self._reaching(remote, self._listeners)
-        return ANY_PORT if listener is None else listener
+        if not remote.port:
+            raise DialError("nobody listens on port 0")
+        if remote._replace(scope_id=0) in self._own[transport.carrier]:
+            raise DialError("that is an address of this node itself")
+        if transport.carrier == "tcp":
+            listener = self._reaching(remote, self._listeners)
+            return ANY_PORT if listener is None else listener
+        socket = self.socket_for(remote)
+        if socket is not None:
+            return socket
+        if all(local.is_ipv6 != remote.is_ipv6 for local in self._sockets.values()):
+            raise DialError(f"this node has no socket for {'IPv6' if remote.is_ipv6 else 'IPv4'}")
+        raise DialError("the addresses that this node's sockets are bound to do not lead there")
 
     def _reaching(
         self, remote: SocketAddr, sockets: Mapping[SocketId, SocketAddr]
@@ -118,6 +131,7 @@ class OwnAddresses:
     def _expand(self) -> None:
         over_udp = self._expanded(self.listening().values())
         over_tcp = self._expanded(self._listeners.values())
+        self._own = {"udp": over_udp, "tcp": over_tcp}
         at = [(addr, self._over_udp) for addr in over_udp]
         at += [(addr, self._over_tcp) for addr in over_tcp]
         self._listen_addresses = _multiaddrs(at)

@@ -380,7 +380,7 @@ def test_what_others_say_may_be_nonsense() -> None:
     dial = world.begin()
     nonsense = ["/ip4/7.0.0.1/tcp/1", "/dns4/x/udp/1/noise", "/p2p-circuit", "/ip6/::1/udp/1/noise"]
     world.dials.on_found(WANTED, [parse_multiaddr(text) for text in nonsense], 0.1)
-    assert world.outcomes() == {dial: ["no socket of this node reaches that address"]}
+    assert world.outcomes() == {dial: ["this node has no socket for IPv6"]}
 
 
 # limits and refusals

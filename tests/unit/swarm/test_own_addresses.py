@@ -2,8 +2,11 @@
 
 import pytest
 
+from p2pnode.errors import DialError
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.own_addresses import OwnAddresses
+from p2pnode.transports.route import ANY_PORT
+from p2pnode.wire.transport_name import TransportName
 from tests.support.addresses import NOISE_UDP, QUIC_V1, TCP
 
 
@@ -76,3 +79,49 @@ def test_a_number_is_a_sockets_or_a_listeners() -> None:
     own.add_listener(SocketId(2), local)
     with pytest.raises(AssertionError):
         own.add_socket(SocketId(2), local, is_listening=False)
+
+
+def of_all_transports() -> OwnAddresses:
+    own = OwnAddresses((NOISE_UDP, QUIC_V1, TCP))
+    own.add_socket(SocketId(0), SocketAddr("0.0.0.0", 4001), is_listening=True)
+    own.add_listener(SocketId(1), SocketAddr("0.0.0.0", 4002))
+    own.set_interfaces(("127.0.0.1", "192.168.1.5", "2001:4860::5"))
+    return own
+
+
+@pytest.mark.spec("SWARM-36")
+@pytest.mark.parametrize(
+    ("at", "transport", "why"),
+    [
+        (SocketAddr("7.0.0.1", 0), TCP, "nobody listens on port 0"),
+        (SocketAddr("7.0.0.1", 0), NOISE_UDP, "nobody listens on port 0"),
+        (SocketAddr("192.168.1.5", 4002), TCP, "that is an address of this node itself"),
+        (SocketAddr("127.0.0.1", 4001), QUIC_V1, "that is an address of this node itself"),
+        (SocketAddr("2001:4860::1", 1), QUIC_V1, "this node has no socket for IPv6"),
+    ],
+)
+def test_what_cannot_be_dialled_is_one_sentence(
+    at: SocketAddr, transport: TransportName, why: str
+) -> None:
+    with pytest.raises(DialError) as raised:
+        of_all_transports().leaving_for(at, transport)
+    assert str(raised.value) == why
+
+
+@pytest.mark.spec("SWARM-36")
+def test_sockets_of_one_network_do_not_lead_to_others() -> None:
+    own = with_sockets(("127.0.0.1", 4001, True))
+    with pytest.raises(DialError, match="bound to do not lead there"):
+        own.leaving_for(SocketAddr("8.8.8.8", 1), NOISE_UDP)
+
+
+def test_a_port_of_udp_is_another_one_than_that_of_tcp() -> None:
+    own = of_all_transports()
+    assert own.leaving_for(SocketAddr("192.168.1.5", 4001), TCP) == 1
+    assert own.leaving_for(SocketAddr("192.168.1.5", 4002), NOISE_UDP) == 0
+
+
+def test_links_leave_from_the_listeners_port_or_from_any() -> None:
+    own = of_all_transports()
+    assert own.leaving_for(SocketAddr("7.0.0.1", 1), TCP) == 1
+    assert own.leaving_for(SocketAddr("2001:4860::1", 1), TCP) == ANY_PORT

@@ -1,0 +1,100 @@
+"""Whole nodes that have datagrams and links: which of them a dial takes, and what it says."""
+
+import pytest
+
+from p2pnode.identity.transport_addr import transport_multiaddr
+from p2pnode.machine import SocketAddr
+from p2pnode.netsim.topology import PairParams, SiteParams, pair
+from p2pnode.netsim.udp_block import BlockPolicy
+from p2pnode.swarm.dialer import HEAD_START
+from p2pnode.swarm.events import ConnectionEstablished, DialFailed
+from p2pnode.testbed.sim_node import PORT, SimNode
+from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from tests.support.addresses import NOISE_UDP, TCP
+from tests.support.toy_node import BothNode, ToyNode
+
+
+def both(node: SimNode, port: int = PORT) -> tuple[Multiaddr, Multiaddr]:
+    """Returns a node's addresses, those over TCP first."""
+    at = SocketAddr(node.host.ip, port)
+    return transport_multiaddr(at, TCP), transport_multiaddr(at, NOISE_UDP)
+
+
+class Town:
+    """A client, whose network may block UDP, and two public nodes, all with both transports."""
+
+    def __init__(self, *, is_udp_blocked: bool = False, ipv6: bool = False) -> None:
+        block = BlockPolicy() if is_udp_blocked else None
+        net = pair(1, PairParams(a=SiteParams(block=block, ipv6=ipv6), public_hosts=2))
+        self.net, self.world = net, net.world
+        self.client = BothNode(net.a)
+        self.server, self.other = (BothNode(host) for host in net.public)
+
+
+@pytest.mark.spec("SWARM-35")
+def test_who_is_reached_by_datagrams_is_not_bothered_by_links() -> None:
+    town = Town()
+    town.client.connect(town.server, *both(town.server))
+    town.world.run_for(5)
+    for node in (town.client, town.server):
+        assert [each.transport for each in node.of(ConnectionEstablished)] == [NOISE_UDP]
+    assert town.server.host.links.count == 0
+
+
+@pytest.mark.spec("SWARM-35")
+def test_where_udp_is_blocked_a_link_is_there_a_head_start_later() -> None:
+    town = Town(is_udp_blocked=True)
+    began = town.world.now
+    town.client.connect(town.server, *both(town.server))
+    (made,) = town.client.of(ConnectionEstablished)
+    assert made.transport is TCP
+    assert town.world.now - began < HEAD_START + 0.5
+
+
+@pytest.mark.spec("SWARM-2", "SWARM-35", "SWARM-36")
+def test_a_dial_that_fails_names_every_address_of_every_transport() -> None:
+    town = Town(is_udp_blocked=True)
+    own = SocketAddr(town.client.host.ip, PORT)
+    addresses = [
+        *both(town.server, port=9),
+        transport_multiaddr(own, TCP),
+        transport_multiaddr(own, NOISE_UDP),
+        transport_multiaddr(SocketAddr("7.0.0.1", 0), TCP),
+        transport_multiaddr(SocketAddr("2001:4860::1", 1), NOISE_UDP),
+    ]
+    town.client.dial(town.server.peer_id, *addresses)
+    town.world.run_until(lambda: bool(town.client.of(DialFailed)), 30)
+
+    (failed,) = town.client.of(DialFailed)
+    said = {address: str(reason) for address, reason in failed.attempts}
+    assert set(said) == set(addresses)
+    assert "refused" in said[addresses[0]]
+    assert said[addresses[2]] == said[addresses[3]] == "that is an address of this node itself"
+    assert said[addresses[4]] == "nobody listens on port 0"
+    assert said[addresses[5]] == "this node has no socket for IPv6"
+    assert len(failed.attempts) == len(addresses), "each of them once"
+
+
+@pytest.mark.spec("SWARM-35")
+def test_a_link_is_dialled_at_once_where_the_peer_has_no_datagrams() -> None:
+    net = pair(1, PairParams(public_hosts=1))
+    client, server = BothNode(net.a), ToyNode(net.public[0])
+    began = net.world.now
+    client.connect(server)
+    assert net.world.now - began < HEAD_START
+
+
+@pytest.mark.spec("SWARM-32")
+def test_of_a_list_only_the_addresses_that_nobody_here_speaks_are_left_out() -> None:
+    town = Town()
+    tcp, _ = both(town.other)
+    strange = [parse_multiaddr(f"{tcp}/tls/ws"), parse_multiaddr(f"{tcp}/ws")]
+    now = town.world.now
+    for address in (*strange, tcp):
+        town.server.do(
+            town.server.swarm.remember_address, town.other.peer_id, address, 2, now + 3600
+        )
+    town.client.connect(town.server)
+    town.world.run_for(5)
+    town.client.connect(town.other.peer_id)
+    assert town.client.of(ConnectionEstablished)[-1].transport is TCP
