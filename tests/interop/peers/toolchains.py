@@ -1,6 +1,9 @@
 """Builds the peers, once for each state of their sources and lock files, into a cache folder.
 
-`P2PNODE_PEERS` names the folder; without it nothing is built, for that takes ten minutes of a core.
+    P2PNODE_PEERS=FOLDER python -m tests.interop.peers.toolchains
+
+builds all that are not there, and says which this machine has no toolchain for.  Without the
+variable nothing is built, tests included, for that takes ten minutes of a core.
 """
 
 import hashlib
@@ -8,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,3 +200,22 @@ def locked(path: Path):
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def main() -> int:
+    failures = 0
+    for name in TOOLCHAINS:
+        began = time.monotonic()
+        try:
+            built(name, cache_folder())
+            said = "is there"
+        except Missing as reason:
+            said = f"is missing: {reason}"
+        except BuildFailed as reason:
+            said, failures = f"failed: {reason}", failures + 1
+        print(f"{name}: {said} ({time.monotonic() - began:.0f} s)", flush=True)
+    return min(failures, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
