@@ -1,11 +1,12 @@
-"""Measures this node against itself, each time in fresh processes.
+"""Measures this node against itself, each time in fresh processes, or against another library.
 
-    python -m tests.bench.run [MEASURE ...] [--veth] [-n REPEATS] [--json]
+    python -m tests.bench.run [MEASURE ...] [--transport T] [--with go] [--veth] [-n N] [--json]
 
 Server and client are two processes on this machine; what each measure times:
 
     bulk                  one stream, client to server, from the first write to the server's answer
                           to the last byte
+    receive               the same the other way, from the first byte that comes to the last
     connect               dial, handshake, open a stream, one byte echoed; median of 50
     rtt                   32 bytes echoed on an open stream; median of 1000
     hs1, hs32             dials finished in a second, 1 or 32 in flight, over 5 s
@@ -16,6 +17,9 @@ The path is loopback, or with --veth a pair of network namespaces joined by a li
 1500 bytes, which are made for the run and removed after it, also after Ctrl-C.  That needs root.
 The link takes 64-kB batches of segments as a network card with offloads does; with --no-offload the
 kernel splits them first, and the receiver gets every packet by itself.
+
+--with go, rust, js or py has a peer on that library as the server, from the folder `P2PNODE_PEERS`
+(specs/interop.md); that one hashes what it takes.
 
 CPU is that of the whole process beside each figure, client and server, in percent of a core; CPU
 seconds per GB vary less from run to run than MB/s do.  `loop` is the time of a fixed Python loop
@@ -37,9 +41,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.interop.peers.toolchains import (
+    TOOLCHAINS,
+    BuildFailed,
+    Missing,
+    built,
+    cache_folder,
+)
 from tests.support.namespaces import NamespaceError, Network, Port, missing_rights
 
-MEASURES = ("bulk", "connect", "rtt", "hs1", "hs32", "streams", "streams32", "mem")
+MEASURES = ("bulk", "receive", "connect", "rtt", "hs1", "hs32", "streams", "streams32", "mem")
+OF_OURS = ("hs1", "hs32", "mem")
+"""Measures that say something of the server."""
+TRANSPORTS = ("noise-udp", "quic-v1", "tcp")
 REPEATS = 5
 START_TIMEOUT = 30.0
 """seconds until a server must have announced itself"""
@@ -71,6 +85,28 @@ class Place(NamedTuple):
 
 
 LOOPBACK = Place("loopback")
+
+
+class Served(NamedTuple):
+    """What the server is."""
+
+    transport: str = TRANSPORTS[0]
+    library: str | None = None
+    """None for our own."""
+
+    def command(self, ip: str) -> tuple[str, ...]:
+        """Returns what starts it.  Raises BenchError where there is no such peer."""
+        flags = ("--transport", self.transport)
+        if self.library is None:
+            return (*_PEER, "server", *flags, "--listen", ip)
+        try:
+            return (*built(self.library, cache_folder()), *flags, "--ip", ip)
+        except (Missing, BuildFailed) as exc:
+            raise BenchError(str(exc)) from exc
+
+    def __str__(self) -> str:
+        peer = "" if self.library is None else f", with {self.library}-libp2p"
+        return f"{self.transport}{peer}"
 
 
 @contextmanager
@@ -114,6 +150,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("measures", metavar="MEASURE", nargs="*", help="which ones; all if none")
+    parser.add_argument("--transport", choices=TRANSPORTS, default=TRANSPORTS[0])
+    parser.add_argument("--with", dest="library", choices=TOOLCHAINS, help="whose peer serves")
     parser.add_argument("--veth", action="store_true", help="two namespaces with an MTU of 1500")
     parser.add_argument("--no-offload", action="store_true", help="as --veth, packet by packet")
     parser.add_argument("-n", dest="repeats", type=int, default=REPEATS, help="samples of each")
@@ -123,6 +161,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     unknown = [name for name in options.measures if name not in MEASURES]
     if unknown:
         parser.error(f"no measure {unknown[0]!r}; there are {', '.join(MEASURES)}")
+    if options.library and not options.measures:
+        options.measures = [name for name in MEASURES if name not in OF_OURS]
+    if options.library and (ours := set(options.measures) & set(OF_OURS)):
+        parser.error(f"{', '.join(sorted(ours))} measures the server, and that would be another's")
     if options.repeats < 1 or options.mb < 1:
         parser.error("less than one makes no sense here")
     return options
@@ -130,34 +172,48 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _run(measure: str, place: Place, options: argparse.Namespace) -> None:
     """Takes the samples of one measure and prints their summary.  Raises BenchError."""
-    extra = ("--mb", str(options.mb)) if measure == "bulk" else ()
+    extra = ("--mb", str(options.mb)) if measure in ("bulk", "receive") else ()
+    served = Served(options.transport, options.library)
+    where = f"{served}, {place.name}"
     samples: list[Sample] = []
     for _ in range(options.repeats):
         loop_ms = calibrate()
-        sample = {**take_sample(measure, place, extra), "loop_ms": loop_ms}
+        sample = {**take_sample(measure, place, extra, served), "loop_ms": loop_ms}
         samples.append(sample)
         if options.json:
-            print(json.dumps({"measure": measure, "place": place.name, **sample}), flush=True)
-    summary = summarise(measure, place, samples)
+            print(json.dumps({"measure": measure, "place": where, **sample}), flush=True)
+    summary = summarise(measure, where, samples)
     print(json.dumps(summary) if options.json else summary_text(summary), flush=True)
 
 
-def take_sample(measure: str, place: Place, extra: Sequence[str] = ()) -> Sample:
+def take_sample(measure: str, place: Place, extra: Sequence[str], served: Served) -> Sample:
     """Returns what a fresh client measures at a fresh server.  Raises BenchError."""
     deadline = time.monotonic() + SAMPLE_TIMEOUT
-    with _process((*place.server_prefix, *_PEER, "server", "--listen", place.server_ip)) as server:
-        info = _read_object(server, time.monotonic() + START_TIMEOUT, "the server")
+    with _process((*place.server_prefix, *served.command(place.server_ip))) as server:
+        first = _read_object(server, time.monotonic() + START_TIMEOUT, "the server")
+        info = first if served.library is None else of_judge(first, server.pid)
         command = (*place.client_prefix, *_PEER, "client", measure, json.dumps(info), *extra)
         with _process(command) as client:
             return _read_object(client, deadline, f"the client of {measure}")
+
+
+def of_judge(first: Sample, pid: int) -> Sample:
+    """Returns the first line of a peer on another library as our own servers have it."""
+    return {"pid": pid, "addr": first["addrs"][0], "protocols": "/p2pnode/judge/"}
 
 
 @contextmanager
 def _process(command: Sequence[str]) -> Generator[subprocess.Popen[bytes], None, None]:
     """Yields a running process; it is gone afterwards."""
     # In a session of its own, so that Ctrl-C reaches only this process, which then ends the others.
+    # Peers on other libraries end with their standard input.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, cwd=_ROOT, start_new_session=True, bufsize=0
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=_ROOT,
+        start_new_session=True,
+        bufsize=0,
     )
     try:
         yield process
@@ -167,8 +223,9 @@ def _process(command: Sequence[str]) -> Generator[subprocess.Popen[bytes], None,
             process.wait(STOP_TIMEOUT)
         process.kill()
         process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 def _read_object(process: subprocess.Popen[bytes], deadline: float, who: str) -> Sample:
@@ -194,13 +251,13 @@ def calibrate() -> float:
     return round((time.perf_counter() - start) * 1e3, 1)
 
 
-def summarise(measure: str, place: Place, samples: Sequence[Sample]) -> Sample:
+def summarise(measure: str, where: str, samples: Sequence[Sample]) -> Sample:
     """Returns median and spread, and the CPU figures of the sample in the middle."""
     ordered = sorted(samples, key=lambda sample: float(sample["value"]))
     middle = ordered[len(ordered) // 2]
     summary: Sample = {
         "measure": measure,
-        "place": place.name,
+        "place": where,
         "runs": len(samples),
         "median": round(statistics.median(float(sample["value"]) for sample in samples), 3),
         "min": ordered[0]["value"],
@@ -210,7 +267,15 @@ def summarise(measure: str, place: Place, samples: Sequence[Sample]) -> Sample:
     }
     return summary | {
         key: middle[key]
-        for key in ("cpu_pct", "cpu_s_per_GB", "cpu_us", "p5", "p95", "client_side")
+        for key in (
+            "cpu_pct",
+            "cpu_s_per_GB",
+            "own_cpu_s_per_GB",
+            "cpu_us",
+            "p5",
+            "p95",
+            "client_side",
+        )
         if key in middle
     }
 
@@ -224,7 +289,7 @@ def summary_text(summary: Sample) -> str:
         client, server = summary["cpu_pct"]
         text += f"; CPU {client} % client, {server} % server"
     if "cpu_s_per_GB" in summary:
-        text += f", {summary['cpu_s_per_GB']} s/GB"
+        text += f", {summary['cpu_s_per_GB']} s/GB, of that {summary['own_cpu_s_per_GB']} client"
     if "cpu_us" in summary:
         client, server = summary["cpu_us"]
         text += f", {client} and {server} us each"
