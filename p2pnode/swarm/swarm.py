@@ -36,7 +36,7 @@ from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.command_runner import CommandRunner
 from p2pnode.swarm.config import DEFAULT_MAX_STREAMS, SwarmConfig
 from p2pnode.swarm.connection_reports import ConnectionReports
-from p2pnode.swarm.demultiplexer import demultiplex
+from p2pnode.swarm.datagram_side import DatagramSide
 from p2pnode.swarm.dial_back_side import DialBackSide
 from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.events import SwarmEvent
@@ -136,8 +136,6 @@ class Swarm:
         self._refusals = self._transports.account.refusals
         self._refusals_told_at = now - REFUSAL_INTERVAL
         self._events: list[SwarmEvent] = []
-        self._forwarded: list[Transmit] = []
-        """Packets of others' circuits that are to leave."""
         self._join_parts(now)
 
     def _join_parts(self, now: Instant) -> None:
@@ -164,6 +162,9 @@ class Swarm:
             self._trimming,
             calls,
             tell,
+        )
+        self._datagram_side = DatagramSide(
+            transports, self._dial_backs, state, self._services, calls, self._faults
         )
         self._link_side = LinkSide(transports, self._dial_backs, state)
         self._commands = CommandRunner(
@@ -369,46 +370,8 @@ class Swarm:
     # the machine
 
     def handle_received(self, batch: Sequence[Received], now: Instant) -> None:
-        for received in batch:
-            self._state.contacts.heard(received.remote.ip, now)
-        self._state.udp_silence.on_heard()
-        own, circuits, probes = demultiplex(batch)
-        counts = self._state.byte_counts
-        counts.received_directly += sum(len(received.buffer) for received in own)
-        if self._dial_backs.sockets:
-            strangers = [r for r in own if r.socket in self._dial_backs.sockets]
-            if strangers:
-                self._dial_backs.handle_received(strangers, now)
-                own = [r for r in own if r.socket not in self._dial_backs.sockets]
-        if circuits:
-            ours, others = self._state.circuits.unwrap(circuits)
-            counts.received_relayed += sum(len(received.buffer) for received in ours)
-            own = [*own, *ours]
-            if others:
-                self._relay(others, now)
-        for probe in probes:
-            self._take_probe(probe, now)
-        self._transports.handle_received(own, now)
+        self._datagram_side.handle(batch, now)
         self._settle_streams(now)
-
-    def _relay(self, packets: list[Received], now: Instant) -> None:
-        try:
-            self._calls.command(self._services.relay_server).handle_circuit_packets(packets, now)
-        except Exception as error:
-            self._faults.take(error)
-        # Before the rest of the batch, which may be the end of a circuit's connection.
-        self._forwarded += self._services.relay_server.poll_transmits(now)
-
-    def _take_probe(self, probe: Received, now: Instant) -> None:
-        payload = bytes(probe.buffer[: probe.segment_size])
-        try:
-            if probe.socket in self._dial_backs.sockets:
-                self._calls.command(self._services.nat).on_knock(payload, probe.remote, now)
-            else:
-                client = self._calls.command(self._services.autonat_client)
-                client.on_probe(payload, probe.remote, probe.socket, now)
-        except Exception as error:
-            self._faults.take(error)
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         self._transports.handle_unreachable(reports, now)
@@ -453,33 +416,14 @@ class Swarm:
     def poll_transmits(self, now: Instant) -> list[Transmit]:
         """Settles what was done to streams since, and returns what may leave."""
         self._settle_streams(now)
-        transmits = self._take_transmits(now)
+        transmits = self._datagram_side.poll(now)
         # Sending may tell something, to which somebody may have to say something.
         while not transmits and (
             self._transports.has_events
             or (self._dial_backs.is_active and self._dial_backs.has_results)
         ):
             self._settle_streams(now)
-            transmits = self._take_transmits(now)
-        return transmits
-
-    def _take_transmits(self, now: Instant) -> list[Transmit]:
-        transmits, self._forwarded = self._forwarded, []
-        note, counts = self._state.contacts.note, self._state.byte_counts
-        for transmit in self._transports.poll_transmits(now):
-            if transmit.socket >= 0:
-                note(transmit.remote.ip, now)
-                counts.sent_directly += len(transmit.buffer)
-                transmits.append(transmit)
-            elif (wrapped := self._state.circuits.wrap(transmit)) is not None:
-                counts.sent_relayed += len(transmit.buffer)
-                transmits.append(wrapped)
-        if transmits and not self._state.udp_silence.is_over:
-            self._state.udp_silence.on_sent((transmit.remote.ip for transmit in transmits), now)
-        if self._dial_backs.is_active:
-            transmits += self._dial_backs.poll_transmits(now)
-        if self._services.relay_server.has_circuits:
-            transmits += self._calls.command(self._services.relay_server).poll_transmits(now)
+            transmits = self._datagram_side.poll(now)
         return transmits
 
     def poll_events(self) -> list[SwarmEvent]:

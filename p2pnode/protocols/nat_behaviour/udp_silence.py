@@ -20,14 +20,10 @@ class UdpSilence:
     """A fold over whom packets went to, until the first one came."""
 
     def __init__(self) -> None:
-        self._has_heard = False
+        self.is_over = False
+        """True once something was heard: nothing needs to be told then."""
         self._tried = Bounded[str, None](MAX_HOSTS_COUNTED)
         self._since: Instant | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """True once something was heard: nothing needs to be told then."""
-        return self._has_heard
 
     def on_sent(self, ips: Iterable[str], now: Instant) -> None:
         """Packets went to these hosts."""
@@ -38,17 +34,17 @@ class UdpSilence:
 
     def on_heard(self) -> None:
         """A packet came in, from anywhere and whatever is in it."""
-        self._has_heard = True
+        self.is_over = True
 
     def on_network_changed(self) -> None:
         """What was heard before was heard elsewhere."""
-        self._has_heard = False
+        self.is_over = False
         self._tried.clear()
         self._since = None
 
     def silent_hosts(self, now: Instant) -> int:
         """Returns how many hosts were tried of which none is heard; 0 before that can be told."""
-        if self._has_heard or self._since is None or now < self._since + SILENCE_TIME:
+        if self.is_over or self._since is None or now < self._since + SILENCE_TIME:
             return 0
         return len(self._tried)
 
