@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from p2pnode.cli.node_report import NodeReport
-from p2pnode.cli.units import clock_text
+from p2pnode.cli.units import clock_text, path_text
 from p2pnode.escape import said
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.peer_multiaddr import circuit_addr
@@ -106,9 +106,11 @@ def _connected(event: PeerConnected) -> NodeReport:
         "path": event.path,
         "via": str(event.via),
         "transport": str(event.transport),
+        "limited": event.is_limited,
         "direction": direction,
     }
-    text = f"connected  {event.peer_id} via {event.via}, {direction}, {event.path}"
+    path = path_text(event.path, event.is_limited)
+    text = f"connected  {event.peer_id} via {event.via}, {direction}, {path}"
     return _report("connected", fields, text)
 
 
@@ -118,9 +120,11 @@ def _path_changed(event: PathChanged) -> NodeReport:
         "path": event.path,
         "via": str(event.via),
         "transport": str(event.transport),
+        "limited": event.is_limited,
         "reason": event.reason,
     }
-    text = f"path       {event.peer_id} is {event.path} via {event.via} now: {event.reason}"
+    path = path_text(event.path, event.is_limited)
+    text = f"path       {event.peer_id} is {path} via {event.via} now: {event.reason}"
     return _report("path", fields, text)
 
 

@@ -16,6 +16,7 @@ from p2pnode.cli.options import (
     VerboseOption,
 )
 from p2pnode.cli.output import Output
+from p2pnode.cli.units import path_text
 from p2pnode.escape import said
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class _Tally:
             "path": report.path,
             "via": report.via,
             "transport": report.transport,
+            "limited": report.limited,
         }
         if report.rtt is None:
             text = f"ping {report.seq} to {report.peer} is lost: {said(report.loss)}"
@@ -107,13 +109,14 @@ class _Tally:
         self._sum += rtt_ms
         self._min = min(self._min, rtt_ms)
         self._max = max(self._max, rtt_ms)
-        text = f"pong {report.seq} from {report.peer} in {rtt_ms:.2f} ms ({report.path})"
-        way = report.path, report.via
+        path = path_text(report.path, report.limited)
+        text = f"pong {report.seq} from {report.peer} in {rtt_ms:.2f} ms ({path})"
+        way = path, report.via
         lines = [text]
         if self._way is None:
             lines = [f"{report.peer} answers via {report.via}", text]
         elif way != self._way:
-            change = f"path is {report.path} via {report.via} now, after {self._way[0]}"
+            change = f"path is {path} via {report.via} now, after {self._way[0]}"
             lines = [change, text]
         self._way = way
         self._output.emit({**fields, "rtt_ms": round(rtt_ms, 3)}, *lines)

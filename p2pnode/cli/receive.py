@@ -21,7 +21,7 @@ from p2pnode.cli.options import (
 )
 from p2pnode.cli.output import Output
 from p2pnode.cli.progress import ProgressBar, ProgressBars
-from p2pnode.cli.units import transfer_text
+from p2pnode.cli.units import path_text, transfer_text
 from p2pnode.errors import P2PNodeError
 from p2pnode.escape import quoted
 
@@ -137,10 +137,12 @@ class _Reporter:
             "peer": str(transfer.stream.peer_id),
             "via": str(route.via),
             "transport": str(route.transport),
+            "limited": route.is_limited,
         }
         summary = transfer_text(transferred.size, transferred.seconds)
+        way = path_text(route.path, route.is_limited)
         name = f"{shlex.quote(str(path))}{_offer_text(transfer)}"
-        text = f"received {name} from {transfer.stream.peer_id}: {summary}, {route.path}"
+        text = f"received {name} from {transfer.stream.peer_id}: {summary}, {way}"
         self._output.emit(fields, text, f"sha256 {transferred.sha256}")
         if self._is_once:
             self.finished.set()

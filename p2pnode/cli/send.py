@@ -17,7 +17,7 @@ from p2pnode.cli.options import (
     VerboseOption,
 )
 from p2pnode.cli.progress import ProgressBars
-from p2pnode.cli.units import transfer_text
+from p2pnode.cli.units import path_text, transfer_text
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -72,9 +72,10 @@ def send(
             "peer": opened.peer,
             "via": route.via,
             "transport": route.transport,
+            "limited": route.limited,
         }
         summary = transfer_text(transferred.size, transferred.seconds)
-        text = f"sent {outgoing.name}: {summary}, {route.path}"
+        text = f"sent {outgoing.name}: {summary}, {path_text(route.path, route.limited)}"
         output.emit(fields, text, f"sha256 {transferred.sha256}")
         return 0
 

@@ -7,7 +7,7 @@ import typer
 from p2pnode.cli.columns import columns
 from p2pnode.cli.command import begin
 from p2pnode.cli.options import DataOption, JsonOption, VerboseOption
-from p2pnode.cli.units import clock_text, size_text
+from p2pnode.cli.units import clock_text, path_text, size_text
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -64,7 +64,13 @@ def _lines(report: "StatusReport", relayed: list[str]) -> list[str]:
         (r.peer, f"{r.expires_s / 60:.0f} min", clock_text(r.clock_ahead_s)) for r in report.relays
     ]
     connections = [
-        (c.peer, c.path, "-" if c.rtt_ms is None else f"{c.rtt_ms:.1f} ms", str(c.streams), c.via)
+        (
+            c.peer,
+            path_text(c.path, c.limited),
+            "-" if c.rtt_ms is None else f"{c.rtt_ms:.1f} ms",
+            str(c.streams),
+            c.via,
+        )
         for c in report.connections
     ]
     relaying = [(r.peer, size_text(r.bytes), str(r.circuits)) for r in report.relaying]

@@ -55,3 +55,8 @@ def parse_size(text: str) -> int | None:
         return None
     factor = _FACTORS.get(found[2].lower())
     return None if factor is None else int(float(found[1]) * factor)
+
+
+def path_text(path: str, is_limited: bool | None) -> str:
+    """Returns which way packets go, and whether a relay ends that after a while."""
+    return f"{path}, limited" if is_limited else path

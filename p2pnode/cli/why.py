@@ -15,6 +15,7 @@ from p2pnode.cli.options import (
     QlogOption,
     VerboseOption,
 )
+from p2pnode.cli.units import path_text
 
 if TYPE_CHECKING:
     from p2pnode.cli.session import Session
@@ -54,7 +55,10 @@ def why(
 
 
 def _lines(report: "WhyReport") -> list[str]:
-    lines = [report.verdict, f"peer     {report.peer}", f"path     {report.path or 'none'}"]
+    path = path_text(report.path or "none", report.limited)
+    if report.transport is not None:
+        path = f"{path}, over {report.transport}"
+    lines = [report.verdict, f"peer     {report.peer}", f"path     {path}"]
     if report.cause is not None:
         lines.append(f"cause    {report.cause.side}: {report.cause.property}")
     return [*lines, *map(_attempt_line, report.attempts)]

@@ -46,6 +46,8 @@ class ConnectionFacts(NamedTuple):
     streams: int
     """Open ones, both sides' and the built-in protocols' included."""
     transport: TransportName
+    is_limited: bool
+    """Whether a relay will end it after some bytes or some time."""
     is_closed: bool
     """One that is closed is remembered for a while, and went the way that it says."""
 
@@ -227,5 +229,6 @@ def _connection_facts(handle: ConnectionHandle, connection: MuxedConnection) -> 
         connection.rtt,
         len(connection.streams),
         connection.transport,
+        connection.is_limited,
         connection.is_closed,
     )

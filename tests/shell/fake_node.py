@@ -39,8 +39,8 @@ FULL_STATUS = NodeStatus(
     (AddressStatus(VIA, Reachability.PRIVATE, 2),),
     (RelayStatus(RELAY, 1800.04, -3600.0),),
     (
-        ConnectionInfo(PEER, "relayed", VIA, 0.0123456, 3, NOISE_UDP),
-        ConnectionInfo(RELAY, "direct", VIA, None, 0, NOISE_UDP),
+        ConnectionInfo(PEER, "relayed", VIA, 0.0123456, 3, NOISE_UDP, True),
+        ConnectionInfo(RELAY, "direct", VIA, None, 0, NOISE_UDP, False),
     ),
     (Relaying(PEER, 4096, 2), Relaying(RELAY, 0, 2)),
     (ResourceUse(Resource.MEMORY, 1 << 20, 1 << 28, 7), ResourceUse(Resource.CIRCUITS, 0, 64, 0)),

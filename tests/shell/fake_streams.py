@@ -14,6 +14,7 @@ class FakeRoute:
     path: str = "direct"
     via: str = "/ip4/192.0.2.7/udp/4001/noise"
     transport: str = "noise-udp"
+    is_limited: bool = False
 
 
 class FakeStream:

@@ -45,6 +45,7 @@ def test_ping_prints_a_line_a_pong(tmp_path: Path, capsys: pytest.CaptureFixture
         "path": "direct",
         "via": VIA,
         "transport": "noise-udp",
+        "limited": False,
     }
     assert (code, lines) == (0, [{**pong, "seq": 1}, {**pong, "seq": 2}])
     assert environment.requests == [NodeRequest(data=None, listen=())]

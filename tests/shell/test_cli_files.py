@@ -57,6 +57,7 @@ def test_send_sends_to_a_peer_that_receives(
         "peer": str(PEER),
         "via": VIA,
         "transport": "noise-udp",
+        "limited": False,
     }
     assert (tmp_path / "incoming" / "x.bin").read_bytes() == b"abc"
 
@@ -159,6 +160,7 @@ def test_receive_once_takes_a_file_and_ends(
         "peer": str(PEER),
         "via": VIA,
         "transport": "noise-udp",
+        "limited": False,
     }
     assert environment.requests == [NodeRequest(data=tmp_path, listen=None)]
 

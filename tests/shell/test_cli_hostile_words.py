@@ -156,7 +156,9 @@ FIELDS: dict[str, Callable[[str, Path, bool], str]] = {
         lambda word: PeerIdentified(IdentifyInfo(PEER, agent_version=word))
     ),
     "why a peer was lost": happened(lambda word: PeerDisconnected(PEER, ClosedByPeer(7, word))),
-    "why a path changed": happened(lambda word: PathChanged(PEER, "relayed", VIA, word, NOISE_UDP)),
+    "why a path changed": happened(
+        lambda word: PathChanged(PEER, "relayed", VIA, word, NOISE_UDP, False)
+    ),
     "why a punch failed": happened(lambda word: PunchEnded(PEER, 1, "simple", False, word)),
     "why a bootstrap peer failed": happened(lambda word: BootstrapFailed(ADDRESS, word, 2.0)),
     "why a ping is lost": pinged(NoAnswer),

@@ -45,13 +45,14 @@ def line_of(report: NodeReport) -> str:
 
 
 def test_a_connection_is_reported_with_its_way() -> None:
-    report = report_of(PeerConnected(PEER, False, "direct", VIA, NOISE_UDP))
+    report = report_of(PeerConnected(PEER, False, "direct", VIA, NOISE_UDP, False))
     assert report.event == "connected"
     assert report.fields == {
         "peer": str(PEER),
         "path": "direct",
         "via": str(VIA),
         "transport": "noise-udp",
+        "limited": False,
         "direction": "inbound",
     }
 
@@ -63,8 +64,12 @@ def test_a_lost_peer_is_reported_with_the_reason() -> None:
 
 
 def test_a_change_of_path_is_reported() -> None:
-    report = report_of(PathChanged(PEER, "relayed", VIA, "the direct path is dead", NOISE_UDP))
+    report = report_of(
+        PathChanged(PEER, "relayed", VIA, "the direct path is dead", NOISE_UDP, True)
+    )
     assert (report.event, report.fields["path"]) == ("path", "relayed")
+    assert report.fields["limited"] is True
+    assert "is relayed, limited via" in line_of(report)
     assert "the direct path is dead" in line_of(report)
 
 

@@ -31,6 +31,7 @@ STATUS = {
             "path": "relayed",
             "via": str(VIA),
             "transport": "noise-udp",
+            "limited": True,
             "rtt_ms": 12.346,
             "streams": 3,
         },
@@ -39,6 +40,7 @@ STATUS = {
             "path": "direct",
             "via": str(VIA),
             "transport": "noise-udp",
+            "limited": False,
             "rtt_ms": None,
             "streams": 0,
         },
@@ -64,6 +66,8 @@ SYMMETRIC = Explanation(
 WHY = {
     "peer": str(PEER),
     "path": "relayed",
+    "transport": "noise-udp",
+    "limited": False,
     "verdict": SYMMETRIC.verdict,
     "cause": {"side": "theirs", "property": SYMMETRIC.property},
     "attempts": [{"round": 1, "strategy": "plain", "direct": False, "reason": "no answer"}],
@@ -78,6 +82,7 @@ def test_status_is_the_running_nodes(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"peer id     {OURS}\n" in out
     assert "private: strangers do not reach it" in out
     assert "30 min" in out
+    assert "relayed, limited" in out
     assert "silence" not in out
     assert "1 h behind ours" in out
     assert "4.0 KiB" in out

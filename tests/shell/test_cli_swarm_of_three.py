@@ -33,7 +33,9 @@ def test_peers_find_each_other_by_id_through_a_relay(tmp_path: Path) -> None:
 
             code, [why] = run_to_end("why", peer_id, *bootstrap, data=tmp_path / "b")
             assert code == 0
-            assert set(why) == {"peer", "path", "verdict", "cause", "attempts"}
+            assert set(why) == {
+                *("peer", "path", "transport", "limited", "verdict", "cause", "attempts")
+            }
             assert why["peer"] == peer_id
             assert why["path"] in ("direct", "relayed")
 

@@ -185,7 +185,7 @@ async def test_identify_passes_on_what_the_peer_said(tmp_path: Path) -> None:
 async def test_the_route_to_a_peer_is_reported(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         assert await served.client.route(str(PEER)) == RouteReport(
-            str(PEER), "direct", VIA, "noise-udp"
+            str(PEER), "direct", VIA, "noise-udp", False
         )
 
 
@@ -217,12 +217,15 @@ def test_a_node_that_tells_no_transport_is_understood() -> None:
     pong = {**way, "seq": 1, "rtt": 0.1, "loss": ""}
     connection = {**way, "rtt_ms": None, "streams": 0}
 
-    assert decode_route_untrusted(way) == RouteReport("x", "direct", "y", None)
-    assert decode_ping_untrusted(pong).transport is None
+    assert decode_route_untrusted(way) == RouteReport("x", "direct", "y", None, None)
+    assert (decode_ping_untrusted(pong).transport, decode_ping_untrusted(pong).limited) == (
+        None,
+    ) * 2
     (found,) = decode_status_untrusted({**STATUS, "connections": [connection]}).connections
-    assert found.transport is None
-    with pytest.raises(DecodeError):
-        decode_route_untrusted({**way, "transport": 7})
+    assert (found.transport, found.limited) == (None, None)
+    for wrong in ({"transport": 7}, {"limited": 1}, {"limited": "no"}):
+        with pytest.raises(DecodeError):
+            decode_route_untrusted({**way, **wrong})
 
 
 @pytest.mark.parametrize("side", ["theirs", None])
@@ -284,7 +287,7 @@ async def test_a_lent_stream_carries_both_directions_and_their_ends(tmp_path: Pa
     async with serving(tmp_path) as served:
         served.node.peer_handlers["/echo/1.0.0"] = echo
         stream = await served.client.open_stream(ADDRESS, "/echo/1.0.0")
-        assert stream.route == RouteReport(str(PEER), "direct", VIA, "noise-udp")
+        assert stream.route == RouteReport(str(PEER), "direct", VIA, "noise-udp", False)
 
         async def send() -> None:
             await stream.send_all(content)

@@ -10,6 +10,7 @@ import trio
 from p2pnode.errors import P2PNodeError
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.identity.transport_addr import transport_multiaddr
+from p2pnode.io.node.events import PeerConnected
 from p2pnode.io.node.lifetime import NodeParts, run_node
 from p2pnode.io.node.node import Node
 from p2pnode.io.node.stream import Stream
@@ -19,7 +20,7 @@ from p2pnode.swarm import SwarmConfig
 from p2pnode.transports.registry import Makers
 from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.transport_name import TransportName
-from tests.support.toy_transport import ToyTransport
+from tests.support.toy_transport import ToyConnection, ToyTransport
 
 ECHO = "/echo/1"
 PATIENCE = 20.0  # seconds of real time
@@ -72,6 +73,19 @@ async def test_a_stream_goes_both_ways_over_tcp(size: int) -> None:
             assert await a.ping(peer_id) > 0
             assert (await a.identify(peer_id)).agent_version
     assert got == data
+
+
+async def test_a_connection_with_limits_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyConnection, "is_limited", True)
+    with trio.fail_after(PATIENCE):
+        async with toy_node("a") as (a, _), toy_node("b") as (_, at_b):
+            events = a.events()
+            peer_id = await a.connect(at_b)
+            event = await anext(events)
+            assert isinstance(event, PeerConnected)
+            assert event.is_limited
+            assert a.connection_info(peer_id).is_limited
+            assert (await a.open_stream(peer_id, ECHO)).connection_info.is_limited
 
 
 async def test_what_was_finished_is_delivered_before_a_node_ends() -> None:

@@ -52,6 +52,9 @@ class RouteFacts(Protocol):
     @property
     def transport(self) -> str: ...
 
+    @property
+    def is_limited(self) -> bool: ...
+
 
 class NodeStream(PeerStream, Protocol):
     """A node's own stream."""

@@ -72,6 +72,13 @@ def number_of(fields: Fields, key: str) -> float:
     return number
 
 
+def optional_flag_of(fields: Fields, key: str) -> bool | None:
+    value = fields.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise DecodeError(f"{key!r} on the control socket is neither true nor false")
+    return value
+
+
 def objects_of(fields: Fields, key: str) -> tuple[Json, ...]:
     """Returns a list of objects."""
     value = fields.get(key)

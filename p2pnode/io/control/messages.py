@@ -16,6 +16,7 @@ from p2pnode.io.control.fields import (
     decode_object_untrusted,
     integer_of,
     number_of,
+    optional_flag_of,
     optional_number_of,
     optional_text_of,
     short_text_of,
@@ -110,6 +111,8 @@ class RouteReport:
     """The multiaddr that packets go to."""
     transport: str | None
     """Its name, such as noise-udp; None where the node that tells is of 0.2.0 or before."""
+    limited: bool | None
+    """Whether a relay will end the connection after some bytes or some time; None likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class PingReport:
     path: str
     via: str
     transport: str | None
+    limited: bool | None
     loss: str
     """Why it was lost; empty where it was not."""
 
@@ -187,6 +191,7 @@ def decode_route_untrusted(fields: Fields) -> RouteReport:
         path=text_of(fields, "path"),
         via=text_of(fields, "via"),
         transport=optional_text_of(fields, "transport"),
+        limited=optional_flag_of(fields, "limited"),
     )
 
 
@@ -199,6 +204,7 @@ def decode_ping_untrusted(fields: Fields) -> PingReport:
         path=text_of(fields, "path"),
         via=text_of(fields, "via"),
         transport=optional_text_of(fields, "transport"),
+        limited=optional_flag_of(fields, "limited"),
         loss=text_of(fields, "loss"),
     )
 

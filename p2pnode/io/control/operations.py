@@ -80,7 +80,9 @@ def info_report(node: ControlledNode) -> InfoReport:
 
 def route_report(peer: PeerId, facts: RouteFacts) -> RouteReport:
     """Returns which way packets to the peer go now."""
-    return RouteReport(str(peer), facts.path, str(facts.via), str(facts.transport))
+    return RouteReport(
+        str(peer), facts.path, str(facts.via), str(facts.transport), facts.is_limited
+    )
 
 
 def status_report(node: ControlledNode) -> StatusReport:
@@ -102,6 +104,7 @@ def status_report(node: ControlledNode) -> StatusReport:
                 c.path,
                 str(c.via),
                 str(c.transport),
+                c.is_limited,
                 _milliseconds(c.rtt),
                 c.streams,
             )
@@ -128,10 +131,16 @@ async def why_report(node: ControlledNode, target: str) -> WhyReport:
     Raises AddressError for what is no target.
     """
     found = await node.why(target)
+    way: RouteReport | None = None
+    if found.path is not None:
+        with contextlib.suppress(P2PNodeError):  # it may be lost by now
+            way = route_report(found.peer_id, node.connection_info(found.peer_id))
     is_explained = found.side is not None and found.property is not None
     return WhyReport(
         peer=str(found.peer_id),
         path=found.path,
+        transport=None if way is None else way.transport,
+        limited=None if way is None else way.limited,
         verdict=found.verdict,
         cause=CauseReport(str(found.side), str(found.property)) if is_explained else None,
         attempts=tuple(
@@ -176,7 +185,9 @@ async def ping_reports(
         # Where the connection is lost, the ping went the way that was known last.
         with contextlib.suppress(P2PNodeError):
             route = route_report(peer, node.connection_info(peer))
-        yield PingReport(route.peer, seq, rtt, route.path, route.via, route.transport, loss)
+        yield PingReport(
+            route.peer, seq, rtt, route.path, route.via, route.transport, route.limited, loss
+        )
         if seq == request.count:
             return
         await trio.sleep_until(started + request.interval)

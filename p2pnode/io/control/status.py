@@ -11,6 +11,7 @@ from p2pnode.io.control.fields import (
     integer_of,
     number_of,
     objects_of,
+    optional_flag_of,
     optional_number_of,
     optional_text_of,
     text_of,
@@ -46,6 +47,7 @@ class ConnectionReport:
     path: str
     via: str
     transport: str | None
+    limited: bool | None
     rtt_ms: float | None
     streams: int
 
@@ -102,6 +104,9 @@ class WhyReport:
     peer: str
     path: str | None
     """"direct", "relayed" or, where the peer cannot be reached, None."""
+    transport: str | None
+    """By which it is connected; None where it is not, or the node that tells is an older one."""
+    limited: bool | None
     verdict: str
     """One sentence."""
     cause: CauseReport | None
@@ -148,6 +153,8 @@ def decode_why_untrusted(fields: Fields) -> WhyReport:
     return WhyReport(
         peer=text_of(fields, "peer"),
         path=optional_text_of(fields, "path"),
+        transport=optional_text_of(fields, "transport"),
+        limited=optional_flag_of(fields, "limited"),
         verdict=text_of(fields, "verdict"),
         cause=None if cause is None else _cause(objects_of({"cause": [cause]}, "cause")[0]),
         attempts=objects_of(fields, "attempts"),
@@ -164,6 +171,7 @@ def _connection(fields: Fields) -> ConnectionReport:
         path=text_of(fields, "path"),
         via=text_of(fields, "via"),
         transport=optional_text_of(fields, "transport"),
+        limited=optional_flag_of(fields, "limited"),
         rtt_ms=optional_number_of(fields, "rtt_ms"),
         streams=integer_of(fields, "streams"),
     )

@@ -25,6 +25,8 @@ class ConnectionInfo(NamedTuple):
     streams: int
     """Open ones, both sides' and the built-in protocols' included."""
     transport: TransportName
+    is_limited: bool
+    """Whether a relay will end it after some bytes or some time: not for everything."""
 
 
 def path_kind(route: Route) -> PathKind:
@@ -47,5 +49,11 @@ def connection_info(facts: SwarmFacts, connection: ConnectionHandle) -> Connecti
         return None
     route, transport = found.route, found.transport
     return ConnectionInfo(
-        found.peer_id, path_kind(route), via(route, transport), found.rtt, found.streams, transport
+        found.peer_id,
+        path_kind(route),
+        via(route, transport),
+        found.rtt,
+        found.streams,
+        transport,
+        found.is_limited,
     )

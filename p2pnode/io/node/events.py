@@ -32,6 +32,8 @@ class PeerConnected(NamedTuple):
     path: PathKind
     via: Multiaddr
     transport: TransportName
+    is_limited: bool
+    """Whether a relay will end it after some bytes or some time."""
 
 
 class PeerDisconnected(NamedTuple):
@@ -66,6 +68,7 @@ class PathChanged(NamedTuple):
     via: Multiaddr
     reason: str
     transport: TransportName
+    is_limited: bool
 
 
 class ListenAddressesChanged(NamedTuple):

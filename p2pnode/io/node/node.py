@@ -345,8 +345,10 @@ class Node:
                     self._feed.publish(observed)
                 case swarm_events.PathChanged(connection, peer_id, route, why, transport):
                     self._streams.on_path_changed(connection, route)
-                    there = via(route, transport)
-                    path = node_events.PathChanged(peer_id, path_kind(route), there, why, transport)
+                    there, is_limited = via(route, transport), self._is_limited(connection)
+                    path = node_events.PathChanged(
+                        peer_id, path_kind(route), there, why, transport, is_limited
+                    )
                     self._feed.publish(path)
                 case swarm_events.ListenAddressesChanged():
                     self._feed.publish(node_events.ListenAddressesChanged(tuple(self.addresses)))
@@ -382,11 +384,19 @@ class Node:
             return
         self._connected[event.peer_id] = trio.Event()
         route, transport = event.route, event.transport
-        there = via(route, transport)
         connected = node_events.PeerConnected(
-            event.peer_id, event.is_initiator, path_kind(route), there, transport
+            event.peer_id,
+            event.is_initiator,
+            path_kind(route),
+            via(route, transport),
+            transport,
+            self._is_limited(event.connection),
         )
         self._feed.publish(connected)
+
+    def _is_limited(self, connection: ConnectionHandle) -> bool:
+        found = self._facts.connection(connection)
+        return found is not None and found.is_limited
 
     def _on_closed(
         self, connection: ConnectionHandle, peer_id: PeerId, reason: P2PNodeError, *, is_last: bool
