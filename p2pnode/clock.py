@@ -18,8 +18,4 @@ class Deadline(NamedTuple):
 
 def earliest(*deadlines: Deadline | None) -> Deadline | None:
     """Returns the first of the deadlines that are set, or None where none is."""
-    first: Deadline | None = None
-    for deadline in deadlines:
-        if deadline is not None and (first is None or deadline.at < first.at):
-            first = deadline
-    return first
+    return min(filter(None, deadlines), default=None)

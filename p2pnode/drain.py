@@ -1,10 +1,10 @@
 """The one order in which everybody drives a machine: the trio shell, the simulator, and tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from p2pnode.clock import Instant
-from p2pnode.links import LinkCommand, LinkOutlet
+from p2pnode.links import LinkOutlet
 from p2pnode.machine import DatagramMachine, Transmit
 
 EventT = TypeVar("EventT")
@@ -24,16 +24,17 @@ def drain_once(
     Returns whether it brought anything; the drain is complete once a round has not.  Where the
     driver `may_send` no datagrams now, the rest is taken, and a later drain completes this one.
     """
-    transmits = machine.poll_transmits(now) if may_send else []
-    for transmit in transmits:
-        send(transmit)
-    commands: Sequence[LinkCommand] = ()
+    brought = False
+    if may_send:
+        for transmit in machine.poll_transmits(now):
+            send(transmit)
+            brought = True
     if links is not None:
-        commands = links.machine.poll_link_commands(now)
-        for command in commands:
+        for command in links.machine.poll_link_commands(now):
             links.carry_out(command)
+            brought = True
     # Sending tells things as well, so events are taken behind it, or some would be left.
-    events = machine.poll_events()
-    for event in events:
+    for event in machine.poll_events():
         tell(event)
-    return bool(transmits or commands or events)
+        brought = True
+    return brought
