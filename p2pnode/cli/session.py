@@ -12,6 +12,7 @@ from contextlib import suppress
 import trio
 
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.freed_memory import give_back_freed_memory
 from p2pnode.cli.garbage import seldom_collected
 from p2pnode.cli.interrupts import INTERRUPTS, Interrupted
 from p2pnode.cli.output import printing_aside
@@ -54,9 +55,13 @@ async def _supervise_aside(command: Callable[[Session], Awaitable[int]]) -> int:
         with suppress(trio.RunFinishedError):
             token.run_sync_soon(scope.cancel)
 
-    with printing_aside(end, lambda: INTERRUPTS.has_come), scope:
-        return await _supervise(command)
-    return ExitCode.FAILED
+    code: int = ExitCode.FAILED
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(give_back_freed_memory)
+        with printing_aside(end, lambda: INTERRUPTS.has_come), scope:
+            code = await _supervise(command)
+        nursery.cancel_scope.cancel()
+    return code
 
 
 async def _supervise(command: Callable[[Session], Awaitable[int]]) -> int:
