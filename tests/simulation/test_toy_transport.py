@@ -49,8 +49,10 @@ from p2pnode.transports.stream_events import (
     StreamWritable,
 )
 from p2pnode.wire.transport_name import TransportName
+from tests.support.identities import private_key
 from tests.support.link_machines import Talker
 from tests.support.toy_node import ToyNode
+from tests.support.toy_streams import Kind, frame
 from tests.support.toy_transport import TIMEOUT, ToyTransport
 
 PIECES = [(1, 1), (MAX_LINK_READ, MAX_LINK_READ), (1, MAX_LINK_READ)]
@@ -310,3 +312,56 @@ def test_who_speaks_no_transport_takes_no_place_for_long(said: bytes, goes: str)
     assert node.host.links.count == 0
     assert node.of(ConnectionEstablished) == []
     assert not node.swarm.facts.connections()
+
+
+GREETING = frame(
+    Kind.HELLO, 0, 1, PeerId.from_public_key(private_key("visitor").public_key).multihash
+)
+NEGOTIATION = b"\x13/multistream/1.0.0\n\x08/echo/1\n"
+STATES: dict[str, bytes] = {
+    "greeted": b"",
+    "half a header": bytes([Kind.PING]),
+    "half a payload": frame(Kind.OPEN) + frame(Kind.DATA, 0, 0, NEGOTIATION)[:-3],
+    "a stream without a protocol": frame(Kind.OPEN),
+    "a stream in use": frame(Kind.OPEN) + frame(Kind.DATA, 0, 0, NEGOTIATION + b"hello"),
+    "a stream that it has ended": (
+        frame(Kind.OPEN) + frame(Kind.DATA, 0, 0, NEGOTIATION) + frame(Kind.FIN)
+    ),
+}
+
+
+@pytest.mark.spec("TRANSPORTS-2", "TRANSPORTS-5")
+@pytest.mark.parametrize("node_closes", [False, True])
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("end", ["half-closes", "resets", "is cut off"])
+@pytest.mark.parametrize("state", STATES)
+def test_a_connection_ends_once_in_whatever_state_its_link_does(
+    state: str, end: str, reads: bool, node_closes: bool
+) -> None:
+    net = wire(1, LinkParams(delay=0.01))
+    node, visitor = ToyNode(net.a), net.b.attach(lambda host: Talker())
+    node.serve("/echo/1")
+    link = net.b.call(visitor.connect, SocketAddr("20.0.0.1", PORT))
+    net.b.call(visitor.write, link, GREETING + STATES[state])
+    net.world.run_for(1)
+    (made,) = node.of(ConnectionEstablished)
+    stream = node.open(made.connection, "/echo/1")
+    if not reads:
+        net.b.call(visitor.pause, link)
+        node.do(stream.write, bytes(64 * 1024))
+        net.world.run_for(1)
+    if node_closes:
+        node.do(node.swarm.disconnect, made.connection, net.a.now)
+    if end == "half-closes":
+        net.b.call(visitor.finish, link)
+    elif end == "resets":
+        net.b.call(visitor.close, link, reset=True)
+    else:
+        net.b.detach()
+    net.world.run_for(2 * TIMEOUT)
+
+    assert node.host.links.count == 0
+    assert not node.swarm.facts.connections()
+    assert [closed.connection for closed in node.of(told.ConnectionClosed)] == [made.connection]
+    with pytest.raises(ConnectionLost):
+        node.do(stream.read, 1)
