@@ -1,15 +1,19 @@
 """Which connections there are to which peer, and which one to use.
 
-The rule: two dials that crossed end with one connection, and both sides pick the same one: that of
-the smaller peer id as initiator.  Otherwise a newer connection replaces an older one, because who
-still had a working one would not have dialled.
+The rules: a direct one before one through a relay, then the better transport, then the newer one;
+and none is ended because there is another, with one exception.  Of noise-udp a peer has one
+connection, for it moves and need not be made anew: two dials that crossed end with one, and both
+sides pick the same one, that of the smaller peer id as initiator; otherwise a newer one replaces an
+older one, because who still had a working one would not have dialled.
 """
 
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
+from p2pnode.wire.transport_name import TransportName
 
 CROSSING_WINDOW: Final = 10.0
 """seconds within which two connections count as dials that crossed: the handshake timeout"""
@@ -17,11 +21,29 @@ DRAIN_TIME: Final = 30.0
 """seconds that a supplanted connection may still carry the streams it has; chosen: go's grace for
 requests under way"""
 
+_TRANSPORTS: Final = tuple(TransportName)
+
 
 class PooledConnection(NamedTuple):
     handle: ConnectionHandle
     is_initiator: bool
     made_at: Instant
+    transport: TransportName
+    is_relayed: bool = False
+    is_limited: bool = False
+    is_supplanted: bool = False
+    """Another one carries what begins from now on."""
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool, int, Instant]:
+        """The least one is to be used."""
+        return (
+            self.is_supplanted,
+            self.is_limited,
+            self.is_relayed,
+            _TRANSPORTS.index(self.transport),
+            -self.made_at,
+        )
 
 
 class ConnectionPool:
@@ -32,36 +54,51 @@ class ConnectionPool:
         self._peers: dict[PeerId, list[PooledConnection]] = {}
         self._draining: dict[ConnectionHandle, Instant] = {}
 
-    def add(
-        self, peer_id: PeerId, handle: ConnectionHandle, is_initiator: bool, now: Instant
-    ) -> ConnectionHandle | None:
+    def add(self, peer_id: PeerId, made: PooledConnection) -> ConnectionHandle | None:
         """Takes a new connection; returns the handle of one that it makes superfluous."""
-        connections = self._peers.setdefault(peer_id, [])
-        made = PooledConnection(handle, is_initiator, now)
-        if not connections:
-            connections.append(made)
-            return None
-        current = connections[0]
-        crossed = current.is_initiator != is_initiator and now - current.made_at < CROSSING_WINDOW
-        if crossed and self._is_ours_to_keep(peer_id) == current.is_initiator:
-            connections.append(made)
-            loser = handle
-        else:
-            connections.insert(0, made)
-            loser = current.handle
-        self._draining[loser] = now + DRAIN_TIME
+        connections = self._peers.get(peer_id, [])
+        rival = self._rival(connections) if made.transport is TransportName.NOISE_UDP else None
+        loser = None
+        if rival is not None:
+            crossed = (
+                rival.is_initiator != made.is_initiator
+                and made.made_at - rival.made_at < CROSSING_WINDOW
+            )
+            if crossed and self._is_ours_to_keep(peer_id) == rival.is_initiator:
+                made = made._replace(is_supplanted=True)
+                loser = made.handle
+            else:
+                connections[connections.index(rival)] = rival._replace(is_supplanted=True)
+                loser = rival.handle
+            self._draining[loser] = made.made_at + DRAIN_TIME
+        self._keep(peer_id, [made, *connections])
         return loser
+
+    def change(
+        self, peer_id: PeerId, handle: ConnectionHandle, *, is_relayed: bool, is_limited: bool
+    ) -> None:
+        """The data of a connection goes another way."""
+        connections = [*self._peers.get(peer_id, ())]
+        for index, each in enumerate(connections):
+            if each.handle == handle:
+                connections[index] = each._replace(is_relayed=is_relayed, is_limited=is_limited)
+                self._keep(peer_id, connections)
 
     def remove(self, peer_id: PeerId, handle: ConnectionHandle) -> bool:
         """Forgets a connection; returns whether it was the peer's last."""
         self._draining.pop(handle, None)
-        connections = [c for c in self._peers.get(peer_id, []) if c.handle != handle]
-        if connections:
-            self._peers[peer_id] = connections
-            if len(connections) == 1:
-                self._draining.pop(connections[0].handle, None)  # the only one is not superfluous
+        if peer_id not in self._peers:
             return False
-        return self._peers.pop(peer_id, None) is not None
+        left = [each for each in self._peers[peer_id] if each.handle != handle]
+        if not left:
+            del self._peers[peer_id]
+            return True
+        supplanted = [each for each in left if each.is_supplanted]
+        if supplanted and self._rival(left) is None:  # the only one is not superfluous
+            del self._draining[supplanted[0].handle]
+            left[left.index(supplanted[0])] = supplanted[0]._replace(is_supplanted=False)
+        self._keep(peer_id, left)
+        return False
 
     def best(self, peer_id: PeerId) -> ConnectionHandle | None:
         """Returns the connection to use for a peer."""
@@ -90,6 +127,17 @@ class ConnectionPool:
         if not self._draining:
             return None
         return Deadline(min(self._draining.values()), "supplanted connection")
+
+    def _keep(self, peer_id: PeerId, connections: list[PooledConnection]) -> None:
+        self._peers[peer_id] = sorted(connections, key=attrgetter("rank"))
+
+    @staticmethod
+    def _rival(connections: list[PooledConnection]) -> PooledConnection | None:
+        """Returns the one that a new connection by the same transport would replace."""
+        for each in connections:
+            if each.transport is TransportName.NOISE_UDP and not each.is_supplanted:
+                return each
+        return None
 
     def _is_ours_to_keep(self, peer_id: PeerId) -> bool:
         return self._local.multihash < peer_id.multihash

@@ -1,6 +1,6 @@
 """What connections report: keeps the list of peers and the pool, and tells whom it concerns.
 
-Two connections with one peer are one too many: the pool says which one ends, and when.
+A peer may have several: the pool says which one to use, and whether another one ends, and when.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from p2pnode.errors import ConnectionLost, DialError
 from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.swarm import events
+from p2pnode.swarm.connection_pool import PooledConnection
 from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.observations import Observations
@@ -111,7 +112,15 @@ class ConnectionReports:
                 self._receive_one_way(peer, now)
             return
         self._peers[handle] = peer
-        loser = self._pool.add(event.peer_id, handle, event.is_initiator, now)
+        made = PooledConnection(
+            handle,
+            event.is_initiator,
+            now,
+            connection.transport,
+            event.route.is_relayed,
+            connection.is_limited,
+        )
+        loser = self._pool.add(event.peer_id, made)
         self._tell(
             events.ConnectionEstablished(
                 handle,
@@ -120,6 +129,7 @@ class ConnectionReports:
                 event.route,
                 event.handshake_time,
                 peer.transport,
+                connection.is_limited,
             )
         )
         self._calls.connected(peer, now)
@@ -183,7 +193,11 @@ class ConnectionReports:
         if peer is None:
             return
         self._peers[handle] = peer = peer._replace(route=route)
-        self._tell(events.PathChanged(handle, peer.peer_id, route, reason, peer.transport))
+        connection = self._transports.connections.get(handle)
+        is_limited = connection is not None and connection.is_limited
+        self._pool.change(peer.peer_id, handle, is_relayed=route.is_relayed, is_limited=is_limited)
+        by = peer.transport
+        self._tell(events.PathChanged(handle, peer.peer_id, route, reason, by, is_limited))
         self._calls.path_changed(peer, now)
 
     # the end of connections

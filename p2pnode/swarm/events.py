@@ -25,6 +25,8 @@ class ConnectionEstablished(NamedTuple):
     handshake_time: float
     """seconds"""
     transport: TransportName
+    is_limited: bool
+    """Whether a relay will end it after some bytes or some time."""
 
 
 class ConnectionClosed(NamedTuple):
@@ -138,6 +140,7 @@ class PathChanged(NamedTuple):
     route: Route
     reason: str
     transport: TransportName
+    is_limited: bool
 
 
 class DatagramReceived(NamedTuple):

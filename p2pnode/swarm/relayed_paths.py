@@ -21,7 +21,7 @@ from p2pnode.swarm.dials import MAX_SPECULATIVE_RELAYS, Dials
 from p2pnode.swarm.facts import SwarmFacts
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.requests import ReleaseCircuit, RequestCircuit, ServiceRequest
-from p2pnode.transports.muxed_connection import MuxedConnection
+from p2pnode.transports.muxed_connection import MuxedConnection, Paths
 from p2pnode.transports.punch import Punch
 from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
@@ -65,18 +65,18 @@ class RelayedPaths:
 
     def use_circuit(self, route: Route, peer_id: PeerId, *, is_asker: bool, now: Instant) -> None:
         """A circuit stands: another path of a connection, or the way of a dial."""
-        best = self._pool.best(peer_id)
-        connection = None if best is None else self._open(best)
-        if best is not None and connection is not None:
-            if not is_asker or _runs_over(connection, route):
-                return
-            if connection.paths is None:  # it stays where it is
-                self._requests.append(ReleaseCircuit(route))
+        handle, paths = self._movable(peer_id)
+        if handle is not None and paths is not None:
+            if not is_asker or paths.runs_over(route):
                 return
             try:
-                with self._transports.commanding(best, now):
-                    connection.paths.open([route], now)
+                with self._transports.commanding(handle, now):
+                    paths.open([route], now)
             except LocalProtocolError:  # only the initiator may, and not without end
+                self._requests.append(ReleaseCircuit(route))
+            return
+        if self._is_connected(peer_id):  # by what stays where it is
+            if is_asker:
                 self._requests.append(ReleaseCircuit(route))
             return
         relay = self._facts.relay_of(route)
@@ -135,8 +135,8 @@ class RelayedPaths:
 
     def ask_other_relays(self, peer_id: PeerId, avoided: PeerId | None, now: Instant) -> None:
         """Asks the relays that a connected peer is said to have for one more circuit."""
-        best = self._pool.best(peer_id)
-        connection = None if best is None else self._open(best)
+        handle, _ = self._movable(peer_id)
+        connection = None if handle is None else self._open(handle)
         if (
             connection is None
             or not connection.is_initiator
@@ -178,6 +178,18 @@ class RelayedPaths:
             and not (connection.paths is not None and connection.paths.is_suspect)
         )
         return list(islice(found, MAX_SPECULATIVE_RELAYS))
+
+    def _movable(self, peer_id: PeerId) -> tuple[ConnectionHandle, Paths] | tuple[None, None]:
+        """Returns the best connection with a peer that can take other paths, and its paths."""
+        for pooled in self._pool.peers().get(peer_id, ()):
+            connection = self._open(pooled.handle)
+            if connection is not None and connection.paths is not None:
+                return pooled.handle, connection.paths
+        return None, None
+
+    def _is_connected(self, peer_id: PeerId) -> bool:
+        pooled = self._pool.peers().get(peer_id, ())
+        return any(self._open(each.handle) is not None for each in pooled)
 
     def _open(self, handle: ConnectionHandle) -> MuxedConnection | None:
         connection = self._transports.connections.get(handle)

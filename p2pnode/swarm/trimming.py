@@ -1,9 +1,9 @@
 """Which connections keep their places, and which go before strangers have to be refused.
 
-The rules: dials of our own, relays that we have reserved with, peers whose reservations or circuits
-we hold, and those that the user has named are left alone; beyond the high water, connections that
-are good for nothing are closed down to the low water: of the network that has most each time, and
-of it the longest silent.
+The rules: dials of our own (where there are several connections, the one to use), relays that we
+have reserved with, peers whose reservations or circuits we hold, and those that the user has named
+are left alone; beyond the high water, connections that are good for nothing are closed down to the
+low water: of the network that has most each time, and of it the longest silent.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,8 @@ class Trimming:
         peer = self._peers.get(handle)
         if peer is None:
             return False
-        return peer.is_initiator or self.is_protected_peer(peer.peer_id)
+        is_own = peer.is_initiator and self._pool.best(peer.peer_id) == handle
+        return is_own or self.is_protected_peer(peer.peer_id)
 
     def is_protected_peer(self, peer_id: PeerId) -> bool:
         """Whether whatever connection a peer has, or comes by, is one to keep."""
@@ -84,9 +85,10 @@ class Trimming:
         connections, ledger = self._transports.connections, self._transports.account.connections
         idle: dict[Network, list[tuple[Instant, ConnectionHandle]]] = {}
         for of_peer in self._pool.peers().values():
-            for handle, _, made_at in of_peer:
+            for pooled in of_peer:
+                handle = pooled.handle
                 connection = connections.get(handle)
-                if connection is None or connection.streams or made_at > young:
+                if connection is None or connection.streams or pooled.made_at > young:
                     continue
                 if not self.is_protected(handle):
                     network = origin(self._peers[handle].route)[-1]

@@ -3,13 +3,16 @@
 import pytest
 
 from p2pnode.identity.transport_addr import transport_multiaddr
-from p2pnode.machine import SocketAddr
+from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.netsim.topology import PairParams, SiteParams, pair
 from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.swarm.dialer import HEAD_START
-from p2pnode.swarm.events import ConnectionEstablished, DialFailed
+from p2pnode.swarm.events import ConnectionClosed, ConnectionEstablished, DialFailed
+from p2pnode.swarm.facts import ConnectionFacts
+from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import PORT, SimNode
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
+from p2pnode.wire.transport_name import TransportName
 from tests.support.addresses import NOISE_UDP, TCP
 from tests.support.toy_node import BothNode, ToyNode
 
@@ -98,3 +101,77 @@ def test_of_a_list_only_the_addresses_that_nobody_here_speaks_are_left_out() -> 
     town.world.run_for(5)
     town.client.connect(town.other.peer_id)
     assert town.client.of(ConnectionEstablished)[-1].transport is TCP
+
+
+# several connections with one peer
+
+
+def echo(stream: SwarmStream, data: bytes, is_end: bool) -> None:
+    assert stream.write(data) == len(data)
+
+
+def cross(town: Town) -> dict[TransportName, ConnectionHandle]:
+    """Has two nodes dial each other at once, each by another transport; returns the client's."""
+    tcp, _ = both(town.server)
+    _, noise = both(town.client)
+    town.client.dial(town.server, tcp)
+    town.server.dial(town.client, noise)
+    town.world.run_for(5)
+    return {each.transport: each.connection for each in town.client.of(ConnectionEstablished)}
+
+
+def best(node: SimNode, peer: SimNode) -> ConnectionFacts:
+    handle = node.swarm.facts.best(peer.peer_id)
+    assert handle is not None
+    found = node.swarm.facts.connection(handle)
+    assert found is not None
+    return found
+
+
+@pytest.mark.spec("SWARM-37", "SWARM-38")
+def test_connections_of_several_transports_stay_side_by_side_and_both_ends_use_the_better_one() -> (
+    None
+):
+    town = Town()
+    made = cross(town)
+    assert set(made) == {NOISE_UDP, TCP}
+    town.world.run_for(120)
+    for node, peer in ((town.client, town.server), (town.server, town.client)):
+        assert best(node, peer).transport is NOISE_UDP
+        assert not best(node, peer).is_limited
+        assert node.connections_to(peer) == 2
+        assert node.of(ConnectionClosed) == []
+        assert node.swarm.facts.peers() == (peer.peer_id,)
+
+
+@pytest.mark.spec("SWARM-37")
+def test_when_the_better_one_ends_the_other_one_takes_over_and_its_streams_go_on() -> None:
+    town = Town()
+    made = cross(town)
+    town.server.serve("/echo/1", echo)
+    client, server = town.client, town.server
+    stream = client.open(made[TCP], "/echo/1")
+    client.do(stream.write, b"before")
+    town.world.run_for(1)
+    client.do(client.swarm.disconnect, made[NOISE_UDP], town.world.now)
+    town.world.run_for(1)
+    for node, peer in ((client, server), (server, client)):
+        assert best(node, peer).transport is TCP
+        assert [each.is_last for each in node.of(ConnectionClosed)] == [False]
+    client.do(stream.write, b" and after")
+    town.world.run_for(1)
+    assert b"".join(client.do(stream.read, 100) for _ in range(2)) == b"before and after"
+
+    client.do(client.swarm.disconnect, made[TCP], town.world.now)
+    town.world.run_for(1)
+    for node in (client, server):
+        assert [each.is_last for each in node.of(ConnectionClosed)] == [False, True]
+        assert node.swarm.facts.peers() == ()
+
+
+@pytest.mark.spec("SWARM-3", "SWARM-37")
+def test_who_is_connected_by_any_transport_is_not_dialled_again() -> None:
+    town = Town()
+    tcp, noise = both(town.server)
+    first = town.client.connect(town.server, tcp)
+    assert town.client.connect(town.server, noise) == first

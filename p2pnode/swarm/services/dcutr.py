@@ -128,7 +128,9 @@ class DcutrService(Service):
     # connections
 
     def on_connected(self, peer: Peer, now: Instant) -> None:
-        if peer.route.is_relayed and self._facts.direct(peer.peer_id) is None:
+        if not peer.route.is_relayed:
+            self._policy.handle_direct(peer.peer_id)  # beside a relayed one: nothing to punch for
+        elif self._facts.direct(peer.peer_id) is None:
             self._on_relayed(peer, now)
 
     def on_disconnected(self, peer: Peer, now: Instant) -> None:
@@ -140,13 +142,17 @@ class DcutrService(Service):
         elif under_way is not None and under_way.role is Role.INITIATOR:
             self._policy.handle_round_interrupted(peer.peer_id)
             self._carry_out(now)
+        if not peer.route.is_relayed:
+            best = self._facts.best(peer.peer_id)
+            left = None if best is None else self._facts.peer(best)
+            if left is not None and left.route.is_relayed:
+                self._on_direct_lost(left, now)
 
     def on_path_changed(self, peer: Peer, now: Instant) -> None:
         if not peer.route.is_relayed:
             self._on_direct(peer.connection, peer.peer_id)
-        elif not peer.is_initiator:
-            self._policy.handle_direct_lost(peer.peer_id, self._evidence(peer.peer_id, now))
-            self._on_relayed(peer, now)
+        elif self._facts.direct(peer.peer_id) is None:
+            self._on_direct_lost(peer, now)
 
     def on_path_validated(self, connection: ConnectionHandle, route: Route, now: Instant) -> None:
         peer = self._facts.peer(connection)
@@ -191,6 +197,11 @@ class DcutrService(Service):
         )
 
     # details
+
+    def _on_direct_lost(self, peer: Peer, now: Instant) -> None:
+        if not peer.is_initiator:
+            self._policy.handle_direct_lost(peer.peer_id, self._evidence(peer.peer_id, now))
+            self._on_relayed(peer, now)
 
     def _on_relayed(self, peer: Peer, now: Instant) -> None:
         self._try_this_machine(peer, now)

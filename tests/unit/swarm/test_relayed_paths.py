@@ -8,7 +8,7 @@ from p2pnode.errors import LocalProtocolError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.swarm.address_book import AddressBook, AddressSource
-from p2pnode.swarm.connection_pool import ConnectionPool
+from p2pnode.swarm.connection_pool import ConnectionPool, PooledConnection
 from p2pnode.swarm.own_addresses import OwnAddresses
 from p2pnode.swarm.relayed_paths import (
     MAX_REPLACEMENTS,
@@ -93,7 +93,8 @@ class World:
             self.connection.paths.active.route = route
         self.pool = ConnectionPool(side.peer_id)
         if is_known:
-            self.pool.add(self.peer, self.handle, is_initiator, 0.0)
+            made = PooledConnection(self.handle, is_initiator, 0.0, NOISE_UDP)
+            self.pool.add(self.peer, made)
         self.book = AddressBook()
         addresses = OwnAddresses((NOISE_UDP,))
         addresses.add_socket(SocketId(0), SocketAddr("0.0.0.0", 1), is_listening=True)

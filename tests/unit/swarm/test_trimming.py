@@ -11,7 +11,7 @@ from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.resources.refusal import Holder
-from p2pnode.swarm.connection_pool import ConnectionPool
+from p2pnode.swarm.connection_pool import ConnectionPool, PooledConnection
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.trimming import SILENCE, Trimming
 from p2pnode.transports.error_code import ErrorCode
@@ -46,7 +46,7 @@ class World:
         for n in self.connections:
             handle = ConnectionHandle(n)
             self.account.connections.put(handle, Holder())
-            pool.add(peer_id(n), handle, False, 0.0)
+            pool.add(peer_id(n), PooledConnection(handle, n == 3, 0.0, NOISE_UDP))
             peers[handle] = Peer(
                 handle, peer_id(n), ROUTE, is_initiator=n == 3, transport=NOISE_UDP
             )
@@ -55,7 +55,7 @@ class World:
             relay_server=SimpleNamespace(serves=lambda peer: peer == peer_id(2), has_clients=False),
         )
         state = SimpleNamespace(pool=pool, peers=peers)
-        self._peers = peers
+        self.pool, self._peers = pool, peers
         self.closed_in_order: list[int] = []
         self.trimming = Trimming(self, state, services, LIMITS)  # type: ignore[arg-type]
 
@@ -133,3 +133,12 @@ def test_own_dials_and_those_of_use_keep_their_places_whoever_comes() -> None:
     assert known == [1, 2, 5]
     world.account.protect(peer_id(5), is_protected=False)
     assert not world.commons.places.is_protected_peer(peer_id(5))
+
+
+@pytest.mark.spec("RESOURCES-3", "SWARM-38")
+def test_an_own_connection_beside_a_better_one_keeps_its_place_no_more_than_strangers() -> None:
+    world = World(9)
+    world.pool.add(peer_id(3), PooledConnection(ConnectionHandle(99), False, 0.0, NOISE_UDP))
+    assert not world.commons.places.is_protected(3)
+    world.trimming.on_connected(OLD)
+    assert 3 in world.closed

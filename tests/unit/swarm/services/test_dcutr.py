@@ -18,7 +18,7 @@ from p2pnode.swarm.services.dcutr import MAX_OWN_ADDRS, DcutrService
 from p2pnode.swarm.services.service import OpenStream, PunchRoutes
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
-from tests.support.addresses import NOISE_UDP, noise_udp_multiaddr
+from tests.support.addresses import NOISE_UDP, TCP, noise_udp_multiaddr
 from tests.support.autonat_swarm import FakeFacts
 from tests.support.identities import peer_id
 from tests.support.machine_streams import StreamEnd
@@ -381,3 +381,21 @@ def test_so_many_of_our_addresses_are_told() -> None:
     world = World()
     world.us.see(*(f"7.0.1.{n}" for n in range(40)))
     assert len(world.us.service._own_addrs(0.0)) == MAX_OWN_ADDRS
+
+
+@pytest.mark.spec("SWARM-37")
+def test_nobody_punches_beside_a_direct_connection_and_somebody_does_when_it_has_gone() -> None:
+    world = World()
+    world.connect()
+    us = world.us
+    direct = Peer(C + 1, THEM, Route(SocketId(2), None, SocketAddr("8.0.0.1", 4001)), True, TCP)
+    us.facts.peers = {direct.connection: direct, C: us.peer}
+    us.service.on_connected(direct, world.now)
+    world.time(3 * ROUND_TIME + 0.1)
+    assert [e.round for e in us.ended] == [1], "the one that was under way"
+
+    us.facts.peers = {C: us.peer}
+    us.service.on_disconnected(direct, world.now)
+    world.run()
+    world.time(world.now + ROUND_TIME + 0.1)
+    assert [e.round for e in us.ended] == [1, 1]
