@@ -38,7 +38,7 @@ from p2pnode.protocols.nat_behaviour import (
     ReportRequest,
 )
 from p2pnode.protocols.nat_behaviour.judge import Judgement, without_nat
-from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, silence_text
+from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, Silence, silence_text
 from p2pnode.swarm import Swarm, SwarmConfig, events
 from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
@@ -459,7 +459,7 @@ class Netcheck:
         elif self._has_heard:
             why = "something answers over UDP, but no peer could be connected with"
         else:
-            why = silence_text(len(self._dialled))
+            why = silence_text(Silence(len(self._dialled)))
         return make_empty_report(why, has_heard=self._has_heard)
 
     def _filtering(self, found: Findings, now: Instant) -> Judgement[Dependence]:

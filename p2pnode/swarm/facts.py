@@ -108,8 +108,7 @@ class SwarmFacts(ServiceFacts):
         path: Path | None = None
         if peer is not None:
             path = "relayed" if peer.route.is_relayed else "direct"
-        attempts, silent_hosts = self._state.attempts.of(peer_id), self.silent_hosts(now)
-        return self._services.nat.explain(peer_id, path, attempts, silent_hosts, now)
+        return self._services.nat.explain(peer_id, path, self._state.attempts.of(peer_id), now)
 
     # peers
 
@@ -158,10 +157,6 @@ class SwarmFacts(ServiceFacts):
     def own_nat(self, now: Instant) -> NatFacts:
         """Returns what peers are told of this node's NAT."""
         return self._services.nat.own_facts(now)
-
-    def silent_hosts(self, now: Instant) -> int:
-        """Returns how many hosts were tried over UDP of which none is heard, as far as is known."""
-        return self._state.udp_silence.silent_hosts(now)
 
     def ips_to_avoid(self, now: Instant) -> tuple[str, ...]:
         """Returns whom this node must not contact now: strangers who are about to knock."""

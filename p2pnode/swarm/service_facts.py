@@ -6,6 +6,7 @@ from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.machine import ConnectionHandle, SocketAddr, SocketId
 from p2pnode.protocols.autonat.filtering import Filtering
 from p2pnode.protocols.identify import IdentifyInfo
+from p2pnode.protocols.nat_behaviour.udp_silence import Silence
 from p2pnode.resources.account import Account
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.dial_back_side import DialBackSide
@@ -112,6 +113,15 @@ class ServiceFacts:
     def alternate_ports(self) -> tuple[int | None, int | None]:
         """Returns the ports that dial-backs leave from, for IPv4 and IPv6."""
         return self._dial_backs.ports()
+
+    def udp_silence(self, now: Instant) -> Silence | None:
+        """Returns that nothing is heard over UDP in this network, as far as that can be told."""
+        over_tcp = (
+            peer.route.remote.ip
+            for peer in self._state.peers.values()
+            if peer.transport.carrier == "tcp" and not peer.route.is_relayed
+        )
+        return self._state.udp_silence.found(now, over_tcp)
 
     def multiaddrs(self, addr: SocketAddr) -> tuple[Multiaddr, ...]:
         """Returns what it means that a socket of ours is seen at `addr`: for each transport one."""

@@ -29,7 +29,7 @@ from p2pnode.netsim.trace import Kind
 from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.netsim.world import World
 from p2pnode.protocols.dcutr import PunchPolicy, StartRound
-from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, silence_text
+from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, Silence, silence_text
 from p2pnode.protocols.nat_behaviour.why import UDP_SILENT
 from p2pnode.swarm import events
 from p2pnode.testbed.sim_node import SimNode
@@ -265,8 +265,8 @@ def test_where_nothing_is_heard_over_udp_why_and_status_say_so(hosts: int, side:
 
     found = b.swarm.facts.why(target, meeting.world.now)
     assert (found.path, found.side, found.property) == (None, side, UDP_SILENT)
-    assert silence_text(hosts) in found.verdict
-    assert node_status(b.swarm.facts, meeting.world.now).silence == silence_text(hosts)
+    assert silence_text(Silence(hosts)) in found.verdict
+    assert node_status(b.swarm.facts, meeting.world.now).silence == silence_text(Silence(hosts))
 
 
 @pytest.mark.spec("NATB-22")

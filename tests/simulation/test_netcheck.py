@@ -15,7 +15,7 @@ from p2pnode.netsim.nat_behaviour import Dependence, FilterScope, Hairpin, NatBe
 from p2pnode.netsim.topology import ACCESS, SiteParams
 from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.netsim.world import World
-from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
+from p2pnode.protocols.nat_behaviour.udp_silence import Silence, silence_text
 from p2pnode.protocols.nat_behaviour.why import explain
 from p2pnode.swarm import SwarmConfig
 from p2pnode.swarm.config import RelayMode
@@ -289,7 +289,7 @@ def test_where_udp_is_blocked_it_says_so_in_time(peers: int) -> None:
     assert found["external"] == []
     assert (found["mapping"], found["hairpin"]) == ("unknown", None)
     assert set(found["unknown"]) >= {"mapping", "filtering", "hairpin", "reachability", "udp"}
-    assert found["unknown"]["udp"] == silence_text(peers)
+    assert found["unknown"]["udp"] == silence_text(Silence(peers))
 
 
 @pytest.mark.spec("NATB-16")

@@ -3,9 +3,11 @@
 import pytest
 
 from p2pnode.identity.transport_addr import transport_multiaddr
+from p2pnode.io.node.status import node_status
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.netsim.topology import PairParams, SiteParams, pair
 from p2pnode.netsim.udp_block import BlockPolicy
+from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, Silence
 from p2pnode.swarm.dialer import HEAD_START
 from p2pnode.swarm.events import ConnectionClosed, ConnectionEstablished, DialFailed
 from p2pnode.swarm.facts import ConnectionFacts
@@ -52,6 +54,34 @@ def test_where_udp_is_blocked_a_link_is_there_a_head_start_later() -> None:
     (made,) = town.client.of(ConnectionEstablished)
     assert made.transport is TCP
     assert town.world.now - began < HEAD_START + 0.5
+
+
+@pytest.mark.spec("NATB-23")
+def test_where_udp_is_blocked_a_node_says_so_and_what_carries_everything() -> None:
+    town = Town(is_udp_blocked=True)
+    facts = town.client.swarm.facts
+    town.client.connect(town.server, *both(town.server))
+    assert node_status(facts, town.world.now).silence is None, "too early to tell"
+    town.world.run_for(SILENCE_TIME)
+    assert facts.udp_silence(town.world.now) == Silence(1, 1)
+    assert facts.why(town.server.peer_id, town.world.now).verdict.startswith("direct over TCP: UDP")
+    assert not facts.own_nat(town.world.now).is_udp_blocked, "one host may have a firewall"
+
+    town.client.connect(town.other, *both(town.other))
+    assert facts.own_nat(town.world.now).is_udp_blocked
+    assert node_status(facts, town.world.now).silence == (
+        "UDP seems to be blocked: of 2 hosts that were tried none answers over it, and 2 over TCP, "
+        "which carries everything"
+    )
+
+
+@pytest.mark.spec("NATB-23")
+def test_where_udp_works_nothing_is_said_of_it() -> None:
+    town = Town()
+    town.client.connect(town.server, *both(town.server))
+    town.client.connect(town.other, both(town.other)[0])
+    town.world.run_for(2 * SILENCE_TIME)
+    assert node_status(town.client.swarm.facts, town.world.now).silence is None
 
 
 @pytest.mark.spec("SWARM-2", "SWARM-35", "SWARM-36")

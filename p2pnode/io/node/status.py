@@ -45,13 +45,14 @@ class NodeStatus(NamedTuple):
     resources: tuple[ResourceUse, ...] = ()
     """What others hold of this node."""
     silence: str | None = None
-    """That nothing is heard over UDP, and of how many; None where that cannot be said."""
+    """That nothing is heard over UDP, of how many, and whom TCP reaches; None where that cannot be
+    said."""
 
 
 def node_status(facts: SwarmFacts, now: Instant) -> NodeStatus:
     """Returns the status now."""
     best = [handle for peer in facts.peers() if (handle := facts.best(peer)) is not None]
-    silent_hosts = facts.silent_hosts(now)
+    silence = facts.udp_silence(now)
     infos = (connection_info(facts, handle) for handle in best)
     return NodeStatus(
         peer_id=facts.own_id,
@@ -64,7 +65,7 @@ def node_status(facts: SwarmFacts, now: Instant) -> NodeStatus:
         connections=tuple(info for info in infos if info is not None),
         relaying=facts.relaying(),
         resources=tuple(facts.resources()),
-        silence=silence_text(silent_hosts) if silent_hosts else None,
+        silence=None if silence is None else silence_text(silence),
     )
 
 

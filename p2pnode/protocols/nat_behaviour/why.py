@@ -2,7 +2,7 @@
 
     explain(*, peer_id: PeerId, path: "direct" | "relayed" | None, ours: NatFacts,
             theirs: NatFacts | None, attempts: Sequence[PunchAttempt],
-            silent_hosts: int = 0, now: Instant | None = None) -> Explanation
+            silence: Silence | None = None, now: Instant | None = None) -> Explanation
 
     Explanation(peer_id, path, verdict: str, side: "ours" | "theirs" | "both" | None,
                 property: str | None, attempts: tuple[PunchAttempt, ...])
@@ -27,7 +27,7 @@ from p2pnode.bounded import Bounded
 from p2pnode.clock import Instant
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.protocols.nat_behaviour import Dependence, NatFacts
-from p2pnode.protocols.nat_behaviour.udp_silence import silence_text
+from p2pnode.protocols.nat_behaviour.udp_silence import Silence, silence_text
 
 MAX_ATTEMPTS: Final = 12
 """kept of one peer, the oldest goes; chosen: four times three rounds"""
@@ -101,18 +101,18 @@ def explain(
     ours: NatFacts,
     theirs: NatFacts | None,
     attempts: Sequence[PunchAttempt],
-    silent_hosts: int = 0,
+    silence: Silence | None = None,
     now: Instant | None = None,
 ) -> Explanation:
     """Returns why the path is what it is; `path` is None where there is no connection.
 
-    `silent_hosts` is `UdpSilence.silent_hosts(now)`.
+    `silence` is `ServiceFacts.udp_silence(now)`.
     """
     if path == "direct":
-        cause = _direct(attempts, now)
+        cause = _over_tcp(silence) or _direct(attempts, now)
     else:
         cause = (
-            _silent(silent_hosts)
+            _silent(silence)
             or _blocked(theirs)
             or _impossible(ours, theirs)
             or _open(ours, theirs, attempts)
@@ -161,17 +161,25 @@ def _direct(attempts: Sequence[PunchAttempt], now: Instant | None) -> _Cause:
     return _Cause("direct: one side could be dialled, no hole had to be punched")
 
 
-def _silent(hosts: int) -> _Cause | None:
-    if not hosts:
+def _over_tcp(silence: Silence | None) -> _Cause | None:
+    if silence is None or not silence.over_tcp:
         return None
+    return _Cause(f"direct over TCP: {silence_text(silence)}")
+
+
+def _silent(silence: Silence | None) -> _Cause | None:
+    if silence is None:
+        return None
+    if silence.over_tcp:
+        return _Cause(silence_text(silence), "ours" if silence.is_ours else None, UDP_BLOCKED)
     # One host may be down; that several are is not likely, but nothing proves which network it is.
-    return _Cause(silence_text(hosts), "ours" if hosts > 1 else None, UDP_SILENT)
+    return _Cause(silence_text(silence), "ours" if silence.hosts > 1 else None, UDP_SILENT)
 
 
 def _blocked(theirs: NatFacts | None) -> _Cause | None:
     if theirs is None or not theirs.is_udp_blocked:
         return None
-    verdict = "the peer's network blocks UDP, so no direct packet gets through"
+    verdict = "the peer's network blocks UDP, so no direct packet gets through but over TCP"
     return _Cause(verdict, "theirs", UDP_BLOCKED)
 
 

@@ -147,10 +147,12 @@ class NatService(Service):
         if not report.observers:
             report = self.behaviour(now, ipv6=True)
         port_v4, port_v6 = self._facts.alternate_ports()
+        silence = self._facts.udp_silence(now)
         return NatFacts(
             mapping=report.mapping.kind,
             filtering=report.filtering.kind,
             external_ips=tuple(dict.fromkeys(address.ip for address in report.external)),
+            is_udp_blocked=silence is not None and silence.is_ours,
             observers=report.observers,
             probes=int(report.filtering.kind is not Dependence.UNKNOWN),
             alternate_port_v4=port_v4,
@@ -171,7 +173,6 @@ class NatService(Service):
         peer_id: PeerId,
         path: Path | None,
         attempts: Sequence[PunchAttempt],
-        silent_hosts: int,
         now: Instant,
     ) -> Explanation:
         """Returns why packets to a peer take `path`, as far as is known of both sides."""
@@ -181,7 +182,7 @@ class NatService(Service):
             ours=self.own_facts(now),
             theirs=self.theirs(peer_id),
             attempts=attempts,
-            silent_hosts=silent_hosts,
+            silence=self._facts.udp_silence(now),
             now=now,
         )
 

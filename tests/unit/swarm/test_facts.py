@@ -154,7 +154,7 @@ def test_whether_strangers_reach_a_node_is_open_at_first() -> None:
     assert verdicts[two.a.address()].reachability is Reachability.UNKNOWN
     assert two.ours.filtering(two.now).behaviour == "unknown", "one peer, who was contacted"
     assert not two.ours.is_undecided(two.now), "the time for it has passed"
-    assert two.ours.silent_hosts(two.now) == 0
+    assert two.ours.udp_silence(two.now) is None
 
 
 @pytest.mark.parametrize("handle", ["a", "b"])

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from p2pnode.protocols.nat_behaviour import UNKNOWN_FACTS, Dependence, NatFacts, why
+from p2pnode.protocols.nat_behaviour.udp_silence import Silence
 from p2pnode.protocols.nat_behaviour.why import (
     Explanation,
     PunchAttempt,
@@ -177,11 +178,33 @@ def test_silence_comes_before_everything_else(hosts: int, side: str | None) -> N
         ours=facts("APD", "APD"),
         theirs=facts("APD", "APD", is_udp_blocked=True),
         attempts=(FAILED,),
-        silent_hosts=hosts,
+        silence=Silence(hosts),
     )
 
     assert (explanation.side, explanation.property) == (side, why.UDP_SILENT)
     assert explanation.verdict.startswith("not connected: nothing is heard over UDP: ")
+
+
+@pytest.mark.spec("NATB-19", "NATB-23")
+@pytest.mark.parametrize(("over_tcp", "side"), [(1, None), (2, "ours")])
+def test_where_tcp_reaches_who_is_silent_it_is_said_what_carries_everything(
+    over_tcp: int, side: str | None
+) -> None:
+    def explained(path: why.Path) -> why.Explanation:
+        return explain(
+            peer_id=PEER,
+            path=path,
+            ours=facts("APD", "APD"),
+            theirs=facts("APD", "APD"),
+            attempts=(FAILED,),
+            silence=Silence(3, over_tcp),
+        )
+
+    relayed, direct = explained("relayed"), explained("direct")
+    assert (relayed.side, relayed.property) == (side, why.UDP_BLOCKED)
+    assert relayed.verdict.startswith("relayed: UDP seems to be blocked: ")
+    assert direct.verdict.startswith("direct over TCP: UDP seems to be blocked: ")
+    assert (direct.side, direct.property) == (None, None)
 
 
 @pytest.mark.spec("NATB-18")

@@ -28,6 +28,7 @@ from p2pnode.protocols.nat_behaviour.messages import (
     encode_answer,
     encode_request,
 )
+from p2pnode.protocols.nat_behaviour.udp_silence import Silence
 from p2pnode.swarm.peer import Peer
 from p2pnode.swarm.services import nat_behaviour as nat_service
 from p2pnode.swarm.services.nat_behaviour import NatAnswered, NatService
@@ -53,6 +54,7 @@ class World:
         self.observed = ObservedAddressBook()
         self.known_filtering = Filtering("unknown", "nobody has knocked")
         self.ports: tuple[int | None, int | None] = (5001, None)
+        self.silence: Silence | None = None
         self.service = NatService(self)  # type: ignore[arg-type]
         self._next = iter(range(1, 10_000))
 
@@ -77,6 +79,9 @@ class World:
 
     def filtering(self, now: Instant, *, ipv6: bool = False) -> Filtering:
         return self.known_filtering
+
+    def udp_silence(self, now: Instant) -> Silence | None:
+        return self.silence
 
     def alternate_ports(self) -> tuple[int | None, int | None]:
         return self.ports
@@ -451,3 +456,15 @@ def test_one_observer_leaves_the_mapping_open() -> None:
     assert report.mapping.kind is Dependence.UNKNOWN
     assert "two IPs" in report.mapping.why
     assert report.port_allocation.kind is PortAllocation.PRESERVING
+
+
+@pytest.mark.spec("NATB-23")
+@pytest.mark.parametrize(("over_tcp", "is_told"), [(0, False), (1, False), (2, True)])
+def test_peers_are_told_of_blocked_udp_where_tcp_reaches_who_is_silent(
+    over_tcp: int, is_told: bool
+) -> None:
+    world = World()
+    world.silence = Silence(3, over_tcp)
+    answer = world.ask(world.connect("asker", "192.0.2.1"), ReportRequest())
+    assert isinstance(answer, NatAnswer)
+    assert answer.facts.is_udp_blocked is is_told
