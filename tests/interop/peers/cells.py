@@ -12,6 +12,10 @@ MANY = 64
 AT_ONCE = 1_000
 """bytes on each of many streams"""
 HUSHED = 10_000
+LATE = 8 * 2**20
+"""bytes for who reads them late: more than any window at the start"""
+MAX_UNREAD = 3 * 2**20
+"""bytes of those that may be there unread: the windows, and what it costs to keep them"""
 MAX_RTT = 5.0
 """seconds, on loopback and on a machine with other work"""
 SERVED_TIMEOUT = 5.0
@@ -62,6 +66,18 @@ def be_reset(asking: Peer, asked: Peer) -> None:
     assert asking.do("be-reset", id=asked.id) == {"reset": True}
 
 
+def unread(asking: Peer, asked: Peer) -> None:
+    """What is sent to who does not read waits at the sender's end, and arrives once it does.
+
+    No cell of the table: not every library can read late.
+    """
+    answer = asking.do("send-late", id=asked.id, bytes=LATE)
+    assert answer == digested(LATE), answer
+    held = asked.do("served").get("unread")
+    if held is not None:  # this library's peer tells it
+        assert 0 < held <= MAX_UNREAD, f"{held} bytes were sent to who did not read"
+
+
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         "identify": identify,
@@ -84,7 +100,7 @@ CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "reset": ("reset", "be reset"),
     }
 )
-"""The checks of a cell of the matrix."""
+"""The checks of a cell of the table."""
 
 
 def tried(asking: Peer, asked: Peer, checks: tuple[str, ...] = tuple(CHECKS)) -> dict[str, str]:

@@ -17,7 +17,9 @@ import trio
 from p2pnode import Node, P2PNodeError, PeerId, RelayMode, Stream, StreamReset, open_node
 
 JUDGE = "/p2pnode/judge/{}/1.0.0"
-ECHO, TAKE, GIVE, HUSH, RESET = map(JUDGE.format, ("echo", "take", "give", "hush", "reset"))
+ECHO, TAKE, LATE, GIVE, HUSH, RESET = map(
+    JUDGE.format, ("echo", "take", "late", "give", "hush", "reset")
+)
 
 LISTEN = {
     "noise-udp": "/ip4/{}/udp/0/noise",
@@ -26,6 +28,8 @@ LISTEN = {
 }
 COMMAND_TIMEOUT = 30.0
 """seconds"""
+BEFORE_READING = 1.0
+"""seconds that a late reader waits: long enough for a sender to fill all windows"""
 PERIOD = 251
 """of the pattern: a prime, so that no piece of it can be mistaken for another"""
 
@@ -36,10 +40,19 @@ class Served:
     """How the streams ended that others opened."""
 
     def __init__(self) -> None:
-        self.counts = {"ended": 0, "reset": 0, "hushed": 0}
+        self.counts = {"ended": 0, "reset": 0, "hushed": 0, "unread": 0}
 
     def handle(self, node: Node) -> None:
-        handlers = ((ECHO, self.echo), (TAKE, self.take), (GIVE, self.give), (HUSH, self.hush))
+        async def late(stream: Stream) -> None:
+            before = held(node)
+            await trio.sleep(BEFORE_READING)
+            self.counts["unread"] = held(node) - before
+            await self.take(stream)
+
+        handlers = (
+            *((ECHO, self.echo), (TAKE, self.take), (LATE, late)),
+            *((GIVE, self.give), (HUSH, self.hush)),
+        )
         for protocol, handler in handlers:
             node.handle(protocol, self.counted(handler))
         node.handle(RESET, self.reset)
@@ -81,6 +94,11 @@ class Served:
         stream.reset()
 
 
+def held(node: Node) -> int:
+    """Returns the bytes that the node keeps for others, as its own account has them."""
+    return sum(one.used for one in node.status().resources if one.resource.name == "MEMORY")
+
+
 class Asking:
     """The commands that need a connection to a peer."""
 
@@ -116,8 +134,11 @@ class Asking:
             nursery.start_soon(send_whole, stream, pattern(size))
             return digested(*await digest_of(stream))
 
-    async def send(self, size: int) -> Answer:
-        async with await self.node.open_stream(self.to, TAKE) as stream:
+    async def send_late(self, size: int) -> Answer:
+        return await self.send(size, LATE)
+
+    async def send(self, size: int, protocol: str = TAKE) -> Answer:
+        async with await self.node.open_stream(self.to, protocol) as stream:
             await send_whole(stream, pattern(size))
             said = await exactly(stream, 8 + hashlib.sha256().digest_size)
         return digested(struct.unpack(">Q", said[:8])[0], said[8:])

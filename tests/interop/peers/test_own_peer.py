@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.interop.peers.cells import CHECKS, tried
+from tests.interop.peers.cells import CHECKS, tried, unread
 from tests.interop.peers.meeting import Meeting, meet
 from tests.interop.peers.peer import OWN
 
@@ -26,3 +26,7 @@ def meeting(
 def test_it_passes_by_itself(meeting: Meeting, check: str) -> None:
     assert tried(*meeting, (check,)) == {}
     assert tried(meeting.dialled, meeting.dialling, (check,)) == {}
+
+
+def test_who_does_not_read_stops_the_sender(meeting: Meeting) -> None:
+    unread(*meeting)

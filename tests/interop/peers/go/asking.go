@@ -34,7 +34,9 @@ func ask(ctx context.Context, node host.Host, to peer.ID, c command) (fields, er
 	case "echo":
 		return echo(ctx, node, to, c.Bytes)
 	case "send":
-		return send(ctx, node, to, c.Bytes)
+		return send(ctx, node, to, takeProtocol, c.Bytes)
+	case "send-late":
+		return send(ctx, node, to, lateProtocol, c.Bytes)
 	case "receive":
 		return receive(ctx, node, to, c.Bytes)
 	case "many":
@@ -109,8 +111,8 @@ func echo(ctx context.Context, node host.Host, to peer.ID, size int) (answer fie
 	return answer, err
 }
 
-func send(ctx context.Context, node host.Host, to peer.ID, size int) (answer fields, err error) {
-	err = onStream(ctx, node, to, takeProtocol, func(s network.Stream) error {
+func send(ctx context.Context, node host.Host, to peer.ID, id protocol.ID, size int) (answer fields, err error) {
+	err = onStream(ctx, node, to, id, func(s network.Stream) error {
 		if _, err := s.Write(pattern(size)); err != nil {
 			return err
 		}

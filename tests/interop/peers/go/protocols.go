@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -12,10 +13,13 @@ import (
 
 const (
 	echoProtocol  protocol.ID = "/p2pnode/judge/echo/1.0.0"
+	lateProtocol  protocol.ID = "/p2pnode/judge/late/1.0.0"
 	takeProtocol  protocol.ID = "/p2pnode/judge/take/1.0.0"
 	giveProtocol  protocol.ID = "/p2pnode/judge/give/1.0.0"
 	hushProtocol  protocol.ID = "/p2pnode/judge/hush/1.0.0"
 	resetProtocol protocol.ID = "/p2pnode/judge/reset/1.0.0"
+
+	late = time.Second // before what was sent is read
 
 	period = 251 // of the pattern: a prime, so that no piece of it can be mistaken for another
 )
@@ -56,13 +60,18 @@ func serve(node host.Host) *counts {
 		_, err := io.Copy(s, s)
 		return 0, err
 	})
-	handle(takeProtocol, func(s network.Stream) (int, error) {
+	take := func(s network.Stream) (int, error) {
 		size, digest, err := digestOf(s)
 		if err != nil {
 			return 0, err
 		}
 		_, err = s.Write(append(binary.BigEndian.AppendUint64(nil, uint64(size)), digest...))
 		return 0, err
+	}
+	handle(takeProtocol, take)
+	handle(lateProtocol, func(s network.Stream) (int, error) {
+		time.Sleep(late)
+		return take(s)
 	})
 	handle(giveProtocol, func(s network.Stream) (int, error) {
 		var size uint64

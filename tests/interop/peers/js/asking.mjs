@@ -1,8 +1,8 @@
 // The commands that need a connection to a peer.
 import { once } from 'node:events'
-import { ECHO, GIVE, HUSH, RESET, STREAMS, TAKE, digestOf, pattern, send } from './protocols.mjs'
+import { ECHO, GIVE, HUSH, LATE, RESET, STREAMS, TAKE, digestOf, pattern, send } from './protocols.mjs'
 
-const asked = { identify, ping, close, connections, echo, send: sendAll, receive, many, 'half-close': halfClose, reset, 'be-reset': beReset }
+const asked = { identify, ping, close, connections, echo, send: sendAll, 'send-late': sendLate, receive, many, 'half-close': halfClose, reset, 'be-reset': beReset }
 
 export async function ask (command) {
   const answer = asked[command.what]
@@ -57,8 +57,12 @@ async function write (stream, data) {
   await stream.close()
 }
 
-async function sendAll (command) {
-  return onStream(command, TAKE, async stream => {
+async function sendLate (command) {
+  return sendAll(command, LATE)
+}
+
+async function sendAll (command, protocol = TAKE) {
+  return onStream(command, protocol, async stream => {
     const answer = readAll(stream)
     await write(stream, pattern(command.bytes))
     const said = await answer

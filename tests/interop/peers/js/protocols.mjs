@@ -1,12 +1,15 @@
 // What this peer serves, and how the streams ended that others opened.
 import { createHash } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 
 export const ECHO = '/p2pnode/judge/echo/1.0.0'
+export const LATE = '/p2pnode/judge/late/1.0.0'
 export const TAKE = '/p2pnode/judge/take/1.0.0'
 export const GIVE = '/p2pnode/judge/give/1.0.0'
 export const HUSH = '/p2pnode/judge/hush/1.0.0'
 export const RESET = '/p2pnode/judge/reset/1.0.0'
 
+const BEFORE_READING = 1_000 // milliseconds
 const BLOCK = 64 * 1024
 const PERIOD = 251 // of the pattern: a prime, so that no piece of it can be mistaken for another
 
@@ -16,7 +19,7 @@ export class Served {
   counts = { ended: 0, reset: 0, hushed: 0 }
 
   async handle (node) {
-    const handlers = { [ECHO]: echo, [TAKE]: take, [GIVE]: give, [HUSH]: hush }
+    const handlers = { [ECHO]: echo, [TAKE]: take, [LATE]: late, [GIVE]: give, [HUSH]: hush }
     for (const [protocol, handler] of Object.entries(handlers)) {
       await node.handle(protocol, stream => this.#count(stream, handler), STREAMS)
     }
@@ -46,6 +49,12 @@ async function take (stream) {
   answer.writeBigUInt64BE(BigInt(bytes))
   await send(stream, Buffer.concat([answer, digest]))
   await stream.close()
+}
+
+// An iterator would ask for what comes from its first moment.
+async function late (stream) {
+  await setTimeout(BEFORE_READING)
+  await take(stream)
 }
 
 async function give (stream) {

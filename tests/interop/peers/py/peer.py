@@ -26,12 +26,14 @@ from libp2p.utils.varint import read_length_prefixed_protobuf
 from multiaddr import Multiaddr
 
 ECHO = TProtocol("/p2pnode/judge/echo/1.0.0")
+LATE = TProtocol("/p2pnode/judge/late/1.0.0")
 TAKE = TProtocol("/p2pnode/judge/take/1.0.0")
 GIVE = TProtocol("/p2pnode/judge/give/1.0.0")
 HUSH = TProtocol("/p2pnode/judge/hush/1.0.0")
 RESET = TProtocol("/p2pnode/judge/reset/1.0.0")
 
 COMMAND_TIMEOUT = 30.0
+BEFORE_READING = 1.0
 BLOCK = 64 * 1024
 PERIOD = 251  # of the pattern: a prime, so that no piece of it can be mistaken for another
 
@@ -45,7 +47,10 @@ class Served:
         self.counts = {"ended": 0, "reset": 0, "hushed": 0}
 
     def handle(self, host: IHost) -> None:
-        handlers = ((ECHO, self.echo), (TAKE, self.take), (GIVE, self.give), (HUSH, self.hush))
+        handlers = (
+            *((ECHO, self.echo), (TAKE, self.take), (LATE, self.late)),
+            *((GIVE, self.give), (HUSH, self.hush)),
+        )
         for protocol, handler in handlers:
             host.set_stream_handler(protocol, self.counted(handler))
         host.set_stream_handler(RESET, self.reset)
@@ -71,6 +76,10 @@ class Served:
     async def take(self, stream: INetStream) -> None:
         size, digest = await digest_of(stream)
         await stream.write(struct.pack(">Q", size) + digest)
+
+    async def late(self, stream: INetStream) -> None:
+        await trio.sleep(BEFORE_READING)
+        await self.take(stream)
 
     async def give(self, stream: INetStream) -> None:
         (size,) = struct.unpack(">Q", await exactly(stream, 8))
@@ -130,13 +139,16 @@ class Asking:
         await stream.close()
         return digested(came, digest)
 
-    async def send(self, size: int) -> Answer:
-        stream = await self.host.new_stream(self.to, [TAKE])
+    async def send(self, size: int, protocol: TProtocol = TAKE) -> Answer:
+        stream = await self.host.new_stream(self.to, [protocol])
         await stream.write(pattern(size))
         await stream.close_write()
         said = await exactly(stream, 8 + hashlib.sha256().digest_size)
         await stream.close()
         return digested(struct.unpack(">Q", said[:8])[0], said[8:])
+
+    async def send_late(self, size: int) -> Answer:
+        return await self.send(size, LATE)
 
     async def receive(self, size: int) -> Answer:
         stream = await self.host.new_stream(self.to, [GIVE])

@@ -2,14 +2,14 @@
 use std::sync::Arc;
 
 use futures::{AsyncReadExt, AsyncWriteExt, future::try_join_all};
-use libp2p::{PeerId, Stream};
+use libp2p::{PeerId, Stream, StreamProtocol};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::{
     Result,
     node::Node,
-    protocols::{ECHO, GIVE, HUSH, RESET, TAKE, digest_of, ended_well, pattern},
+    protocols::{ECHO, GIVE, HUSH, LATE, RESET, TAKE, digest_of, ended_well, pattern},
 };
 
 pub async fn ask(
@@ -21,7 +21,8 @@ pub async fn ask(
         "close" => node.close(to).await.map(|()| json!({})),
         "connections" => Ok(json!({"connections": node.connections(to).len()})),
         "echo" => echo(node, to, size).await,
-        "send" => send(node, to, size).await,
+        "send" => send(node, to, TAKE, size).await,
+        "send-late" => send(node, to, LATE, size).await,
         "receive" => receive(node, to, size).await,
         "many" => many(node, to, streams, size).await,
         "half-close" => half_close(node, to, size).await,
@@ -42,8 +43,8 @@ async fn echo(node: &Node, to: PeerId, size: usize) -> Result<Value> {
     Ok(digested(back.len(), &sha(&back)))
 }
 
-async fn send(node: &Node, to: PeerId, size: usize) -> Result<Value> {
-    let mut stream = node.open(to, TAKE).await?;
+async fn send(node: &Node, to: PeerId, name: StreamProtocol, size: usize) -> Result<Value> {
+    let mut stream = node.open(to, name).await?;
     stream.write_all(&pattern(size)).await?;
     stream.close().await?;
     let mut said = Vec::new();

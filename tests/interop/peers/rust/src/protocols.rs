@@ -2,6 +2,7 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::{AsyncReadExt, AsyncWriteExt};
@@ -10,12 +11,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub const ECHO: StreamProtocol = StreamProtocol::new("/p2pnode/judge/echo/1.0.0");
+pub const LATE: StreamProtocol = StreamProtocol::new("/p2pnode/judge/late/1.0.0");
 pub const TAKE: StreamProtocol = StreamProtocol::new("/p2pnode/judge/take/1.0.0");
 pub const GIVE: StreamProtocol = StreamProtocol::new("/p2pnode/judge/give/1.0.0");
 pub const HUSH: StreamProtocol = StreamProtocol::new("/p2pnode/judge/hush/1.0.0");
 pub const RESET: StreamProtocol = StreamProtocol::new("/p2pnode/judge/reset/1.0.0");
-pub const ALL: [StreamProtocol; 5] = [ECHO, TAKE, GIVE, HUSH, RESET];
+pub const ALL: [StreamProtocol; 6] = [ECHO, TAKE, LATE, GIVE, HUSH, RESET];
 
+const BEFORE_READING: Duration = Duration::from_secs(1);
 const BLOCK: usize = 64 * 1024;
 const PERIOD: usize = 251; // of the pattern: a prime, so that no piece of it can be mistaken for another
 
@@ -44,6 +47,9 @@ pub async fn serve(mut stream: Stream, protocol: StreamProtocol, served: Served)
     let result = if protocol == ECHO {
         echo(&mut stream).await
     } else if protocol == TAKE {
+        take(&mut stream).await
+    } else if protocol == LATE {
+        tokio::time::sleep(BEFORE_READING).await;
         take(&mut stream).await
     } else if protocol == GIVE {
         give(&mut stream).await

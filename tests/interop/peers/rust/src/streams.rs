@@ -83,7 +83,7 @@ pub struct Any;
 
 impl UpgradeInfo for Any {
     type Info = StreamProtocol;
-    type InfoIter = [StreamProtocol; 5];
+    type InfoIter = [StreamProtocol; 6];
 
     fn protocol_info(&self) -> Self::InfoIter {
         ALL
