@@ -383,7 +383,12 @@ class Swarm:
         self._settle_streams(now)
 
     def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
-        """Settles what was done to streams since, and returns what to do to links."""
+        """Settles what was done to streams since, and returns what to do to links.
+
+        Where nobody has any, and no dial of one, that is nothing, and left to `poll_transmits`.
+        """
+        if not (self._transports.has_links or self._dial_backs.is_active):
+            return ()
         self._settle_streams(now)
         commands = self._link_side.poll(now)
         while not commands and (  # as `poll_transmits`

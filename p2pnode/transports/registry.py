@@ -4,6 +4,9 @@
     out    what each has to send, and its events
 
 With one transport over datagrams nothing is sorted: it ignores what is not its own.
+
+Transports are asked with every packet, so those that have nothing to do and wait for nothing sleep:
+nobody asks them until they are given something.  The preferred one never sleeps.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -25,11 +28,12 @@ from p2pnode.transports.contract import (
     TransportMaker,
 )
 from p2pnode.transports.events import TransportEvent
-from p2pnode.transports.first_byte import FIRST_BYTES, runs
+from p2pnode.transports.first_byte import FIRST_BYTES, is_whole, runs
 from p2pnode.transports.muxed_connection import MuxedConnection
 from p2pnode.transports.route import Route
 from p2pnode.wire.transport_name import TransportName
 
+_PREFERRED: Final = 0
 _NOBODY: Final = FIRST_BYTES - 1
 
 
@@ -57,15 +61,11 @@ class Transports:
         self._parts: tuple[Transport, ...] = (*self._over_datagrams, *links)
         self._by_name = {part.name: part for part in self._parts}
         self._owners = bytes(map(self._owner, range(FIRST_BYTES)))
-        # What is asked with every packet is asked of the only transport itself, where there is one.
-        only = over_datagrams[0] if len(self._parts) == len(over_datagrams) == 1 else None
+        only = over_datagrams[0] if len(over_datagrams) == 1 else None
         self.handle_received = self._sort if only is None else only.handle_received
         """Takes what sockets brought.  Untrusted; never raises."""
-        self.poll_transmits = self._poll_transmits if only is None else only.poll_transmits
-        """Settles at `now`, and returns what to send; ask again until it is empty."""
-        self.poll_events = self._poll_events if only is None else only.poll_events
-        """Hands over the facts since the last call."""
-        self.poll_timeout = self._poll_timeout if only is None else only.poll_timeout
+        self._let_wake(self._parts)
+        self._rest()
 
     # facts
 
@@ -91,7 +91,7 @@ class Transports:
     @property
     def has_events(self) -> bool:
         """Whether `poll_events` is known to have something: asked after output was taken."""
-        for part in self._parts:  # noqa: SIM110 - no generator: asked with every packet
+        for part in self._awake:  # noqa: SIM110 - no generator: asked with every packet
             if part.has_events:
                 return True
         return False
@@ -122,6 +122,7 @@ class Transports:
         part = self._parts[0] if transport is None else self._by_name.get(transport)
         if part is None:
             raise DialError(f"this node does not speak {transport}")
+        self._wake(part)
         return part.dial(route, expected, now, token=token, timeout=timeout)
 
     def cancel_dial(self, handle: ConnectionHandle) -> None:
@@ -179,6 +180,13 @@ class Transports:
     # the machine
 
     def _sort(self, batch: Sequence[Received], now: Instant) -> None:
+        for received in batch:
+            if not is_whole(received, self._owners, _PREFERRED):
+                break
+        else:  # with nearly every packet
+            if batch:
+                self._over_datagrams[_PREFERRED].handle_received(batch, now)
+            return
         found: list[list[Received]] = [[] for _ in self._over_datagrams]
         for received in batch:
             for owner, part in runs(received, self._owners):
@@ -186,9 +194,8 @@ class Transports:
                     found[owner].append(part)
         for transport, own in zip(self._over_datagrams, found, strict=True):
             if own:
+                self._wake(transport)
                 transport.handle_received(own, now)
-        if self._commons.leaving:
-            self._turn_out(now)
 
     def handle_unreachable(self, reports: Sequence[Unreachable], now: Instant) -> None:
         """Takes what the system says of datagrams.  Untrusted; never raises."""
@@ -198,16 +205,19 @@ class Transports:
     def handle_link_events(self, events: Sequence[LinkEvent], now: Instant) -> None:
         """Takes what happened to links.  Untrusted; never raises."""
         if self._over_links is not None:
+            self._wake(self._over_links)
             self._over_links.handle_link_events(events, now)
-            if self._commons.leaving:
-                self._turn_out(now)
 
     def handle_timeout(self, now: Instant) -> None:
-        for part in self._parts:
+        for part in self._awake:
             part.handle_timeout(now)
+        self._rest()
 
     def _poll_transmits(self, now: Instant) -> list[Transmit]:
-        transmits = [t for part in self._over_datagrams for t in part.poll_transmits(now)]
+        transmits: list[Transmit] = []
+        for part in self._over_datagrams:
+            if part in self._awake:
+                transmits += part.poll_transmits(now)
         while self._commons.leaving:  # each is told, so that this may have something to send
             self._turn_out(now)
             transmits += [t for part in self._over_datagrams for t in part.poll_transmits(now)]
@@ -215,7 +225,7 @@ class Transports:
 
     def poll_link_commands(self, now: Instant) -> Sequence[LinkCommand]:
         """Settles at `now`, and returns what to do to links; ask again until it is empty."""
-        if self._over_links is None:
+        if self._over_links is None or not self.has_links:
             return ()
         commands = self._over_links.poll_link_commands(now)
         while self._commons.leaving:
@@ -224,10 +234,10 @@ class Transports:
         return commands
 
     def _poll_events(self) -> Sequence[TransportEvent]:
-        return [event for part in self._parts for event in part.poll_events()]
+        return [event for part in self._awake for event in part.poll_events()]
 
     def _poll_timeout(self) -> Deadline | None:
-        return earliest(*(part.poll_timeout() for part in self._parts))
+        return earliest(*(part.poll_timeout() for part in self._awake))
 
     def poll_key_log(self) -> list[str]:
         """Returns the secrets of new connections, where the configuration asks for them."""
@@ -241,9 +251,33 @@ class Transports:
         """Asserts, after a drain, that no transport has forgotten anything."""
         assert not self._commons.leaving, "a connection that had to make way is still there"
         for part in self._parts:
+            assert part in self._awake or not part.is_active, f"{part.name} is active and sleeps"
             part.check()
 
     # details
+
+    def _wake(self, part: Transport) -> None:
+        """A transport is about to have something to do."""
+        if part not in self._awake:
+            self._let_wake(tuple(p for p in self._parts if p is part or p in self._awake))
+
+    def _rest(self) -> None:
+        """Those that have nothing left to do fall asleep."""
+        awake = tuple(p for p in self._awake if p is self._parts[0] or p.is_active)
+        if len(awake) != len(self._awake):
+            self._let_wake(awake)
+
+    def _let_wake(self, awake: tuple[Transport, ...]) -> None:
+        self._awake = awake
+        self.has_links = self._over_links in awake
+        """Whether there is a transport over links, and it does not sleep."""
+        # What is asked with every packet is asked of the only transport itself, where there is one.
+        only = self._over_datagrams[0] if awake == self._over_datagrams[:1] != () else None
+        self.poll_transmits = self._poll_transmits if only is None else only.poll_transmits
+        """Settles at `now`, and returns what to send; ask again until it is empty."""
+        self.poll_events = self._poll_events if only is None else only.poll_events
+        """Hands over the facts since the last call."""
+        self.poll_timeout = self._poll_timeout if only is None else only.poll_timeout
 
     def _owner(self, first_byte: int) -> int:
         claims = [part.claims(first_byte) for part in self._over_datagrams]

@@ -66,7 +66,6 @@ class ScriptedTransport:
         self.name = name
         self.commons = commons
         self.first_bytes = frozenset(first_bytes)
-        self.is_active = False
         self.received: list[bytes] = []
         self.unreachable: list[Unreachable] = []
         self.woken: list[ConnectionHandle] = []
@@ -120,6 +119,11 @@ class ScriptedTransport:
     @property
     def has_events(self) -> bool:
         return bool(self.told)
+
+    @property
+    def is_active(self) -> bool:
+        own = [c for c in self.commons.connections.values() if c.transport == self.name]
+        return bool(own or self._dials or self.out or self.told or self.deadline)
 
     def claims(self, first_byte: int) -> bool:
         return first_byte in self.first_bytes

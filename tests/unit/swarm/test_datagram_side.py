@@ -82,6 +82,7 @@ def test_what_comes_where_dial_backs_leave_from_is_theirs_alone() -> None:
 @pytest.mark.spec("SWARM-34")
 def test_all_transports_leave_by_the_same_sockets_and_what_leads_nowhere_stays() -> None:
     world = World()
+    world.take(bytes([64, 2]))  # a transport that nothing was given to sleeps
     for number, each in enumerate(world.own):
         each.out = [transmit_of(Route(HERE, None, THERE), bytes([number]))]
     world.own[0].out.append(transmit_of(Route(SocketId(-1), None, THERE), b"of a circuit"))

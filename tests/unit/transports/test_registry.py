@@ -56,6 +56,16 @@ class Several:
         )
         self.all = Transports(self.commons, [self.first, self.second], self.links)
 
+    def accept(self, part: ScriptedTransport) -> ConnectionHandle:
+        """Somebody's datagram makes a connection."""
+        self.bring(part)
+        return part.accept(ROUTE)
+
+    def bring(self, part: ScriptedTransport) -> None:
+        """A datagram comes that is a transport's, and means nothing to it."""
+        self.all.handle_received([received(bytes([min(part.first_bytes)]))], 0.0)
+        part.received.pop()
+
     def told(self) -> list[tuple[ConnectionHandle, type]]:
         return [(handle, type(event)) for handle, event in self.all.poll_events()]
 
@@ -156,7 +166,7 @@ def test_places_are_one_account_for_all_transports() -> None:
 
 def test_a_connection_is_commanded_and_its_transport_is_woken() -> None:
     several = Several()
-    handle = several.second.accept(ROUTE)
+    handle = several.accept(several.second)
     assert several.all.command(handle) is several.commons.connections[handle]
     assert several.second.woken == [handle]
     assert several.first.woken == []
@@ -166,7 +176,7 @@ def test_a_connection_is_commanded_and_its_transport_is_woken() -> None:
 @pytest.mark.spec("TRANSPORTS-5")
 def test_a_bug_as_a_connection_is_commanded_ends_that_one_by_its_transport() -> None:
     several = Several()
-    staying, failing = several.first.accept(ROUTE), several.second.accept(ROUTE)
+    staying, failing = several.accept(several.first), several.accept(several.second)
     several.told()
     with several.all.commanding(failing, 0.0) as connection:
         assert connection is not None
@@ -190,10 +200,11 @@ def test_a_bug_as_a_dial_is_served_ends_the_dial() -> None:
 
 def test_who_has_to_make_way_is_turned_out_by_its_own_transport() -> None:
     several = Several()
-    handle = several.second.accept(ROUTE)
+    handle = several.accept(several.second)
     several.told()
     several.commons.leaving.append((handle, "for others"))
     several.all.handle_received([received(b"\x80")], 0.0)
+    several.drain()
     assert (handle, "for others") in several.second.turned_out
     assert several.told() == [(handle, ConnectionClosed)]
     assert several.commons.places.taken == 0
@@ -202,7 +213,7 @@ def test_who_has_to_make_way_is_turned_out_by_its_own_transport() -> None:
 @pytest.mark.spec("TRANSPORTS-4")
 def test_who_has_to_make_way_as_others_send_leaves_in_the_same_drain() -> None:
     several = Several()
-    handle = several.second.accept(ROUTE)
+    handle = several.accept(several.second)
     several.first.to_turn_out.append(handle)
     several.drain()
     several.all.check()
@@ -270,12 +281,13 @@ def test_a_stranger_over_udp_gets_the_place_of_a_link_that_says_nothing() -> Non
 
 def test_time_and_the_end_reach_all_transports() -> None:
     several = Several()
+    several.bring(several.second)
     several.second.deadline = Deadline(5.0, "the second has something to do")
     several.first.deadline = Deadline(9.0, "the first has something to do")
     assert several.all.poll_timeout() == several.second.deadline
     several.all.handle_timeout(5.0)
     several.all.handle_clock_changed(EPOCH, 5.0)
-    handles = [several.first.accept(ROUTE), several.second.accept(ROUTE)]
+    handles = [several.accept(several.first), several.accept(several.second)]
     several.all.close_all("the node is going away", 5.0)
     for part in (several.first, several.second):
         assert part.timeouts == [5.0]
@@ -294,8 +306,7 @@ def test_facts_and_logs_are_of_all_transports() -> None:
     several = Several()
     assert not several.all.has_events
     assert not several.all.is_active
-    several.second.accept(ROUTE)
-    several.second.is_active = True
+    several.accept(several.second)
     assert several.all.has_events
     assert several.all.is_active
     assert several.all.poll_key_log() == ["secret of noise-udp", "secret of quic-v1"]
@@ -315,3 +326,45 @@ def test_what_is_written_to_links_is_handed_out() -> None:
     accept(several.all, 0)
     several.all.handle_link_events([LinkWritable(LinkId(1), 1000)], 0.0)
     assert [type(command) for command in several.drain()] == [WriteLink]
+
+
+@pytest.mark.spec("TRANSPORTS-11")
+def test_a_transport_with_nothing_to_do_is_asked_nothing_until_it_has() -> None:
+    several = Several()
+    assert several.all.poll_transmits == several.first.poll_transmits
+    assert several.all.poll_events == several.first.poll_events
+    assert several.all.poll_timeout == several.first.poll_timeout
+    assert not several.all.has_links
+
+    handle = several.accept(several.second)
+    assert several.told() == [(handle, Connected)]
+    several.second.give_up(handle, ValueError("a bug"), 0.0)
+    several.all.handle_timeout(0.0)  # what it has to tell keeps it awake
+    assert several.told() == [(handle, ConnectionClosed)]
+    several.all.handle_timeout(0.0)
+    assert several.all.poll_events == several.first.poll_events
+    several.all.check()
+
+
+@pytest.mark.spec("TRANSPORTS-11")
+def test_a_transport_over_links_wakes_with_a_dial_and_with_a_link() -> None:
+    several = Several()
+    dial = several.all.dial(ROUTE._replace(socket=ANY_PORT), None, 0.0, transport=TCP)
+    assert several.all.has_links
+    assert [type(command) for command in several.drain()] == [ConnectLink]
+    several.all.cancel_dial(dial)
+    several.drain()
+    several.all.handle_timeout(0.0)
+    assert not several.all.has_links
+
+    accept(several.all, 0)
+    assert several.all.has_links
+    several.all.check()
+
+
+@pytest.mark.spec("TRANSPORTS-11")
+def test_a_transport_that_is_active_and_sleeps_is_found_out() -> None:
+    several = Several()
+    several.second.deadline = Deadline(1.0, "nobody was told of it")
+    with pytest.raises(AssertionError, match="sleeps"):
+        several.all.check()
