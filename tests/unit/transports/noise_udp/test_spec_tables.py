@@ -12,13 +12,13 @@ from p2pnode.transports.noise_udp.packet import VERSIONS
 from p2pnode.transports.noise_udp.path_validation import MAX_PROBES, PROBE_OFFSETS, RouteState
 from tests.support import spec_tables
 
-OTHERS = "p2pnode.transports.stream_upgrade"
+OTHERS = tuple(f"p2pnode.transports.{name}" for name in ("quic_v1", "stream_upgrade", "tcp"))
 """Have pages of their own."""
 UNITS = {"ms": 0.001, "h": 3600.0}
 
 
 def constants(name: str) -> set[float]:
-    """Returns the values that a constant of that name has in the package, but for other muxers."""
+    """Returns the values of a constant of that name, but for other transports."""
     if name.startswith("TransportConfig."):
         return {getattr(TransportConfig(), name.partition(".")[2])}
     modules = [
