@@ -18,6 +18,7 @@ _LABELS = {
     "hairpin": "hairpin",
     "binding_lifetime_s": "lifetime",
     "udp": "UDP",
+    "tcp": "TCP",
     "external": "seen at",
     "reachability": "reachable",
 }
@@ -47,7 +48,8 @@ def netcheck(
     from p2pnode.cli.requests import bootstrap_peers
     from p2pnode.cli.session import run_session
     from p2pnode.errors import P2PNodeError
-    from p2pnode.io.netcheck import known_peers, run_netcheck
+    from p2pnode.io.netcheck import run_netcheck
+    from p2pnode.io.netcheck_peers import known_peers
 
     folder = environment.data_folder(data)
     given = bootstrap_peers(bootstrap)
@@ -74,8 +76,12 @@ def _lines(report: "NetcheckReport") -> list[str]:
     texts["external"] = ", ".join(map(str, report.external)) or "nowhere"
     if report.binding_lifetime is not None:
         texts["binding_lifetime_s"] = f"{report.binding_lifetime:g} s"
+    if report.tcp is None:
+        del texts["tcp"]  # who hears something over UDP needs none
     lines: list[str] = []
     for name, label in _LABELS.items():
+        if name not in texts:
+            continue
         reason = report.unknown.get(name) or report.why.get(name)
         ending = f": {reason}" if reason else ""
         lines.append(f"{label:<{_WIDTH}}{texts[name]}{ending}")

@@ -1,44 +1,39 @@
-"""Runs a netcheck over real sockets, and finds peers for it to begin with.
+"""Runs a netcheck over real sockets.
 
-Rule: every socket is opened for the check and closed after it; a node that runs on the same machine
-is asked for peers, and otherwise left alone.
+Rule: every socket is opened for the check and closed after it.
 """
 
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
-from pathlib import Path
-from typing import Final
 
 import trio
 
 from p2pnode.clock import UnixTime
-from p2pnode.errors import AddressError, DataFolderError, ListenError, P2PNodeError
+from p2pnode.errors import AddressError, ListenError, P2PNodeError
+from p2pnode.identity.transport_addr import transport_addr
 from p2pnode.io.aead_preference import preferred_aeads
-from p2pnode.io.control.client import ControlClient
 from p2pnode.io.dial_target import Target, dial_target, no_address_error
 from p2pnode.io.driver import Driver
-from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE, DataFolder
+from p2pnode.io.folder.data_folder import RESET_SECRET_SIZE
 from p2pnode.io.interfaces import read_interfaces, usable_ips
 from p2pnode.io.listen_address import WILDCARDS
+from p2pnode.io.netcheck_peers import MAX_BOOTSTRAP
 from p2pnode.io.node.fault_log import FaultLog
 from p2pnode.io.os_entropy import os_entropy, os_rng
 from p2pnode.io.resolver import resolve
-from p2pnode.io.store.store import FILE_NAME, Store
+from p2pnode.io.tcp.reached import hosts_reached
 from p2pnode.io.udp.open import open_udp_socket
 from p2pnode.io.udp.plain import UdpSocket
 from p2pnode.machine import SocketAddr, SocketId
 from p2pnode.netcheck.netcheck import Bootstrap, Netcheck, NetcheckDone, NetcheckEvent
 from p2pnode.netcheck.report import NetcheckReport
 from p2pnode.swarm import SwarmConfig
-from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.config import RelayMode
 from p2pnode.swarm.events import Fault
 from p2pnode.transports.noise_udp.config import TransportConfig
-
-MAX_BOOTSTRAP: Final = 12
-"""peers to begin with; as many as a check dials"""
+from p2pnode.wire.transport_name import TransportName
 
 
 async def run_netcheck(
@@ -46,10 +41,11 @@ async def run_netcheck(
 ) -> NetcheckReport:
     """Finds out how this machine's NAT behaves, from these peers and those that they know.
 
+    It is UDP that is checked; where nothing is heard, it looks whether TCP gets through to them.
     Takes less than 10 s, or minutes where the lifetime of mappings is wanted.  Raises AddressError
-    where no target gives an address, ListenError where there is no UDP.  Cancel-safe.
+    where no target gives an address over UDP, ListenError where there is no UDP.  Cancel-safe.
     """
-    bootstrap = await _resolved(targets[:MAX_BOOTSTRAP])
+    over_udp, over_tcp = await _resolved(targets[:MAX_BOOTSTRAP])
     done = trio.Event()
     reports: list[NetcheckReport] = []
     fault_log = FaultLog()
@@ -66,7 +62,7 @@ async def run_netcheck(
     netcheck = Netcheck(
         SwarmConfig(relay_mode=RelayMode.OFF),
         TransportConfig(aeads=preferred_aeads()),
-        bootstrap=bootstrap,
+        bootstrap=over_udp,
         wants_lifetime=wants_lifetime,
         secret=os_entropy(RESET_SECRET_SIZE),
         entropy=os_entropy,
@@ -89,46 +85,20 @@ async def run_netcheck(
         finally:
             netcheck.close(trio.current_time())
             await driver.finish()
-    return reports[0]
+    (report,) = reports
+    if report.silence is None:
+        return report
+    return report.with_tcp(await hosts_reached(over_tcp))
 
 
-async def known_peers(folder: Path, control_socket: Path | None) -> list[str]:
-    """Returns peers to begin with: those of the running node, or those that it remembers.
+async def _resolved(targets: Sequence[Target]) -> tuple[list[Bootstrap], list[SocketAddr]]:
+    """Returns the targets over UDP, without names, and where they may be reached over TCP.
 
-    Raises P2PNodeError where a running node does not answer.
+    A peer has one port number for both where it is not told another one.  Raises AddressError where
+    nothing is left.
     """
-    if control_socket is not None:
-        client = ControlClient(control_socket)
-        if await client.try_info() is not None:
-            connections = (await client.status()).connections
-            direct = [c for c in connections if c.path == "direct"]
-            return [f"{c.via}/p2p/{c.peer}" for c in direct][:MAX_BOOTSTRAP]
-    return _remembered_peers(folder)
-
-
-def _remembered_peers(folder: Path) -> list[str]:
-    """Returns those whose own word, or a dial that worked, is in the data folder."""
-    if not (folder / FILE_NAME).exists():
-        return []
-    try:
-        with DataFolder(folder).locked():
-            store = Store(folder)
-            try:
-                loaded = store.load(UnixTime(time.time()), "")
-            finally:
-                store.close()
-    except DataFolderError:
-        return []  # another program has it, or it cannot be read: as if nothing were there
-    found: dict[str, str] = {}
-    for record in reversed(loaded.addresses):
-        if record.source != AddressSource.HEARSAY.value and "/p2p-circuit" not in record.address:
-            found.setdefault(record.peer, f"{record.address}/p2p/{record.peer}")
-    return list(found.values())[:MAX_BOOTSTRAP]
-
-
-async def _resolved(targets: Sequence[Target]) -> list[Bootstrap]:
-    """Returns the targets as addresses without names.  Raises AddressError where none is left."""
     found: list[Bootstrap] = []
+    places: list[SocketAddr] = []
     failure: P2PNodeError | None = None
     for given in targets:
         try:
@@ -139,10 +109,18 @@ async def _resolved(targets: Sequence[Target]) -> list[Bootstrap]:
         except AddressError as exc:
             failure = exc
             continue
-        found += [Bootstrap(target.peer_id, address) for address in addresses]
+        for address in addresses:
+            parts = transport_addr(address)
+            if parts is not None and parts.socket_addr is not None:
+                places.append(parts.socket_addr)
+            if parts is None or parts.transport.carrier == "udp":
+                found.append(Bootstrap(target.peer_id, address))
     if not found:
-        raise failure or AddressError("a netcheck needs the address of a peer to begin with")
-    return found[:MAX_BOOTSTRAP]
+        example = TransportName.NOISE_UDP.example
+        raise failure or AddressError(
+            f"a netcheck is one of UDP: give the address of a peer to begin with, such as {example}"
+        )
+    return found[:MAX_BOOTSTRAP], places[:MAX_BOOTSTRAP]
 
 
 def _open_sockets(netcheck: Netcheck, driver: Driver[NetcheckEvent], stack: ExitStack) -> None:

@@ -25,7 +25,12 @@ from p2pnode.netcheck.knocking import NatAsk
 from p2pnode.netcheck.lifetime import LIFETIME_SOCKETS, Lifetime
 from p2pnode.netcheck.measure import MEASURE_SOCKETS, Findings, Measurement, Witness
 from p2pnode.netcheck.measuring_sockets import MeasuringSockets
-from p2pnode.netcheck.report import NetcheckReport, make_empty_report, make_report
+from p2pnode.netcheck.report import (
+    NetcheckReport,
+    make_empty_report,
+    make_report,
+    make_silent_report,
+)
 from p2pnode.protocols import nat_behaviour
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.nat_behaviour import (
@@ -38,7 +43,7 @@ from p2pnode.protocols.nat_behaviour import (
     ReportRequest,
 )
 from p2pnode.protocols.nat_behaviour.judge import Judgement, without_nat
-from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, Silence, silence_text
+from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, Silence
 from p2pnode.swarm import Swarm, SwarmConfig, events
 from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
@@ -106,7 +111,9 @@ class Netcheck:
         self.swarm = Swarm(
             PrivateKey.generate(entropy),
             config=config,
-            makers=all_makers(transport, secret=secret, entropy=entropy, rng=rng),
+            makers=all_makers(transport, secret=secret, entropy=entropy, rng=rng)._replace(
+                over_links=None
+            ),  # it is UDP that is checked
             entropy=entropy,
             rng=rng,
             now=now,
@@ -459,7 +466,7 @@ class Netcheck:
         elif self._has_heard:
             why = "something answers over UDP, but no peer could be connected with"
         else:
-            why = silence_text(Silence(len(self._dialled)))
+            return make_silent_report(Silence(len(self._dialled)))
         return make_empty_report(why, has_heard=self._has_heard)
 
     def _filtering(self, found: Findings, now: Instant) -> Judgement[Dependence]:

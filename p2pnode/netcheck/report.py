@@ -1,13 +1,14 @@
 """What a netcheck found, field by field, each with its reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from p2pnode.netcheck.measure import Findings
 from p2pnode.protocols.autonat import Reachability
 from p2pnode.protocols.nat_behaviour import Dependence, PortAllocation
 from p2pnode.protocols.nat_behaviour.judge import Judgement
+from p2pnode.protocols.nat_behaviour.udp_silence import Silence, silence_text
 from p2pnode.wire.multiaddr import Multiaddr
 
 _FIELDS = (
@@ -37,13 +38,26 @@ class NetcheckReport:
     """seconds that an idle mapping lives"""
     udp: bool = False
     """Whether anything at all came back over UDP."""
+    tcp: bool | None = None
+    """Whether TCP gets through where nothing does over UDP; None where that was not tried."""
     external: tuple[Multiaddr, ...] = ()
     """Where peers saw the main socket of the check."""
     reachability: Reachability = Reachability.UNKNOWN
+    silence: Silence | None = None
+    """Where nothing was heard over UDP: of how many hosts."""
     unknown: Mapping[str, str] = field(default_factory=dict[str, str])
     """Field, and why it could not be measured."""
     why: Mapping[str, str] = field(default_factory=dict[str, str])
     """Field, and what it was measured from."""
+
+    def with_tcp(self, over_tcp: int) -> "NetcheckReport":
+        """Returns the report of a check that has heard nothing over UDP.
+
+        `over_tcp` of those that were tried are reached over TCP.
+        """
+        assert self.silence is not None
+        silent = make_silent_report(self.silence._replace(over_tcp=over_tcp))
+        return replace(silent, tcp=over_tcp > 0)
 
     def fields(self) -> dict[str, Any]:
         """Returns the report as `p2pnode netcheck --json` prints it."""
@@ -54,6 +68,7 @@ class NetcheckReport:
             "hairpin": self.hairpin,
             "binding_lifetime_s": self.binding_lifetime,
             "udp": self.udp,
+            "tcp": self.tcp,
             "external": [str(address) for address in self.external],
             "reachability": self.reachability.value,
             "unknown": dict(self.unknown),
@@ -89,6 +104,11 @@ def make_report(
         unknown=unknown,
         why={name: each.why for name, each in judged.items() if name not in unknown},
     )
+
+
+def make_silent_report(silence: Silence) -> NetcheckReport:
+    """Returns that nothing was heard over UDP."""
+    return replace(make_empty_report(silence_text(silence), has_heard=False), silence=silence)
 
 
 def make_empty_report(why: str, *, has_heard: bool) -> NetcheckReport:

@@ -16,8 +16,10 @@ from p2pnode.io.applications.file_receiver import FileReceiver
 from p2pnode.io.control.server import serve_control
 from p2pnode.io.node.status import NodeStatus
 from p2pnode.protocols.file_transfer import PROTOCOL_ID as FILE_PROTOCOL
+from p2pnode.protocols.identify.info import IdentifyInfo
 from p2pnode.protocols.nat_behaviour.why import Explanation
-from tests.shell.fake_node import ADDRESS, EMPTY_STATUS, FakeEnvironment, FakeNode
+from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.shell.fake_node import ADDRESS, EMPTY_STATUS, PEER, FakeEnvironment, FakeNode
 from tests.shell.test_file_transfer import Observer
 
 
@@ -53,7 +55,10 @@ class RunningNode:
         status: NodeStatus = EMPTY_STATUS,
         explanation: Explanation | None = None,
         reachable: Sequence[str] = (ADDRESS,),
+        told: Sequence[str] = (),
     ) -> None:
+        """`told` are the addresses that the peer says it has."""
+        self._info = IdentifyInfo(PEER, tuple(map(parse_multiaddr, told)))
         self._status = status
         self._explanation = explanation
         self._reachable = list(reachable)
@@ -76,6 +81,7 @@ class RunningNode:
         async with trio.open_nursery() as nursery:
             node = FakeNode(nursery)
             node.node_status, node.reachable = self._status, self._reachable
+            node.identify_info = self._info
             node.explanation = self._explanation or node.explanation
             receiver = FileReceiver(self.received, Observer())
             node.peer_handlers[FILE_PROTOCOL] = receiver.handle

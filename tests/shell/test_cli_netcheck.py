@@ -1,10 +1,11 @@
 """`p2pnode netcheck` over real sockets, and where it takes its first peers from."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,21 @@ import trio
 import typer
 
 from p2pnode.cli.command import Invocation
-from p2pnode.cli.netcheck import netcheck
+from p2pnode.cli.netcheck import _lines, netcheck
 from p2pnode.cli.output import Output
 from p2pnode.clock import UnixTime
 from p2pnode.errors import AddressError, P2PNodeError
-from p2pnode.io.netcheck import known_peers, run_netcheck
+from p2pnode.io.netcheck import run_netcheck
+from p2pnode.io.netcheck_peers import known_peers
+from p2pnode.io.node.connection_info import ConnectionInfo
 from p2pnode.io.node.lifetime import open_node
 from p2pnode.io.store.records import AddressRecord
 from p2pnode.io.store.store import Store
 from p2pnode.swarm.address_book import AddressSource
-from tests.shell.fake_node import FakeEnvironment
+from p2pnode.wire.multiaddr import parse_multiaddr
+from tests.shell.cli_support import RunningNode
+from tests.shell.fake_node import EMPTY_STATUS, FULL_STATUS, PEER, RELAY, VIA, FakeEnvironment
+from tests.support.addresses import TCP
 from tests.support.identities import peer_id
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0/noise"
@@ -32,6 +38,7 @@ KEYS = {
     "hairpin",
     "binding_lifetime_s",
     "udp",
+    "tcp",
     "external",
     "reachability",
     "unknown",
@@ -92,7 +99,7 @@ def test_it_prints_every_field_and_the_reason_of_what_it_cannot_tell(
     found = json.loads(line)
     assert code == 0
     assert set(found) == KEYS
-    assert found["udp"] is True
+    assert (found["udp"], found["tcp"]) == (True, None)
     assert found["mapping"] == "unknown"
     assert found["unknown"]["mapping"] == "the peers are in this machine's own network"
     assert took < 10
@@ -120,8 +127,9 @@ def test_without_any_peer_it_says_what_it_needs(tmp_path: Path) -> None:
 async def test_an_address_is_needed_to_begin_with() -> None:
     with pytest.raises(AddressError, match="peer id alone"):
         await run_netcheck([str(peer_id("bare"))])
-    with pytest.raises(AddressError, match="needs the address"):
-        await run_netcheck([])
+    for targets in ([], ["/ip4/127.0.0.1/tcp/4001"]):
+        with pytest.raises(AddressError, match=r"one of UDP: .* such as /ip4/…/udp/…/noise"):
+            await run_netcheck(targets)
 
 
 async def test_a_remembered_address_that_cannot_be_dialled_does_not_keep_from_the_others() -> None:
@@ -140,6 +148,7 @@ async def test_without_a_node_it_begins_with_who_is_remembered(tmp_path: Path) -
         [
             AddressRecord(said, address, signed, expires),
             AddressRecord(heard, "/ip4/8.8.4.4/udp/4001/noise", hearsay, time.time() + 60),
+            AddressRecord(said, "/ip4/8.8.8.8/tcp/4001", signed, expires),
             AddressRecord(away, f"{address}/p2p/{said}/p2p-circuit", signed, expires),
         ]
     )
@@ -151,3 +160,42 @@ async def test_without_a_node_it_begins_with_who_is_remembered(tmp_path: Path) -
 async def test_an_empty_folder_remembers_nobody_and_stays_empty(tmp_path: Path) -> None:
     assert await known_peers(tmp_path, None) == []
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - a test may wait for the disk
+
+
+@pytest.mark.slow
+@pytest.mark.spec("NATB-16", "NATB-23")
+@pytest.mark.parametrize("takes_tcp", [True, False])
+async def test_where_nothing_is_heard_over_udp_it_looks_whether_tcp_gets_through(
+    takes_tcp: bool,
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute, ExitStack() as stack:
+        mute.bind(("127.0.0.1", 0))
+        place = mute.getsockname()
+        if takes_tcp:
+            stack.enter_context(socket.create_server(place))
+        report = await run_netcheck([f"/ip4/127.0.0.1/udp/{place[1]}/noise"])
+
+    assert (report.udp, report.tcp) == (False, takes_tcp)
+    said = "UDP seems to be blocked: the one host that was tried answers over TCP alone, which"
+    assert report.unknown["udp"].startswith(said) is takes_tcp
+    (line,) = [line for line in _lines(report) if line.startswith("TCP")]
+    assert line.split()[1] == ("yes" if takes_tcp else "no")
+
+
+async def test_of_peers_that_are_connected_over_tcp_their_word_on_udp_there_counts(
+    tmp_path: Path,
+) -> None:
+    here, away = "/ip4/192.0.2.7/udp/4001/noise", "/ip4/192.0.2.8/udp/4001/noise"
+    over_tcp = parse_multiaddr("/ip4/192.0.2.7/tcp/4001")
+    connection = ConnectionInfo(PEER, "direct", over_tcp, None, 0, TCP, False)
+    status = EMPTY_STATUS._replace(connections=(connection,))
+    told = (str(over_tcp), away, here, "/ip4/192.0.2.7/udp/4001/quic-v1")
+    with RunningNode(tmp_path, status=status, reachable=[f"{over_tcp}/p2p/{PEER}"], told=told):
+        found = await known_peers(tmp_path, FakeEnvironment(tmp_path).control_socket(tmp_path))
+    assert found == [f"{here}/p2p/{PEER}"]
+
+
+async def test_who_is_connected_over_udp_is_asked_nothing(tmp_path: Path) -> None:
+    with RunningNode(tmp_path, status=FULL_STATUS, reachable=[]):
+        found = await known_peers(tmp_path, FakeEnvironment(tmp_path).control_socket(tmp_path))
+    assert found == [f"{VIA}/p2p/{RELAY}"]
