@@ -35,7 +35,7 @@ from p2pnode.io.metrics.server import (
     serve_metrics,
 )
 from p2pnode.io.metrics.table import METRICS, Metric
-from tests.support.addresses import NOISE_UDP
+from tests.support.addresses import NOISE_UDP, TCP
 from tests.support.spec_tables import section, tables
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"
@@ -197,7 +197,7 @@ def test_connections_are_told_apart_like_quics() -> None:
 
     found = samples(
         NodeFacts(
-            connections={("outbound", "direct"): 2},
+            connections={("outbound", "direct", TCP): 2},
             connections_opened={labels: 3},
             connection_durations={labels: lasted},
         )
@@ -205,7 +205,7 @@ def test_connections_are_told_apart_like_quics() -> None:
 
     state = ("outbound", "p2p-circuit", "", "", "false", "ip6")
     assert found["libp2p_swarm_connections_opened_total"] == {state: 3}
-    assert found["p2pnode_connections"] == {("outbound", "direct"): 2}
+    assert found["p2pnode_connections"] == {("outbound", "direct", "tcp"): 2}
     buckets = found["libp2p_swarm_connection_duration_seconds_bucket"]
     assert buckets[*state, "0.0625"] == 0
     assert buckets[*state, "0.125"] == 1
@@ -506,6 +506,13 @@ async def request(address: MetricsAddress, data: bytes) -> tuple[list[str], byte
     return head.decode().split("\r\n"), body
 
 
+@pytest.mark.spec("METRICS-2")
+def test_connections_over_tcp_name_security_and_muxer_as_go_does() -> None:
+    found = samples(NodeFacts(connections_opened={ConnectionLabels("inbound", TCP, "ip4"): 1}))
+    state = ("inbound", "tcp", "/noise", "/yamux/1.0.0", "", "ip4")
+    assert found["libp2p_swarm_connections_opened_total"] == {state: 1}
+
+
 def everything() -> NodeFacts:
     """Facts of which none is empty."""
     labels = ConnectionLabels("inbound", NOISE_UDP, "ip4")
@@ -513,7 +520,7 @@ def everything() -> NodeFacts:
     times.observe(0.5)
     return NodeFacts(
         version="1",
-        connections={("inbound", "direct"): 1},
+        connections={("inbound", "direct", NOISE_UDP): 1},
         connections_opened={labels: 1},
         connections_closed={labels: 1},
         connection_durations={labels: times},

@@ -164,10 +164,10 @@ class NodeFacts:
     """Everything, at one moment."""
 
     version: str = ""
-    connections: Mapping[tuple[Direction, PathKind], int] = field(
-        default_factory=dict[tuple[Direction, PathKind], int]
+    connections: Mapping[tuple[Direction, PathKind, TransportName], int] = field(
+        default_factory=dict[tuple[Direction, PathKind, TransportName], int]
     )
-    """Open now, by the path that their data takes now."""
+    """Open now, by the path that their data takes now, and by their transport."""
     connections_opened: Mapping[ConnectionLabels, int] = field(
         default_factory=dict[ConnectionLabels, int]
     )

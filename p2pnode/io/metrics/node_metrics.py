@@ -86,7 +86,8 @@ class NodeFactsSource:
         return NodeFacts(
             version=DEFAULT_AGENT_VERSION.partition("/")[2],
             connections=Counter(
-                (_direction(c.is_initiator), path_kind(c.route)) for c in facts.connections()
+                (_direction(c.is_initiator), path_kind(c.route), c.transport)
+                for c in facts.connections()
             ),
             connections_opened=self._opened,
             connections_closed=self._closed,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from p2pnode.io.metrics.facts import ConnectionLabels, Histogram, NodeFacts, TransportWord
+from p2pnode.transports.stream_upgrade.upgrade import NOISE_PROTOCOL, YAMUX_PROTOCOL
 
 Labels: TypeAlias = tuple[str, ...]
 Samples: TypeAlias = Iterable[tuple[Labels, float | Histogram]]
@@ -85,6 +86,8 @@ def _rejections(counts: Mapping[str, int]) -> Samples:
 
 def _state(transport: TransportWord, ip_version: str) -> Labels:
     """Like QUIC in go-libp2p, noise-udp names neither security nor muxer: it is both itself."""
+    if transport == "tcp":  # whether the muxer was negotiated early is not told apart
+        return (transport, NOISE_PROTOCOL, YAMUX_PROTOCOL, "", ip_version)
     return (transport, "", "", "false", ip_version)
 
 
@@ -186,7 +189,7 @@ _SWARM: Final = (
     Metric(
         "p2pnode_connections",
         "gauge",
-        ("dir", "path"),
+        ("dir", "path", "transport"),
         "Connections open now",
         lambda f: f.connections.items(),
     ),
@@ -201,14 +204,14 @@ _SWARM: Final = (
         "p2pnode_sent_bytes_total",
         "counter",
         ("path",),
-        "UDP payload sent",
+        "Payload sent over UDP and TCP",
         lambda f: [((path,), size) for path, size in f.sent_bytes.items()],
     ),
     Metric(
         "p2pnode_received_bytes_total",
         "counter",
         ("path",),
-        "UDP payload received",
+        "Payload received over UDP and TCP",
         lambda f: [((path,), size) for path, size in f.received_bytes.items()],
     ),
     Metric(
