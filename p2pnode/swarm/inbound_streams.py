@@ -18,8 +18,9 @@ from p2pnode.resources.refusal import Refusal, Resource, ScopeKind
 from p2pnode.swarm.peer import Peer
 from p2pnode.transports.places import holder
 
-MAX_NEGOTIATING: Final = 64
-"""Inbound streams of one connection whose protocol is not known yet; chosen: a burst of requests"""
+MAX_NEGOTIATING: Final = 128
+"""Inbound streams of one connection whose protocol is not known yet; chosen: half of those that may
+be open, for py-libp2p sends the proposals of a burst when all of it is open"""
 
 StreamKey: TypeAlias = tuple[ConnectionHandle, int]
 """(connection handle, stream id)"""

@@ -68,10 +68,17 @@ def test_streams_without_a_protocol_are_few_on_each_connection_and_the_others_fr
     streams = inbound()
     assert all(negotiates(streams, key(1, n), ALICE) for n in range(MAX_NEGOTIATING))
 
-    assert not negotiates(streams, key(1, 99), ALICE)
+    assert not negotiates(streams, key(1, 999), ALICE)
     assert negotiates(streams, key(2, 0), ALICE)
     assert enters(streams, key(1, 0), ALICE, "/a", InboundLimit(1))
-    assert negotiates(streams, key(1, 99), ALICE)
+    assert negotiates(streams, key(1, 999), ALICE)
+
+
+@pytest.mark.spec("SWARM-7")
+def test_who_waits_for_each_answer_may_ask_for_a_hundred_streams_at_once() -> None:
+    streams = inbound()
+
+    assert all(negotiates(streams, key(1, n), ALICE) for n in range(100))
 
 
 def test_a_stream_counts_in_one_place_at_a_time_and_leaves_once() -> None:
