@@ -44,10 +44,14 @@ from p2pnode.transports.noise_udp.packet import (
     stateless_reset,
 )
 from p2pnode.transports.noise_udp.token import ADDRESS_LIFETIME, TokenIssuer
+from p2pnode.transports.quic_v1 import frame as quic_frame
+from p2pnode.transports.quic_v1 import packet as quic_packet
+from p2pnode.transports.quic_v1.parameters import TransportParameters
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr
 from p2pnode.wire.multistream.messages import encode_message
 from tests.fuzz.relays import WORDS
+from tests.support.certificates import Made
 from tests.support.identities import peer_id, private_key
 from tests.support.noise_udp import CLIENT, parameters
 
@@ -97,6 +101,16 @@ SERVED: Final = (
     + b"".join(bytes([1, 7, 0, 1, kind]) for kind in range(13)) + ANSWERS
 )  # fmt: skip
 COMMANDS: Final = b"".join(bytes([n % 3, 8, 1, n, n]) for n in range(23)) + ANSWERS
+
+QUIC_IDS: Final = b"8 bytes!", b"source"
+QUIC_PACKETS: Final = [
+    quic_packet.long_header(kind, *QUIC_IDS, 1, 2, 40, token) + bytes(56)
+    for kind, token in (
+        (quic_packet.PacketType.INITIAL, b"token"),
+        (quic_packet.PacketType.HANDSHAKE, b""),
+        (quic_packet.PacketType.ZERO_RTT, b""),
+    )
+] + [quic_packet.short_header(QUIC_IDS[0], 1, 2, 1) + bytes(40)]
 
 SEEDS: Final[dict[str, list[bytes]]] = {
     "authenticated_peer": [TALK, b"\1" + TALK[1:]],
@@ -160,6 +174,38 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     ],
     "parameters": [parameters(1).encode()],
     "ping": [bytes(64)],
+    "quic_certificate": [
+        Made().encode(),
+        Made(is_critical=True).encode(),
+        b"\x30\x2e\x04\x24" + private_key("a").public_key.encode() + b"\x04\x06signed",
+    ],
+    "quic_frames": [
+        quic_frame.encode_ack(stream_frame.Ack(0, 100, ((7, 9), (0, 3)), (1, 2, 3))),
+        quic_frame.Crypto(70, b"message").encode() + quic_frame.Ping().encode(),
+        stream_frame.stream_header(4, 70, True, 1) + b"x" + stream_frame.MaxStreams(9).encode(),
+        quic_frame.NewConnectionId(1, 0, bytes(8), bytes(16)).encode()
+        + quic_frame.RetireConnectionId(0).encode(),
+        quic_frame.PathChallenge(bytes(8)).encode() + quic_frame.PathResponse(bytes(8)).encode(),
+        quic_frame.ConnectionClose(1, 2, "reason", False).encode()
+        + quic_frame.NewToken(b"token").encode(),
+    ],
+    "quic_packets": [
+        *QUIC_PACKETS,
+        b"".join(QUIC_PACKETS),
+        quic_packet.encode_retry(*QUIC_IDS, b"token", b"original"),
+        quic_packet.encode_version_negotiation(quic_packet.Invariants(7, *QUIC_IDS, 0), 0),
+    ],
+    "quic_parameters": [
+        TransportParameters(initial_source=b"source").encode(),
+        TransportParameters(
+            initial_source=b"",
+            original_destination=bytes(8),
+            reset_token=bytes(16),
+            initial_max_streams_bidi=256,
+            is_migration_disabled=True,
+        ).encode(),
+    ],
+    "quic_tls": [b"\1\3\0\0\5" * 8, b"\x01\x00\x00\x20" + bytes(32), b"\0\0\1" + bytes(20)],
     "relay": [encode_frame(word) for word in WORDS]
     + [
         encode_hop(HopStatus(100, Reservation(2 << 31, (ADDRESS6,), VOUCHER), Limit(1, 2))),

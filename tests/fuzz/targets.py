@@ -89,6 +89,13 @@ from p2pnode.wire.multistream.messages import decode_message_untrusted as multis
 from p2pnode.wire.varint import decode_uvarint_untrusted, encode_uvarint
 from tests.fuzz.choices import Choices
 from tests.fuzz.connections import fuzz_authenticated_peer, fuzz_endpoint, fuzz_handshake
+from tests.fuzz.quic import (
+    fuzz_quic_certificate,
+    fuzz_quic_frames,
+    fuzz_quic_packets,
+    fuzz_quic_parameters,
+    fuzz_quic_tls,
+)
 from tests.fuzz.relays import fuzz_circuits, fuzz_relay_server
 from tests.fuzz.sessions import fuzz_yamux
 from tests.fuzz.swarms import fuzz_swarm
@@ -397,6 +404,11 @@ TARGETS: Final[dict[str, Target]] = {
     "packets": fuzz_packets,
     "parameters": fuzz_parameters,
     "ping": fuzz_ping,
+    "quic_certificate": fuzz_quic_certificate,
+    "quic_frames": fuzz_quic_frames,
+    "quic_packets": fuzz_quic_packets,
+    "quic_parameters": fuzz_quic_parameters,
+    "quic_tls": fuzz_quic_tls,
     "relay": fuzz_relay,
     "relay_server": fuzz_relay_server,
     "swarm": fuzz_swarm,
