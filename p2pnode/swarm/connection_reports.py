@@ -8,8 +8,9 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.errors import ConnectionLost, DialError
-from p2pnode.identity.transport_addr import transport_multiaddr
+from p2pnode.identity.transport_addr import transport_addr, transport_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketAddr
+from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm import events
 from p2pnode.swarm.connection_pool import PooledConnection
 from p2pnode.swarm.dials import Dials
@@ -24,7 +25,7 @@ from p2pnode.swarm.trimming import Trimming
 from p2pnode.transports import events as transport
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.registry import Transports
-from p2pnode.transports.route import Route
+from p2pnode.transports.route import ANY_PORT, Route
 
 MAX_ONE_WAY_CONNECTIONS: Final = 64
 """connections of those who came for something of their own; the oldest goes; chosen: as many as
@@ -141,6 +142,19 @@ class ConnectionReports:
             found = self._transports.connections.get(loser)
             if found is not None and found.is_initiator:
                 self.close_if_drained(loser, now)
+
+    def on_identified(self, peer: Peer, info: IdentifyInfo, now: Instant) -> None:
+        """A peer says where it sees us: it counts where its connection tells nothing of the kind.
+
+        A transport whose connections move has a word of its own for that, which is newer.
+        """
+        connection = self._transports.connections.get(peer.connection)
+        if connection is None or connection.paths is not None or peer.route.socket == ANY_PORT:
+            return
+        seen = None if info.observed_addr is None else transport_addr(info.observed_addr)
+        at = None if seen is None or seen.transport is not peer.transport else seen.socket_addr
+        if at is not None:
+            self._on_observed(peer.connection, peer.route, at, now)
 
     def _receive_one_way(self, peer: Peer, now: Instant) -> None:
         self._one_way[peer.connection] = peer

@@ -66,13 +66,24 @@ class OwnAddresses:
         """Returns those of them that are not public."""
         return self._near_addresses
 
-    def multiaddrs(self, addr: SocketAddr) -> tuple[Multiaddr, ...]:
+    @property
+    def is_listening(self) -> bool:
+        """False for a node that only dials."""
+        return bool(self._listening or self._listeners)
+
+    def listeners(self) -> tuple[SocketId, ...]:
+        """Returns those for links."""
+        return tuple(self._listeners)
+
+    def multiaddrs(self, addr: SocketAddr, socket: SocketId | None = None) -> tuple[Multiaddr, ...]:
         """Returns what it means that a socket of ours is seen at `addr`: for each transport one.
 
-        A NAT, and whoever sees a socket from outside, cannot tell them apart.  Without a zone.
+        Of a listener for links where `socket` is one.  A NAT, and whoever sees a socket from
+        outside, cannot tell its transports apart.  Without a zone.
         """
         at = addr._replace(scope_id=0)
-        return tuple(transport_multiaddr(at, each) for each in self._over_udp)
+        names = self._over_tcp if socket in self._listeners else self._over_udp
+        return tuple(transport_multiaddr(at, each) for each in names)
 
     def socket_addresses(self) -> tuple[SocketAddr, ...]:
         """Returns the same for all sockets, also for those that only dial, where none listens."""

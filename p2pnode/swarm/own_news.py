@@ -64,7 +64,7 @@ class OwnNews:
         """Relays are for nodes that listen, and that strangers do not reach directly."""
         services = self._services
         needs = (
-            bool(self._state.addresses.listening())
+            self._state.addresses.is_listening
             and self._facts.reachability(now) is not Reachability.PUBLIC
             and services.relay_server.mode is not RelayMode.ALWAYS
         )

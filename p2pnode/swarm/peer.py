@@ -29,6 +29,11 @@ class Peer(NamedTuple):
         return transport_multiaddr(self.route.remote._replace(scope_id=0), self.transport)
 
     @property
+    def is_over_udp(self) -> bool:
+        """Whether datagrams reach it by its route, those of circuits too."""
+        return self.transport.carrier == "udp"
+
+    @property
     def direct_ip(self) -> str | None:
         """Where it is; None for one behind a relay."""
         return None if self.route.is_relayed else self.route.remote.ip

@@ -123,9 +123,12 @@ class ServiceFacts:
         )
         return self._state.udp_silence.found(now, over_tcp)
 
-    def multiaddrs(self, addr: SocketAddr) -> tuple[Multiaddr, ...]:
-        """Returns what it means that a socket of ours is seen at `addr`: for each transport one."""
-        return self._state.addresses.multiaddrs(addr)
+    def multiaddrs(self, addr: SocketAddr, socket: SocketId | None = None) -> tuple[Multiaddr, ...]:
+        """Returns what it means that a socket of ours is seen at `addr`: for each transport one.
+
+        Of a listener for links where `socket` is one.
+        """
+        return self._state.addresses.multiaddrs(addr, socket)
 
     def seen_at(self, now: Instant) -> tuple[tuple[SocketId, SocketAddr, bool], ...]:
         """Returns where peers see the listening sockets: (socket, address, is confirmed)."""

@@ -12,6 +12,7 @@ from p2pnode.protocols.nat_behaviour.why import PunchAttempt
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.command_runner import CommandRunner
+from p2pnode.swarm.connection_reports import ConnectionReports
 from p2pnode.swarm.dials import Dials, without_peer
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.own_news import OwnNews
@@ -34,6 +35,7 @@ class ServiceReports:
         commands: CommandRunner,
         dials: Dials,
         relayed_paths: RelayedPaths,
+        connection_reports: ConnectionReports,
         news: OwnNews,
         tell: Callable[[SwarmEvent], None],
     ) -> None:
@@ -44,6 +46,7 @@ class ServiceReports:
         self._commands = commands
         self._dials = dials
         self._relayed_paths = relayed_paths
+        self._connection_reports = connection_reports
         self._news = news
         self._tell = tell
 
@@ -94,6 +97,7 @@ class ServiceReports:
                 peer = self._state.peers.get(connection)
                 if peer is not None:
                     self._learn_from(peer, info, now)
+                    self._connection_reports.on_identified(peer, info, now)
                     self._calls.identified(peer, info, now)
             case events.PeerFound(peer_id, addresses):
                 self._state.book.add(peer_id, addresses, AddressSource.HEARSAY, now)

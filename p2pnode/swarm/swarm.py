@@ -186,6 +186,7 @@ class Swarm:
             self._commands,
             self._dials,
             self._relayed_paths,
+            self._connection_reports,
             self._news,
             tell,
         )
@@ -210,14 +211,16 @@ class Swarm:
         """Tells of a socket for dial-backs, which is used for nothing else; causes nothing."""
         self._dial_backs.add_socket(socket, local)
 
-    def handle_interfaces_changed(self, addresses: tuple[str, ...], now: Instant) -> None:
+    def handle_interfaces_changed(self, interfaces: tuple[str, ...], now: Instant) -> None:
         """Tells the machine's addresses.  After a change every path is validated anew."""
-        if self._state.addresses.set_interfaces(addresses):
+        addresses = self._state.addresses
+        if addresses.set_interfaces(interfaces):
             for handle in list(self._transports.connections):
                 with self._transports.commanding(handle, now) as connection:
                     if connection is not None and connection.paths is not None:
-                        connection.paths.forget_local_ips(addresses)
-            self._observations.on_network_changed(self._state.addresses.sockets())
+                        connection.paths.forget_local_ips(interfaces)
+            seen = (*addresses.sockets(), *addresses.listeners())
+            self._observations.on_network_changed(seen)
             self._state.udp_silence.on_network_changed()
             self._services.autonat_client.on_network_changed(now)
             self._news.on_addresses_changed(now)

@@ -3,7 +3,7 @@
 from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import SocketAddr
 from p2pnode.netsim.host import Host
-from p2pnode.swarm import Swarm
+from p2pnode.swarm import Swarm, SwarmConfig
 from p2pnode.testbed.sim_node import PORT, SimNode
 from p2pnode.transports.contract import LinkTransport, TransportMaker
 from p2pnode.transports.makers import all_makers
@@ -21,10 +21,11 @@ class ToyNode(SimNode):
         host: Host,
         maker: TransportMaker[LinkTransport] = ToyTransport,
         *,
+        config: SwarmConfig | None = None,
         isolates_faults: bool = False,
     ) -> None:
         self._maker = maker
-        super().__init__(host, dials_back=False, isolates_faults=isolates_faults)
+        super().__init__(host, config=config, dials_back=False, isolates_faults=isolates_faults)
 
     def address(self, ip: str | None = None) -> Multiaddr:
         return transport_multiaddr(SocketAddr(ip or self.host.ip, PORT), TransportName.TCP)

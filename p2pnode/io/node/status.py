@@ -74,7 +74,7 @@ def _addresses(facts: SwarmFacts, now: Instant) -> tuple[AddressStatus, ...]:
     observers: dict[Multiaddr, int] = {}
     for report in facts.observed(now):
         for seen in report.addresses:
-            for address in facts.multiaddrs(seen.address):
+            for address in facts.multiaddrs(seen.address, report.socket):
                 observers[address] = max(seen.observers, observers.get(address, 0))
     verdicts = {address: v.reachability for address, v in facts.verdicts(now)}
     for address in (*observers, *facts.listen_addresses()):

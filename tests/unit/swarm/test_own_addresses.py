@@ -125,3 +125,33 @@ def test_links_leave_from_the_listeners_port_or_from_any() -> None:
     own = of_all_transports()
     assert own.leaving_for(SocketAddr("7.0.0.1", 1), TCP) == 1
     assert own.leaving_for(SocketAddr("2001:4860::1", 1), TCP) == ANY_PORT
+
+
+@pytest.mark.spec("SWARM-39")
+def test_a_listener_is_an_address_for_each_interface_and_is_seen_as_one() -> None:
+    own = OwnAddresses((NOISE_UDP, QUIC_V1, TCP))
+    own.add_listener(SocketId(1), SocketAddr("0.0.0.0", 4002))
+    own.set_interfaces(("127.0.0.1", "192.168.1.5", "2001:4860::5"))
+    assert list(map(str, own.listen_addresses())) == [
+        "/ip4/192.168.1.5/tcp/4002",
+        "/ip4/127.0.0.1/tcp/4002",
+    ]
+    assert own.is_listening
+    assert own.listeners() == (1,)
+    assert own.sockets() == ()
+    seen = SocketAddr("7.0.0.1", 5000)
+    assert list(map(str, own.multiaddrs(seen, SocketId(1)))) == ["/ip4/7.0.0.1/tcp/5000"]
+
+
+def test_who_only_dials_does_not_listen() -> None:
+    assert not with_sockets(("0.0.0.0", 5000, False)).is_listening
+    assert with_sockets(("0.0.0.0", 5000, True)).is_listening
+
+
+@pytest.mark.spec("SWARM-17", "SWARM-39")
+def test_a_public_address_of_a_listener_is_not_near() -> None:
+    own = of_all_transports()
+    own.add_listener(SocketId(2), SocketAddr("::", 4002))
+    assert "/ip6/2001:4860::5/tcp/4002" in map(str, own.listen_addresses())
+    near = [str(address) for address in own.near_addresses() if "tcp" in str(address)]
+    assert near == ["/ip4/192.168.1.5/tcp/4002", "/ip4/127.0.0.1/tcp/4002"]

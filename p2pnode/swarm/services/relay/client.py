@@ -240,7 +240,7 @@ class RelayClient(Service):
     # hooks
 
     def accept(self, peer: Peer, protocol: str, now: Instant) -> StreamMachine | None:
-        if peer.peer_id not in self._reserved or peer.route.is_relayed:
+        if peer.peer_id not in self._reserved or peer.route.is_relayed or not peer.is_over_udp:
             return None
         machine = CircuitResponder(now)
         self._ends[machine] = _End(peer.connection, peer.peer_id, None, is_asker=False)
@@ -433,6 +433,11 @@ class RelayClient(Service):
     def _ask(
         self, connection: ConnectionHandle, peer_id: PeerId, relay_id: PeerId, now: Instant
     ) -> None:
+        peer = self._facts.peer(connection)
+        if peer is not None and not peer.is_over_udp:
+            reason = "the relay is reached over TCP, and its circuits are for datagrams"
+            self._command(CircuitFailed(peer_id, relay_id, reason))
+            return
         machine = CircuitRequester(peer_id, self._entropy(CIRCUIT_ID_SIZE), now)
         self._ends[machine] = _End(connection, relay_id, peer_id, is_asker=True)
         self._command(OpenStream(connection, relay.CIRCUIT_HOP_PROTOCOL_ID, machine))

@@ -157,6 +157,11 @@ class DatagramCircuits:
             responder.refuse(answer.status)
             return
         admitted, source_peer, target_peer = answer
+        if not (source_peer.is_over_udp and target_peer.is_over_udp):
+            self._gate.release(admitted, was_open=False)
+            self._gate.answered(Status.CONNECTION_FAILED)
+            responder.refuse(Status.CONNECTION_FAILED)
+            return
         offer = self._table.offer(_leg(source_peer), _leg(target_peer), responder.send_id, now)
         requester = CircuitRequester(source_peer.peer_id, offer.target_id, now, limit=offer.limit)
         circuit = _DatagramCircuit(
