@@ -29,7 +29,7 @@ README = Path(__file__).parents[2] / "README.md"
         (["netcheck", "--bootstrap", ADDRESS, "--bootstrap", "nonsense"], "--bootstrap"),
         (["run", "--bootstrap", ADDRESS.rpartition("/")[2]], "--bootstrap"),
         (["run", "--listen", "nonsense"], "--listen"),
-        (["run", "--listen", "/ip4/127.0.0.1/tcp/1"], "--listen"),
+        (["run", "--listen", "/ip4/127.0.0.1/tcp/1/ws"], "--listen"),
         (["run", "--listen", "/ip4/224.0.0.1/udp/1/noise"], "--listen"),
         (["run", "--listen", "/ip4/255.255.255.255/udp/1/noise"], "--listen"),
         (["run", "--listen", "/ip6/fe80::1/udp/1/noise"], "--listen"),

@@ -184,7 +184,7 @@ def test_with_json_the_text_is_one_field(
         ["--print-containerfile", "--qlog", "/tmp"],
         ["--print-unit", "--key-log", "/tmp/keys"],
         ["--print-unit", "--listen", "nowhere"],
-        ["--print-unit", "--listen", "/ip4/127.0.0.1/tcp/80"],
+        ["--print-unit", "--listen", "/ip4/127.0.0.1/tcp/80/ws"],
         ["--print-unit", "--deny-peer", "nobody"],
     ],
 )

@@ -124,7 +124,7 @@ async def test_a_port_in_use_is_told_in_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/ip4/127.0.0.1/tcp/4001", "/dns4/localhost/udp/4001/noise", "127.0.0.1:4001"]
+    "address", ["/ip4/127.0.0.1/tcp/4001/ws", "/dns4/localhost/udp/4001/noise", "127.0.0.1:4001"]
 )
 async def test_what_cannot_be_listened_on_is_refused(address: str) -> None:
     with pytest.raises(AddressError):

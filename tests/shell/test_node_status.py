@@ -11,6 +11,7 @@ from p2pnode.io.node.bootstrap import FIRST_RETRY, keep_connected
 from p2pnode.io.node.events import BootstrapFailed
 from p2pnode.protocols.autonat import Reachability
 from tests.shell.fake_node import PEER
+from tests.support.addresses import NOISE_UDP
 from tests.support.node_pair import SimNetwork, node_pair, sim_node
 
 
@@ -95,7 +96,7 @@ async def test_metrics_count_what_happens_and_look_at_what_is(autojump_clock: Mo
         await pair.client.connect(pair.address)
         await trio.sleep(5)
         facts = source.metric_facts()
-        assert facts.connections == {("outbound", "direct"): 1}
+        assert facts.connections == {("outbound", "direct", NOISE_UDP): 1}
         assert facts.connections_opened == {("outbound", "noise-udp", "ip4"): 1}
         assert facts.autonat.reachability == "unknown"
         assert facts.protocols > 5

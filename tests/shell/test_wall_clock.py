@@ -75,7 +75,9 @@ async def node_with_store(network: SimNetwork, folder: Path, wall: Wall) -> Asyn
         parts = NodeParts(
             identity=PrivateKey.generate(entropy),
             config=SwarmConfig(),
-            makers=all_makers(TransportConfig(), secret=entropy(32), entropy=entropy, rng=rng),
+            makers=all_makers(
+                TransportConfig(), secret=entropy(32), entropy=entropy, rng=rng
+            )._replace(over_links=None),
             sockets=[NodeSocket(network.socket(address), address, True)],
             interfaces=(),
             watches_interfaces=False,

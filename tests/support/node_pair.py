@@ -83,7 +83,7 @@ async def sim_node(
         config=SwarmConfig(),
         makers=all_makers(
             transport or TransportConfig(), secret=entropy(32), entropy=entropy, rng=rng
-        ),
+        )._replace(over_links=None),  # TCP would be the kernel's
         sockets=[NodeSocket(network.socket(address), address, True)],
         interfaces=(),
         watches_interfaces=False,
