@@ -21,12 +21,14 @@ from aioquic.quic.events import (
 
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.transports.quic_v1.certificate import TlsCredentials, peer_of_certificate_untrusted
-from p2pnode.transports.quic_v1.packet import PacketType, split_datagram_untrusted
+from p2pnode.transports.quic_v1.packet import PacketType, encode_retry, split_datagram_untrusted
 from tests.support.certificates import NOW
 from tests.support.tls import CLIENT, SERVER
 
 PATH: Final = ("192.0.2.1", 4001)
 """aioquic wants to know an address; where datagrams go is the test's to decide."""
+RETRY_ID: Final = b"retry id"
+RETRY_TOKEN: Final = b"proof of an address"
 MAX_ROUNDS: Final = 100_000
 """of `exchange`, which a machine that answers its own answers would never leave"""
 
@@ -106,10 +108,14 @@ class AioquicPeer:
         credentials: TlsCredentials | None = None,
         shows_certificate: bool = True,
         extra_certificates: tuple[Any, ...] = (),
+        sends_retry: bool = False,
         now: float = 0.0,
         **configuration: Any,
     ) -> None:
-        """`configuration` are further fields of aioquic's QuicConfiguration."""
+        """`sends_retry`: a server that lets nobody in at once (RFC 9000 section 8.1.2).
+
+        `configuration` are further fields of aioquic's QuicConfiguration.
+        """
         credentials = credentials or (CLIENT if is_client else SERVER)
         self._configuration = QuicConfiguration(
             is_client=is_client,
@@ -121,6 +127,9 @@ class AioquicPeer:
         )
         self._shows_certificate = shows_certificate
         self._extra_certificates = extra_certificates
+        self._sends_retry = sends_retry
+        self._asked: bytes | None = None
+        self._retries: list[bytes] = []
         self.connection: _Connection | None = None
         self.events: list[QuicEvent] = []
         """All that happened, oldest first."""
@@ -151,17 +160,17 @@ class AioquicPeer:
 
     def receive(self, datagram: bytes, now: float) -> None:
         if self.connection is None:
-            packets = split_datagram_untrusted(datagram, 8)
-            if not packets or packets[0].kind is not PacketType.INITIAL:
-                return
-            self.connection = self._make(original=packets[0].destination)
+            self._accept(datagram)
+        if self.connection is None:
+            return
         self.connection.receive_datagram(datagram, PATH, now)
         self._collect()
 
     def poll(self, now: float) -> list[bytes]:
         """Returns the datagrams to send now."""
         if self.connection is None:
-            return []
+            retries, self._retries = self._retries, []
+            return retries
         datagrams = [data for data, _ in self.connection.datagrams_to_send(now)]
         self._collect()
         return datagrams
@@ -185,9 +194,28 @@ class AioquicPeer:
     def close(self, code: int = 0, reason: str = "") -> None:
         self.quic.close(code, reason_phrase=reason)
 
-    def _make(self, original: bytes | None = None) -> _Connection:
+    def _accept(self, datagram: bytes) -> None:
+        packets = split_datagram_untrusted(datagram, 8)
+        if not packets or packets[0].kind is not PacketType.INITIAL:
+            return
+        initial = packets[0]
+        if not self._sends_retry:
+            self.connection = self._make(original=initial.destination)
+        elif not initial.token:
+            self._asked = initial.destination
+            self._retries.append(
+                encode_retry(initial.source, RETRY_ID, RETRY_TOKEN, initial.destination)
+            )
+        elif (initial.token, initial.destination) == (RETRY_TOKEN, RETRY_ID):
+            self.connection = self._make(original=self._asked, retry_source=RETRY_ID)
+
+    def _make(
+        self, original: bytes | None = None, retry_source: bytes | None = None
+    ) -> _Connection:
         connection = _Connection(
-            configuration=self._configuration, original_destination_connection_id=original
+            configuration=self._configuration,
+            original_destination_connection_id=original,
+            retry_source_connection_id=retry_source,
         )
         connection.shows_certificate = self._shows_certificate
         connection.extra_certificates = self._extra_certificates

@@ -46,3 +46,24 @@ def test_it_can_be_a_client_without_certificate_whom_it_takes_itself():
     exchange(client, server, 0.0, 0.1)
     assert server.is_complete
     assert server.peer_id is None
+
+
+def test_a_server_may_answer_with_a_retry_first():
+    client, server = AioquicPeer(is_client=True), AioquicPeer(is_client=False, sends_retry=True)
+    client.send(client.open_stream(), b"question", fin=True)
+    server.receive(client.poll(0.0)[0], 0.0)
+    [retry] = server.poll(0.0)
+    client.receive(retry, 0.0)
+    exchange(client, server, 0.0, 0.1)
+    assert client.is_complete
+    assert server.received == {0: b"question"}
+
+
+def test_keys_may_change_early():
+    client, server = pair()
+    now = exchange(client, server, 0.0, 0.1)
+    for part in (b"one ", b"two ", b"three"):
+        client.quic.request_key_update()
+        client.send(0, part)
+        now = exchange(client, server, now, 1.0)
+    assert server.received == {0: b"one two three"}
