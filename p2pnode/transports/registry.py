@@ -117,9 +117,9 @@ class Transports:
 
         Returns its handle.  Raises DialError where there are too many connections.
         """
-        if transport is None and not self._parts:
-            raise DialError("this node has no transport")
-        part = self._parts[0] if transport is None else self._by_name.get(transport)
+        if transport is None and not self._over_datagrams:
+            raise DialError("this node has no transport over datagrams")
+        part = self._over_datagrams[0] if transport is None else self._by_name.get(transport)
         if part is None:
             raise DialError(f"this node does not speak {transport}")
         self._wake(part)

@@ -148,9 +148,13 @@ def test_a_transport_that_this_node_does_not_speak_is_a_failed_dial() -> None:
     assert commons.places.taken == 0
 
 
-def test_without_any_transport_nothing_can_be_dialled() -> None:
-    with pytest.raises(DialError, match="no transport"):
-        Transports(Commons(), []).dial(ROUTE, None, 0.0)
+def test_a_circuit_is_nothing_for_transports_over_links() -> None:
+    commons = Commons()
+    only_links = ToyTransport(private_key(1), commons, serves=True, now=0.0, unix_now=EPOCH)
+    for transports in (Transports(commons, []), Transports(commons, [], only_links)):
+        with pytest.raises(DialError, match="no transport over datagrams"):
+            transports.dial(ROUTE, None, 0.0)
+    assert commons.places.taken == 0
 
 
 @pytest.mark.spec("TRANSPORTS-1", "TRANSPORTS-4")
