@@ -40,9 +40,12 @@ Rule: the text of each is one line, whatever a peer's words in it are.  Attribut
 as they came.
 """
 
-from typing import Self
+from typing import Final, Self
 
 from p2pnode.escape import printable, quoted
+
+NO_ANSWER: Final = "no answer"
+"""The reason of a dial to which nothing came back; whoever speaks to people explains it."""
 
 
 class P2PNodeError(Exception):

@@ -2,9 +2,9 @@
 
 import pytest
 
+from p2pnode.errors import NO_ANSWER
 from p2pnode.io.node.dial_failure import NOBODY_ASKED, dial_failure_text
 from p2pnode.protocols.kad import Lookup
-from p2pnode.transports.noise_udp.dialing import NO_ANSWER
 from tests.shell.fake_streams import fake_peer_id
 
 HINT = "is the peer running there, and does UDP get through?"

@@ -4,9 +4,9 @@ Rules: an address that is the target itself is not repeated; relays that were as
 chance and do not relay to the peer are left out, since the search that failed says as much.
 """
 
+from p2pnode.errors import NO_ANSWER
 from p2pnode.protocols.kad.lookup import NOBODY_ASKED
 from p2pnode.protocols.relay.messages import Status, status_name
-from p2pnode.transports.noise_udp.dialing import NO_ANSWER
 
 _NOT_ITS_RELAY = (status_name(Status.NO_RESERVATION), status_name(Status.PERMISSION_DENIED))
 _RELAYED = "/p2p-circuit"

@@ -11,6 +11,7 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
 from p2pnode.errors import (
+    NO_ANSWER,
     DecodeError,
     DialError,
     DialTimeout,
@@ -37,8 +38,6 @@ from p2pnode.transports.noise_udp.packet import (
 from p2pnode.transports.noise_udp.parameters import TransportParameters
 from p2pnode.transports.route import Route
 
-NO_ANSWER: Final = "no answer"
-"""The reason of a dial to which nothing came back; whoever speaks to people explains it."""
 FIRST_INTERVAL: Final = 0.5
 """seconds until message 1 is sent again, doubled each time; chosen: above nearly every RTT, and
 half of RFC 9002's 1 s, because a lost first packet is what a person waits for"""

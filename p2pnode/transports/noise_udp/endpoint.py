@@ -31,6 +31,7 @@ from p2pnode.transports.events import (
     DialFailed,
     TransportEvent,
 )
+from p2pnode.transports.memory import Memory
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.connection import Connection, Opening
 from p2pnode.transports.noise_udp.connection_logs import ConnectionLogs
@@ -38,7 +39,6 @@ from p2pnode.transports.noise_udp.dialing import Dialing
 from p2pnode.transports.noise_udp.handshake import Credentials
 from p2pnode.transports.noise_udp.id_table import IdTable
 from p2pnode.transports.noise_udp.incoming import Incoming
-from p2pnode.transports.noise_udp.memory import Memory
 from p2pnode.transports.noise_udp.packet import (
     DATA,
     DATA_OVERHEAD,
@@ -557,6 +557,7 @@ class Endpoint:
         """Ends a connection for others' sake: it is told once, forgotten and freed at once."""
         with self.commanding(handle, now) as connection:
             if connection is None:
+                self._memory.forsake(handle)
                 return
             self._say_farewell(connection, reason, now)
             self._collect(handle, connection)

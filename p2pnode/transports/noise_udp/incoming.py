@@ -185,6 +185,9 @@ class Incoming:
             return None
         if not self._has_room(who, is_full=is_full):
             return None
+        newest = self._newest_of_fullest() if is_full else None
+        if is_full and newest is None:
+            return None
         try:
             handshake = ResponderHandshake(self._credentials, self._entropy, initial, parameters)
         except (DecodeError, HandshakeError):
@@ -199,8 +202,8 @@ class Incoming:
             expires_at=now + self._config.handshake_timeout,
         )
         half_open.received = size
-        if is_full:
-            self._remove(self._newest_of_fullest())
+        if newest is not None:
+            self._remove(newest)
         self._add(half_open, who)
         return self._answer(half_open, now)
 
@@ -292,10 +295,12 @@ class Incoming:
             ledger.refusals.note(refusal)
         return refusal is None
 
-    def _newest_of_fullest(self) -> HalfOpen:
-        key = next(self._ledger.of_fullest())
-        assert isinstance(key, HalfOpenKey)
-        return self._by_key[key]
+    def _newest_of_fullest(self) -> HalfOpen | None:
+        """Returns None where the fullest network has come by other transports only."""
+        for key in self._ledger.of_fullest():
+            if isinstance(key, HalfOpenKey) and key in self._by_key:
+                return self._by_key[key]
+        return None
 
     def _add(self, half_open: HalfOpen, who: Holder) -> None:
         self._by_key[half_open.key] = half_open

@@ -1,9 +1,9 @@
 import pytest
 
-from p2pnode.errors import DialError, HandshakeError, PeerIdMismatch
+from p2pnode.errors import NO_ANSWER, DialError, HandshakeError, PeerIdMismatch
 from p2pnode.machine import MAX_BEGINNING, Obstacle, Unreachable
 from p2pnode.transports.noise_udp.aead import Aead
-from p2pnode.transports.noise_udp.dialing import MIN_QUOTED, NO_ANSWER, UNREACHABLE_GRACE, Dialing
+from p2pnode.transports.noise_udp.dialing import MIN_QUOTED, UNREACHABLE_GRACE, Dialing
 from p2pnode.transports.noise_udp.handshake import ResponderHandshake
 from p2pnode.transports.noise_udp.packet import (
     Retry,

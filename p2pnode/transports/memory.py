@@ -10,25 +10,77 @@ what has come on streams may be read when their connection is over, and counts u
 
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle
 from p2pnode.resources.account import MEMORY_STEP, Account
 from p2pnode.resources.refusal import Holder
-from p2pnode.transports.delivery.held_bytes import CONNECTION_SIZE
-from p2pnode.transports.noise_udp.connection import Connection
+from p2pnode.transports.delivery.held_bytes import CONNECTION_SIZE, HeldBytes
 from p2pnode.transports.places import Places, holder
+from p2pnode.transports.route import Route
 
 if TYPE_CHECKING:
     from p2pnode.resources.ledger import Scope
-    from p2pnode.transports.delivery.stream_set import StreamSet
 
 TIGHT_PART: Final = 4
 """Memory is tight when less than one byte in so many is left; chosen"""
 
 
+class HoldingStreams(Protocol):
+    """The streams of a connection, as holders of memory."""
+
+    @property
+    def held(self) -> HeldBytes: ...
+
+    @property
+    def unread(self) -> int:
+        """bytes that the application may read now"""
+        ...
+
+    def hold_back(self, is_held_back: bool) -> None:
+        """Says whether the peer is given little credit, and our side little room to write."""
+        ...
+
+    def leave(self) -> None:
+        """The connection is over: frees what will not be delivered any more."""
+        ...
+
+    def forsake(self) -> None:
+        """Frees the memory of all streams, whoever still holds them."""
+        ...
+
+
+class HoldingConnection(Protocol):
+    """A connection, as a holder of memory."""
+
+    @property
+    def is_initiator(self) -> bool: ...
+
+    @property
+    def route(self) -> Route: ...
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    @property
+    def is_closed(self) -> bool: ...
+
+    @property
+    def streams(self) -> HoldingStreams: ...
+
+    @property
+    def held_bytes(self) -> int:
+        """What it accounts for."""
+        ...
+
+    def count_held(self) -> int:
+        """Counts that anew.  Looks at all streams."""
+        ...
+
+
 class Memory:
-    """The connections of an endpoint as members of the account's ledger of memory."""
+    """The connections of a transport as members of the account's ledger of memory."""
 
     __slots__ = ("_account", "_ledger", "_places", "left", "too_full")
 
@@ -39,11 +91,11 @@ class Memory:
         self._ledger = account.memory
         self.too_full: list[Scope[ConnectionHandle]] = []
         """Where it is not empty, `take_excess` may have somebody.  Looked at with every drain."""
-        self.left: dict[ConnectionHandle, weakref.ref[StreamSet]] = {}
+        self.left: dict[ConnectionHandle, weakref.ref[HoldingStreams]] = {}
         """Streams with unread data whose connections are over.  Whoever holds one may let go of it
         without a word: then nothing is held."""
 
-    def open(self, handle: ConnectionHandle, connection: Connection) -> None:
+    def open(self, handle: ConnectionHandle, connection: HoldingConnection) -> None:
         """Takes a connection that is new."""
         if self.left:
             oldest = next(iter(self.left))
@@ -56,7 +108,7 @@ class Memory:
         self._ledger.put(handle, who, 0)
         self.draw(handle, connection)
 
-    def draw(self, handle: ConnectionHandle, connection: Connection) -> None:
+    def draw(self, handle: ConnectionHandle, connection: HoldingConnection) -> None:
         """Brings the ledger up to date with what a connection holds."""
         ledger, held = self._ledger, connection.streams.held
         held.drawn = held.total
@@ -67,7 +119,7 @@ class Memory:
         is_tight = ledger.used > total - total // TIGHT_PART
         connection.streams.hold_back(is_tight and held.drawn > total // len(ledger))
 
-    def close(self, handle: ConnectionHandle, connection: Connection) -> None:
+    def close(self, handle: ConnectionHandle, connection: HoldingConnection) -> None:
         """Lets a connection go, but for what may still be read of it."""
         connection.streams.leave()
         self.left[handle] = weakref.ref(connection.streams)
@@ -88,6 +140,15 @@ class Memory:
         else:
             del self.left[handle]
             self._ledger.give_back(handle)
+
+    def forsake(self, handle: ConnectionHandle) -> None:
+        """Frees what is left of a connection that is over; nothing for any other one."""
+        found = self.left.pop(handle, None)
+        if found is None:
+            return
+        if (streams := found()) is not None:
+            streams.forsake()
+        self._ledger.give_back(handle)
 
     def take_excess(self) -> Iterator[tuple[ConnectionHandle, str]]:
         """Yields who has to go and why; each has to be closed before the next is asked for.
@@ -111,7 +172,7 @@ class Memory:
                     streams.forsake()
                 self._ledger.give_back(member)  # or a connection that does not end would stay first
 
-    def check(self, handle: ConnectionHandle, connection: Connection) -> None:
+    def check(self, handle: ConnectionHandle, connection: HoldingConnection) -> None:
         """Asserts that a connection holds what it accounts for."""
         if not connection.is_closed:
             held, accounted = connection.count_held(), connection.held_bytes
