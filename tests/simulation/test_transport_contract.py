@@ -15,6 +15,7 @@ from p2pnode.transports.events import Connected, ConnectionClosed, DialFailed
 from p2pnode.transports.makers import all_makers
 from p2pnode.transports.registry import Makers
 from p2pnode.transports.stream_events import StreamOpened
+from p2pnode.transports.tcp.maker import Tcp
 from tests.support.identities import peer_id
 from tests.support.toy_node import ToyNode
 from tests.support.toy_transport import ToyTransport
@@ -53,7 +54,15 @@ class OverLinks(ToyNode):
         super().__init__(host, self.watched)
 
 
-KINDS: list[Any] = [OverUdp, OverLinks]
+class OverTcp(ToyNode):
+    """A node by TCP, which is watched."""
+
+    def __init__(self, host: Host) -> None:
+        self.watched = Watched(Tcp(host.entropy))
+        super().__init__(host, self.watched)
+
+
+KINDS: list[Any] = [OverUdp, OverLinks, OverTcp]
 
 
 def rules_of(node: Any) -> TransportRules:

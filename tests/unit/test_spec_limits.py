@@ -30,6 +30,7 @@ PAGES = {
         "quic.md",
         "recovery.md",
         "streams.md",
+        "tcp.md",
         "upgrade.md",
         "yamux.md",
     ),
@@ -141,6 +142,7 @@ COMPARED = [
     ("quic.md", "Limits", "p2pnode.transports.quic_v1"),
     ("recovery.md", "Limits and timers", "p2pnode.transports.delivery"),
     ("resources.md", "Limits", "p2pnode.resources"),
+    ("tcp.md", "Limits", "p2pnode.transports.tcp"),
     ("upgrade.md", "Limits", "p2pnode.transports.stream_upgrade"),
     ("yamux.md", "Limits", "p2pnode.transports.stream_upgrade.yamux"),
 ]

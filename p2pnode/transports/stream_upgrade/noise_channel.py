@@ -9,6 +9,7 @@ from p2pnode.noise.primitives import TAG_LEN
 
 LENGTH_SIZE = 2  # bytes in front of each frame, big-endian
 MAX_PLAINTEXT_SIZE = MAX_MESSAGE_SIZE - TAG_LEN
+SHORT_FRAME = 12  # bytes of plaintext: less is no header of a muxer's, so nobody needs such frames
 
 
 def encode_noise_frame(message: bytes) -> bytes:
@@ -19,12 +20,19 @@ def encode_noise_frame(message: bytes) -> bytes:
 class NoiseChannel:
     """Both directions of a secured link.  Holds what arrived of one frame, and no more."""
 
-    __slots__ = ("_arrived", "_receiving", "_sending")
+    __slots__ = ("_arrived", "_receiving", "_sending", "_wanted", "frames", "short_frames")
 
     def __init__(self, sending: CipherState, receiving: CipherState) -> None:
         self._sending = sending
         self._receiving = receiving
         self._arrived = bytearray()
+        """The start of a frame."""
+        self._wanted = 0
+        """How much of it is needed to go on; 0 while nothing has arrived."""
+        self.frames = 0
+        """That came so far."""
+        self.short_frames = 0
+        """Of those, with less than SHORT_FRAME bytes of plaintext."""
 
     @property
     def buffered(self) -> int:
@@ -36,6 +44,8 @@ class NoiseChannel:
 
         Raises LocalProtocolError where the nonces are used up.
         """
+        if 0 < len(plaintext) <= MAX_PLAINTEXT_SIZE:
+            return encode_noise_frame(self._sending.encrypt_with_ad(b"", plaintext))
         frames = bytearray()
         for start in range(0, len(plaintext), MAX_PLAINTEXT_SIZE):
             piece = plaintext[start : start + MAX_PLAINTEXT_SIZE]
@@ -48,15 +58,27 @@ class NoiseChannel:
         Raises DecodeError for a frame that is forged or too short; the link is lost then.
         """
         arrived = self._arrived
-        arrived += data
-        plaintext = bytearray()
-        start = 0
-        while len(arrived) - start >= LENGTH_SIZE:
-            behind_length = start + LENGTH_SIZE
-            end = behind_length + int.from_bytes(arrived[start:behind_length])
-            if end > len(arrived):
+        if self._wanted:
+            arrived += data
+            if len(arrived) < self._wanted:
+                return b""
+            data = bytes(arrived)
+            arrived.clear()
+        found: list[bytes] = []
+        start, size = 0, len(data)
+        self._wanted = 0
+        while start < size:
+            end = behind_length = start + LENGTH_SIZE
+            if end <= size:
+                end += int.from_bytes(data[start:behind_length])
+            if end > size:
+                self._wanted = end - start
+                arrived += data[start:]
                 break
-            plaintext += self._receiving.decrypt_with_ad(b"", bytes(arrived[behind_length:end]))
+            plaintext = self._receiving.decrypt_with_ad(b"", data[behind_length:end])
+            self.frames += 1
+            if len(plaintext) < SHORT_FRAME:
+                self.short_frames += 1
+            found.append(plaintext)
             start = end
-        del arrived[:start]
-        return bytes(plaintext)
+        return found[0] if len(found) == 1 else b"".join(found)

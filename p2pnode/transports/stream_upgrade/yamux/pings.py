@@ -79,12 +79,16 @@ class Pings:
         self._covered, self._ended = self._ended, {}
         return self._number
 
+    def is_answer(self, number: int) -> bool:
+        """Whether a ping with that number is on its way."""
+        return self._sent_at is not None and number == self._number
+
     def on_answer(self, number: int, now: Instant) -> Iterable[SendHalf]:
         """Takes an answer, and returns the halves whose end it covers.
 
         What was not asked for means nothing.
         """
-        if self._sent_at is None or number != self._number:
+        if self._sent_at is None or not self.is_answer(number):
             return ()
         self._rtt.update(max(0.0, now - self._sent_at), 0.0, 0.0, now)
         self._sent_at = None

@@ -181,8 +181,11 @@ class YamuxSession:
     def _on_header(self, header: Header, now: Instant) -> None:
         if header.version != VERSION:
             raise _violation("an unknown version")
-        # of any type: data pays for itself by its bytes, and has to where there are few
-        self.work.spent += CONTROL_FRAME_WORK
+        # Of any type: data pays for itself by its bytes, and has to where there are few.
+        if header.frame_type == FrameType.DATA and header.length:
+            self.work.spent += CONTROL_FRAME_WORK
+        else:
+            self.work.add_overhead(CONTROL_FRAME_WORK)
         match header.frame_type:
             case FrameType.DATA:
                 self._on_data(header, now)
@@ -234,6 +237,8 @@ class YamuxSession:
         if header.flags & Flag.SYN:
             self._pings.on_request(header.length)
         elif header.flags & Flag.ACK:
+            if self._pings.is_answer(header.length):
+                self.work.overhead -= CONTROL_FRAME_WORK  # we asked for it
             for send in self._pings.on_answer(header.length, now):
                 self.streams.handle_answer(send)
 

@@ -41,7 +41,12 @@ from p2pnode.transports.stream_upgrade.yamux.send_half import (
     SEND_BUFFER_SIZE,
     SendHalf,
 )
-from p2pnode.transports.work import STREAM_WORK, Work
+from p2pnode.transports.work import (
+    ANSWERS_WORK,
+    CONTROL_FRAME_WORK,
+    STREAM_WORK,
+    Work,
+)
 from p2pnode.wire.reset_code import StreamResetCode
 
 MAX_STREAMS: Final = 256
@@ -50,6 +55,9 @@ MAX_UNACKNOWLEDGED: Final = 256
 """streams of ours that the peer has not acknowledged; yamux' backlog, which rust enforces"""
 MAX_RESETS: Final = 1024
 """resets that wait to be sent, beyond which the session ends; chosen: four times the streams"""
+STREAM_FRAMES: Final = 4
+"""frames without data that a stream of the peer's needs, and that are no overhead: its beginning,
+its end, the ping behind that, and credit"""
 MAX_DROPPED: Final = 1024 * 1024
 """bytes of a stream that nobody reads, after which it is reset where our direction has arrived;
 chosen: a request's body that was not worth reading, or four windows"""
@@ -172,6 +180,7 @@ class YamuxStreams:
         stream_id = self._next_id
         self._next_id += 2
         self._unacknowledged[stream_id] = None
+        self._work.overhead -= ANSWERS_WORK
         self._add(stream_id, Flag.SYN)
         return stream_id
 
@@ -270,6 +279,7 @@ class YamuxStreams:
             self._queue_reset(stream_id, StreamResetCode.RESOURCE_LIMIT)
             return
         self._work.spent += STREAM_WORK
+        self._work.overhead -= STREAM_FRAMES * CONTROL_FRAME_WORK
         self._peer_count += 1
         self._add(stream_id, Flag.ACK)
         self._events.append(StreamOpened(stream_id))
@@ -302,6 +312,8 @@ class YamuxStreams:
             self._window.consumed += window.consumed - consumed
             self._on_dropped(recv)
         if recv.state is not state:
+            if not window.received:
+                self._note_given_up(stream_id)
             if recv.state is RecvState.DATA_RECVD:
                 self._events.append(StreamReadable(stream_id))
                 return
@@ -324,6 +336,8 @@ class YamuxStreams:
         send = self._send.get(stream_id)
         if send is None:
             return
+        if not send.is_ended:
+            self._note_given_up(stream_id)
         if self._end_receiving(self._recv[stream_id], code):
             self._events.append(StreamResetByPeer(stream_id, code))
         if send.on_reset(stop_code=code):
@@ -413,6 +427,14 @@ class YamuxStreams:
         if self._end_receiving(self._recv[stream_id], code):
             self._ended_here[stream_id] = None
         self._forget_if_over(stream_id)
+
+    def _note_given_up(self, stream_id: int) -> None:
+        """The peer ended a stream with nothing, or gave it up: one of its own perhaps for nothing.
+
+        Who has had an answer was served, and may close a stream as soon as it knows enough.
+        """
+        if stream_id & 1 != self._parity and not self._send[stream_id].sent:
+            self._work.overhead += STREAM_WORK
 
     def _end_receiving(self, recv: RecvStream, code: int) -> bool:
         """Nothing more comes; returns whether the application is to be told."""

@@ -1,0 +1,1 @@
+"""TCP: libp2p's connections over byte links, secured by Noise and muxed by yamux (specs/tcp.md)."""
