@@ -8,6 +8,7 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.errors import ConnectionLost, DialError
+from p2pnode.identity.peer_id import PeerId
 from p2pnode.identity.transport_addr import transport_addr, transport_multiaddr
 from p2pnode.machine import ConnectionHandle, SocketAddr
 from p2pnode.protocols.identify import IdentifyInfo
@@ -121,6 +122,7 @@ class ConnectionReports:
             event.route.is_relayed,
             connection.is_limited,
         )
+        before = self._best(event.peer_id)
         loser = self._pool.add(event.peer_id, made)
         self._tell(
             events.ConnectionEstablished(
@@ -133,6 +135,7 @@ class ConnectionReports:
                 connection.is_limited,
             )
         )
+        self._tell_way(before, event.peer_id, "there is a better connection")
         self._calls.connected(peer, now)
         self._dials.on_connected(peer, now)
         self._trimming.on_connected(now)
@@ -162,11 +165,13 @@ class ConnectionReports:
             self.disconnect(next(iter(self._one_way)), now, reason="too many one-way connections")
 
     def _on_closed(self, handle: ConnectionHandle, reason: ConnectionLost, now: Instant) -> None:
-        peer = self._peers.pop(handle, None)
+        peer = self._peers.get(handle)
         if peer is None:
             if self._one_way.pop(handle, None) is not None:
                 self._streams.on_connection_closed(handle, now)
             return
+        before = self._best(peer.peer_id)
+        del self._peers[handle]
         is_last = self._pool.remove(peer.peer_id, handle)
         self._relayed_paths.release_idle(peer.peer_id, now)
         self._streams.on_connection_closed(handle, now)
@@ -175,6 +180,7 @@ class ConnectionReports:
         self._calls.disconnected(peer, now)
         self._observations.on_closed(handle, peer.peer_id, is_last=is_last)
         self._tell(events.ConnectionClosed(handle, peer.peer_id, reason, is_last))
+        self._tell_way(before, peer.peer_id, "the connection in use has ended")
 
     def _release_idle(self, handle: ConnectionHandle, now: Instant) -> None:
         peer = self._peers.get(handle)
@@ -206,13 +212,30 @@ class ConnectionReports:
         peer = self._peers.get(handle)
         if peer is None:
             return
+        before = self._best(peer.peer_id)
         self._peers[handle] = peer = peer._replace(route=route)
         connection = self._transports.connections.get(handle)
         is_limited = connection is not None and connection.is_limited
         self._pool.change(peer.peer_id, handle, is_relayed=route.is_relayed, is_limited=is_limited)
         by = peer.transport
         self._tell(events.PathChanged(handle, peer.peer_id, route, reason, by, is_limited))
+        self._tell_way(before, peer.peer_id, reason)
         self._calls.path_changed(peer, now)
+
+    def _best(self, peer_id: PeerId) -> Peer | None:
+        """Returns the connection that is used for a peer."""
+        handle = self._pool.best(peer_id)
+        return None if handle is None else self._peers.get(handle)
+
+    def _tell_way(self, before: Peer | None, peer_id: PeerId, reason: str) -> None:
+        """Tells where a peer that stays connected is reached, where that has changed."""
+        after = self._best(peer_id)
+        if before is None or after is None or _is_same_way(before, after):
+            return
+        handle, _, route, _, by = after
+        connection = self._transports.connections.get(handle)
+        is_limited = connection is not None and connection.is_limited
+        self._tell(events.PeerPathChanged(handle, peer_id, route, reason, by, is_limited))
 
     # the end of connections
 
@@ -235,3 +258,14 @@ class ConnectionReports:
             if connection is not None:
                 reason = "another connection replaces this one"
                 connection.close(ErrorCode.SUPPLANTED, reason, now, is_application=False)
+
+
+def _is_same_way(before: Peer, after: Peer) -> bool:
+    """Whether nothing has changed, or only the connection: by what, and where to, is the same."""
+    if before.connection == after.connection:
+        return before == after
+    return (before.transport, before.route.is_relayed, before.route.remote) == (
+        after.transport,
+        after.route.is_relayed,
+        after.route.remote,
+    )

@@ -143,6 +143,18 @@ class PathChanged(NamedTuple):
     is_limited: bool
 
 
+class PeerPathChanged(NamedTuple):
+    """What begins with a peer goes another way from now on: its best connection does, or is another
+    one."""
+
+    connection: ConnectionHandle
+    peer_id: PeerId
+    route: Route
+    reason: str
+    transport: TransportName
+    is_limited: bool
+
+
 class DatagramReceived(NamedTuple):
     connection: ConnectionHandle
     data: bytes
@@ -249,6 +261,7 @@ SwarmEvent: TypeAlias = (
     | PingFailed
     | AddressObserved
     | PathChanged
+    | PeerPathChanged
     | DatagramReceived
     | ListenAddressesChanged
     | ReachabilityChanged

@@ -9,7 +9,12 @@ from p2pnode.netsim.topology import PairParams, SiteParams, pair
 from p2pnode.netsim.udp_block import BlockPolicy
 from p2pnode.protocols.nat_behaviour.udp_silence import SILENCE_TIME, Silence
 from p2pnode.swarm.dialer import HEAD_START
-from p2pnode.swarm.events import ConnectionClosed, ConnectionEstablished, DialFailed
+from p2pnode.swarm.events import (
+    ConnectionClosed,
+    ConnectionEstablished,
+    DialFailed,
+    PeerPathChanged,
+)
 from p2pnode.swarm.facts import ConnectionFacts
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import PORT, SimNode
@@ -167,6 +172,9 @@ def test_connections_of_several_transports_stay_side_by_side_and_both_ends_use_t
     assert set(made) == {NOISE_UDP, TCP}
     town.world.run_for(120)
     for node, peer in ((town.client, town.server), (town.server, town.client)):
+        ways = [node.of(ConnectionEstablished)[0], *node.of(PeerPathChanged)]
+        assert ways[-1].transport is NOISE_UDP, "whichever was first"
+        assert len(ways) == len({each.transport for each in ways})
         assert best(node, peer).transport is NOISE_UDP
         assert not best(node, peer).is_limited
         assert node.connections_to(peer) == 2
@@ -188,6 +196,9 @@ def test_when_the_better_one_ends_the_other_one_takes_over_and_its_streams_go_on
     for node, peer in ((client, server), (server, client)):
         assert best(node, peer).transport is TCP
         assert [each.is_last for each in node.of(ConnectionClosed)] == [False]
+        told = node.of(PeerPathChanged)[-1]
+        assert (told.transport, told.is_limited) == (TCP, False)
+        assert told.reason == "the connection in use has ended"
     client.do(stream.write, b" and after")
     town.world.run_for(1)
     assert b"".join(client.do(stream.read, 100) for _ in range(2)) == b"before and after"

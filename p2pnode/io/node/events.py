@@ -61,7 +61,10 @@ class AddressObserved(NamedTuple):
 
 
 class PathChanged(NamedTuple):
-    """The packets of a connection go another way from now on."""
+    """What begins with a peer goes another way from now on: its connection does, or is another one.
+
+    Streams that began on one that is still there go on as they went.
+    """
 
     peer_id: PeerId
     path: PathKind

@@ -343,11 +343,12 @@ class Node:
                     told = transport_multiaddr(address, transport)
                     observed = node_events.AddressObserved(peer_id, told, disposition, report)
                     self._feed.publish(observed)
-                case swarm_events.PathChanged(connection, peer_id, route, why, transport):
+                case swarm_events.PathChanged(connection, _, route):
                     self._streams.on_path_changed(connection, route)
-                    there, is_limited = via(route, transport), self._is_limited(connection)
+                case swarm_events.PeerPathChanged(_, peer_id, route, why, by, is_limited):
+                    there = via(route, by)
                     path = node_events.PathChanged(
-                        peer_id, path_kind(route), there, why, transport, is_limited
+                        peer_id, path_kind(route), there, why, by, is_limited
                     )
                     self._feed.publish(path)
                 case swarm_events.ListenAddressesChanged():
