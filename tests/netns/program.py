@@ -94,6 +94,16 @@ class Running:
             return await self._process.wait()
 
 
+def address_at(line: Line, *ips: str, transport: str = "noise") -> str:
+    """Returns where a node listens at one of these IPs, of the addresses that it printed.
+
+    `transport` is the protocol that tells it apart: noise, quic-v1 or tcp.
+    """
+    found = [address.split("/") for address in line["addresses"]]
+    (parts,) = [parts for parts in found if parts[2] in ips and transport in parts]
+    return "/".join(parts)
+
+
 @asynccontextmanager
 async def running(
     namespace: Place, home: Path, *arguments: str, build: Build = THIS_BUILD

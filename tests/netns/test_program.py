@@ -22,7 +22,7 @@ from tests.netns.places import (
     make_nat,
     make_pair,
 )
-from tests.netns.program import ANSWER_TIMEOUT, Running, finished, running
+from tests.netns.program import ANSWER_TIMEOUT, Running, address_at, finished, running
 from tests.support.namespaces import Network
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
@@ -45,12 +45,6 @@ def make_file(path: Path, size: int) -> str:
 
 def sha256_of(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def address_at(line: dict[str, list[str]], ip: str) -> str:
-    """Returns the address with that IP of those that a node printed."""
-    (found,) = [a for a in line["addresses"] if a.split("/")[2] == ip]
-    return found
 
 
 def port_of(multiaddr: str) -> int:

@@ -19,7 +19,15 @@ import trio
 
 from p2pnode.netsim.nat_behaviour import Dependence
 from p2pnode.testbed import NatKind, Site, TestBed
-from tests.netns.program import ANSWER_TIMEOUT, THIS_BUILD, Build, Line, Running, running
+from tests.netns.program import (
+    ANSWER_TIMEOUT,
+    THIS_BUILD,
+    Build,
+    Line,
+    Running,
+    address_at,
+    running,
+)
 
 MAX_SHOWN = 30  # lines of a node that did not do what was expected
 
@@ -107,7 +115,7 @@ class RunningNode(Watched):
 
     def announced(self, line: Line) -> None:
         """Takes its id and address from its first line."""
-        (self.address,) = [a for a in line["addresses"] if a.split("/")[2] in self.site.host_ips]
+        self.address = address_at(line, *self.site.host_ips)
         self.peer_id = self.address.rpartition("/")[2]
 
 

@@ -13,7 +13,7 @@ import trio
 from p2pnode.testbed import Site, TestBed
 from p2pnode.testbed.nat_kinds import PORT_RESTRICTED
 from tests.interop.pinned_build.piping import exchange, part, piping
-from tests.netns.program import ANSWER_TIMEOUT, THIS_BUILD, Build, finished
+from tests.netns.program import ANSWER_TIMEOUT, THIS_BUILD, Build, address_at, finished
 from tests.netns.transfer import wall
 from tests.netns.traversal import running_node
 
@@ -45,11 +45,7 @@ async def test_a_pipe_begins_at_the_relay_and_goes_on_without_it(
         waiting = await enter(
             piping(other_site.host, tmp_path / "dialled", *relay.bootstrap, build=dialled)
         )
-        (address,) = (
-            a
-            for a in (await waiting.event("listening"))["addresses"]
-            if a.split("/")[2] in other_site.host_ips
-        )
+        address = address_at(await waiting.event("listening"), *other_site.host_ips)
         peer_id = address.rpartition("/")[2]
         node = await enter(running_node(site, tmp_path, "run", *relay.bootstrap, build=dialling))
         await node.event("reservation", relay=relay.peer_id)
