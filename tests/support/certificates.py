@@ -1,5 +1,6 @@
 """Certificates in TLS of every kind that a peer may show, right and wrong."""
 
+import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -88,6 +89,18 @@ class Made:
 
     def encode(self) -> bytes:
         return self.build().public_bytes(Encoding.DER)
+
+
+def with_negative_serial_number() -> x509.Certificate:
+    """Returns a certificate that is right, but for what `cryptography` warns of."""
+    tbs = Made().build().tbs_certificate_bytes
+    one, minus_one = b"\x02\x01\x01", b"\x02\x01\xff"
+    changed = tbs.replace(one, minus_one, 1)
+    signature = TLS_KEY.sign(changed, ec.ECDSA(hashes.SHA256()))
+    ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
+    whole = der(0x30, changed + ecdsa_with_sha256 + der(3, b"\0" + signature))
+    with warnings.catch_warnings(action="ignore"):
+        return x509.load_der_x509_certificate(whole)
 
 
 def _name(text: str) -> x509.Name:

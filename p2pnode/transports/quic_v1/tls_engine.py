@@ -10,6 +10,7 @@ given them.
 """
 
 import ssl
+import warnings
 from typing import Final, NamedTuple
 
 from aioquic import tls
@@ -281,7 +282,8 @@ class _Context(tls.Context):
         peer = peer_of_certificate_untrusted(certificate.certificates[0][0], self._unix_now)
         if self._expected not in (None, peer):
             raise PeerIdMismatch(self._expected, peer)
-        super()._set_peer_certificate(certificate)
+        with warnings.catch_warnings(action="ignore"):  # as certificate.py has it
+            super()._set_peer_certificate(certificate)
         self.peer = peer
 
 

@@ -1,4 +1,5 @@
 import random
+import warnings
 
 import pytest
 from aioquic import tls
@@ -11,7 +12,13 @@ from p2pnode.transports.quic_v1.certificate import TlsCredentials
 from p2pnode.transports.quic_v1.epoch import Epoch
 from p2pnode.transports.quic_v1.protection import CipherSuite
 from p2pnode.transports.quic_v1.tls_engine import MAX_TLS_MESSAGE, TlsEngine
-from tests.support.certificates import NOW, OTHER_TLS_KEY, TLS_KEY, Made
+from tests.support.certificates import (
+    NOW,
+    OTHER_TLS_KEY,
+    TLS_KEY,
+    Made,
+    with_negative_serial_number,
+)
 from tests.support.identities import peer_id, private_key
 from tests.support.tls import (
     CLIENT,
@@ -359,6 +366,17 @@ def test_a_message_that_is_too_long_is_refused_before_it_is_gathered():
     end = End(make_server())
     end.take([(Epoch.INITIAL, b"\x01" + (MAX_TLS_MESSAGE - 4).to_bytes(3, "big"))])
     assert end.error is None
+
+
+def test_what_cryptography_warns_of_in_a_certificate_is_not_written_anywhere():
+    context = aioquic_context(is_client=True)
+    context.certificate = with_negative_serial_number()
+    context.certificate_private_key = TLS_KEY
+    server = End(make_server())
+    client = AioquicEnd(context)
+    with warnings.catch_warnings(action="error"):
+        shake(client, server)
+    assert server.engine.peer_id == peer_id("a")
 
 
 def test_a_failed_engine_takes_nothing_more():
