@@ -55,9 +55,9 @@ from p2pnode.swarm.services.service import (
     SendDatagram,
     UseCircuit,
 )
+from p2pnode.transports.datagrams.control_frames import MAX_OUTSTANDING
 from p2pnode.transports.delivery import frame as stream_frame
 from p2pnode.transports.noise_udp import frame
-from p2pnode.transports.noise_udp.control_frames import MAX_OUTSTANDING
 from p2pnode.transports.punch import Punch, PunchProbe
 from p2pnode.wire.framing import encode_frame
 from p2pnode.wire.multiaddr import parse_multiaddr

@@ -15,9 +15,9 @@ from p2pnode.netsim.topology import nat_pair, wire
 from p2pnode.swarm.events import ConnectionClosed
 from p2pnode.swarm.swarm_stream import SwarmStream
 from p2pnode.testbed.sim_node import SimNode
+from p2pnode.transports.datagrams.turns import HOLD
+from p2pnode.transports.datagrams.waiting import Waiting
 from p2pnode.transports.error_code import ErrorCode
-from p2pnode.transports.noise_udp.turns import HOLD
-from p2pnode.transports.noise_udp.waiting import Waiting
 from p2pnode.transports.work import (
     BYTES_PER_UNIT,
     MAX_LOSS_PERIODS,

@@ -1,7 +1,8 @@
 """All streams of a connection: who opens them, who gets which frame, when they are forgotten.
 
-A stream id's lowest bit says who opened it (0 the Noise initiator, 1 the responder), the rest
-counts from 0 (specs/streams.md).  The rules: credit is returned when the application has done with
+A stream id's lowest bit says who opened it (0 the initiator, 1 the responder); above it, and where
+the transport has more kinds of streams (RFC 9000 section 2.1) above zeros for ours, ids count from
+0 (specs/streams.md).  The rules: credit is returned when the application has done with
 bytes, never on arrival; a stream is forgotten once both directions have ended and the application
 knows it; frames for forgotten streams mean nothing.
 
@@ -66,9 +67,20 @@ class StreamSet:
     """Streams by id, each with its sending and its receiving half."""
 
     def __init__(
-        self, is_initiator: bool, local: StreamParameters, remote: StreamParameters, now: Instant
+        self,
+        is_initiator: bool,
+        local: StreamParameters,
+        remote: StreamParameters,
+        now: Instant,
+        kind_bits: int = 1,
     ) -> None:
-        """`local` is what we allow the peer, `remote` what the peer allows us."""
+        """`local` is what we allow the peer, `remote` what the peer allows us.
+
+        `kind_bits` are an id's low bits that do not count; streams with other kinds than ours in
+        them are not allowed to anybody.
+        """
+        self._kind_bits = kind_bits
+        self._other_kinds = (1 << kind_bits) - 2
         self._opener = 0 if is_initiator else 1
         self._send: dict[int, SendStream] = {}
         self._recv: dict[int, RecvStream] = {}
@@ -173,7 +185,7 @@ class StreamSet:
                 limits.blocked_at = limits.local_limit
                 self._control.add(FrameType.STREAMS_BLOCKED)
             return None
-        stream_id = limits.opened << 1 | self._opener
+        stream_id = limits.opened << self._kind_bits | self._opener
         limits.opened += 1
         self.overhead -= ANSWERS_WORK
         self._add(stream_id)
@@ -366,23 +378,24 @@ class StreamSet:
         """
         if stream_id in self._recv:
             return True
-        ordinal, limits = stream_id >> 1, self._limits
+        ordinal, limits = stream_id >> self._kind_bits, self._limits
+        is_other_kind = stream_id & self._other_kinds
         if stream_id & 1 == self._opener:
-            if ordinal < limits.opened:
+            if ordinal < limits.opened and not is_other_kind:
                 return False
             raise TransportError(
                 ErrorCode.STREAM_STATE_ERROR,
                 "a frame for a stream that we have not opened",
                 frame_type,
             )
-        if ordinal < limits.peer_opened:
+        if ordinal < limits.peer_opened and not is_other_kind:
             return False
-        if ordinal >= limits.peer_limit:
+        if ordinal >= limits.peer_limit or is_other_kind:
             raise TransportError(
                 ErrorCode.STREAM_LIMIT_ERROR, "more streams than allowed", frame_type
             )
         while limits.peer_opened <= ordinal:
-            opened = limits.peer_opened << 1 | (stream_id & 1)
+            opened = limits.peer_opened << self._kind_bits | (stream_id & 1)
             limits.peer_opened += 1
             self._add(opened)
             self.opening_work += STREAM_WORK

@@ -26,6 +26,9 @@ from p2pnode.errors import (
 )
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Buffer, Received, Transmit
+from p2pnode.transports.datagrams.closing import CLOSE_PTOS, CloseEvent, CloseState, Closing
+from p2pnode.transports.datagrams.control_frames import ControlFrames
+from p2pnode.transports.datagrams.datagram_batch import DatagramBatch
 from p2pnode.transports.delivery.frame import (
     Ack,
     DataBlocked,
@@ -50,11 +53,8 @@ from p2pnode.transports.events import (
     TokenReceived,
 )
 from p2pnode.transports.noise_udp.aead import Aead
-from p2pnode.transports.noise_udp.closing import CLOSE_PTOS, CloseEvent, CloseState, Closing
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.connection_id import LocalIds, RemoteId, RemoteIds, ResetTokens
-from p2pnode.transports.noise_udp.control_frames import ControlFrames
-from p2pnode.transports.noise_udp.datagram_batch import DatagramBatch
 from p2pnode.transports.noise_udp.frame import (
     AckFrequency,
     ConnectionClose,
@@ -181,7 +181,7 @@ class Connection:
             now=now,
         )
         self.work = self._receiver.work
-        self._closing = Closing()
+        self._closing = Closing[ConnectionClose]()
         self._events: list[ConnectionEvent] = []
         self._datagram_events = 0
         self._reported_mtu = 0

@@ -5,7 +5,7 @@ they are needed: a path can then be
 opened without asking, also over a connection that is being punched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.entropy import Entropy
@@ -54,6 +54,11 @@ class LocalIds:
         """Ids that the endpoint has yet to route to this connection."""
         self.removed: list[int] = []
         """Ids that the endpoint may forget."""
+
+    @property
+    def active(self) -> Iterable[int]:
+        """Those under which the peer may reach us."""
+        return self.path_of
 
     def issue_unused(self, highest_path_in_use: int, max_path_id: int) -> list[NewConnectionId]:
         """Returns frames for the ids that should exist and do not."""

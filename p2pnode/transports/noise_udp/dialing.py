@@ -21,6 +21,7 @@ from p2pnode.errors import (
 )
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import Obstacle, Unreachable
+from p2pnode.transports.datagrams.obstacles import obstacle_text
 from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.transports.noise_udp.connection import Opening
 from p2pnode.transports.noise_udp.handshake import (
@@ -29,7 +30,6 @@ from p2pnode.transports.noise_udp.handshake import (
     InitiatorHandshake,
     choose_aead,
 )
-from p2pnode.transports.noise_udp.obstacles import obstacle_text
 from p2pnode.transports.noise_udp.packet import (
     VERSION,
     Retry,

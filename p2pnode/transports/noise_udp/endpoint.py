@@ -25,6 +25,8 @@ from p2pnode.identity.peer_id import PeerId
 from p2pnode.machine import ConnectionHandle, Received, Transmit, Unreachable
 from p2pnode.resources.account import MEMORY_STEP
 from p2pnode.transports.commons import Commons
+from p2pnode.transports.datagrams.id_table import IdTable
+from p2pnode.transports.datagrams.turns import DataShape, Turns
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import (
     ConnectionClosed,
@@ -37,7 +39,6 @@ from p2pnode.transports.noise_udp.connection import Connection, Opening
 from p2pnode.transports.noise_udp.connection_logs import ConnectionLogs
 from p2pnode.transports.noise_udp.dialing import Dialing
 from p2pnode.transports.noise_udp.handshake import Credentials
-from p2pnode.transports.noise_udp.id_table import IdTable
 from p2pnode.transports.noise_udp.incoming import Incoming
 from p2pnode.transports.noise_udp.packet import (
     DATA,
@@ -58,7 +59,6 @@ from p2pnode.transports.noise_udp.packet import (
 from p2pnode.transports.noise_udp.parameters import TransportParameters, own_parameters
 from p2pnode.transports.noise_udp.stateless_resets import StatelessResets
 from p2pnode.transports.noise_udp.token import TokenIssuer
-from p2pnode.transports.noise_udp.turns import Turns
 from p2pnode.transports.places import NoRoom
 from p2pnode.transports.route import Route, route_of, transmit_of
 from p2pnode.transports.work import HANDSHAKE_WORK, PACKET_WORK
@@ -124,6 +124,7 @@ class Endpoint:
             self._handle_datagram,
             self.break_off,
             commons.account.memory,
+            DataShape(DATA, KEY_PHASE, DATA_OVERHEAD),
         )
         self._deadlines = Deadlines[ConnectionHandle]()
         self._resets = StatelessResets(self._tokens)

@@ -11,6 +11,7 @@ from typing import Final
 from p2pnode.clock import Instant
 from p2pnode.entropy import Entropy
 from p2pnode.errors import LocalProtocolError, TransportError
+from p2pnode.transports.datagrams.control_frames import ControlFrames
 from p2pnode.transports.delivery.ranges import RangeSet
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import (
@@ -24,7 +25,6 @@ from p2pnode.transports.events import (
 )
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.connection_id import LocalIds, RemoteIds
-from p2pnode.transports.noise_udp.control_frames import ControlFrames
 from p2pnode.transports.noise_udp.frame import (
     MaxPathId,
     ObservedAddress,

@@ -21,6 +21,7 @@ from p2pnode.transports.delivery.frame import (
 from p2pnode.transports.delivery.held_bytes import STREAM_SIZE
 from p2pnode.transports.delivery.packet_builder import PacketBuilder
 from p2pnode.transports.delivery.send_stream import LITTLE_BUFFER, MAX_TO_SEND, SEND_BUFFER_SIZE
+from p2pnode.transports.delivery.stream_set import StreamSet
 from p2pnode.transports.delivery.stream_writer import QUANTUM
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.stream_events import (
@@ -801,3 +802,18 @@ def test_what_is_forsaken_is_freed_and_seems_neither_whole_nor_readable() -> Non
     assert b.count_held() == 2 * STREAM_SIZE
     assert b.read(stream_id, 100) == b""
     assert not b.at_eof(stream_id)
+
+
+@pytest.mark.spec("STREAM-1")
+def test_ids_count_above_the_bits_of_their_kind_and_other_kinds_are_not_allowed() -> None:
+    """As QUIC's: the second bit is that of unidirectional streams, which libp2p has none of."""
+    a = StreamSet(True, WIDE, WIDE, 0.0, kind_bits=2)
+    b = StreamSet(False, WIDE, WIDE, 0.0, kind_bits=2)
+    assert [a.open(), a.open(), b.open(), b.open()] == [0, 4, 1, 5]
+    b.handle_stream(8, 0, b"x", False)
+    assert [e.stream_id for e in b.poll_events() if isinstance(e, StreamOpened)] == [0, 4, 8]
+    refusals = [
+        refused(lambda kind=kind: b.handle_stream(kind, 0, b"x", False)) for kind in (2, 3, 7)
+    ]
+    state, limit = ErrorCode.STREAM_STATE_ERROR, ErrorCode.STREAM_LIMIT_ERROR
+    assert refusals == [(limit, FrameType.STREAM), *[(state, FrameType.STREAM)] * 2]

@@ -6,11 +6,12 @@ import weakref
 import pytest
 
 from p2pnode.machine import Received, SocketAddr, SocketId
+from p2pnode.transports.datagrams.control_frames import MAX_OUTSTANDING
+from p2pnode.transports.datagrams.retired_ids import RETIRED_TIME
 from p2pnode.transports.delivery.frame import stream_header
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import AddressObserved, ConnectionClosed
 from p2pnode.transports.noise_udp.aead import Aead
-from p2pnode.transports.noise_udp.control_frames import MAX_OUTSTANDING
 from p2pnode.transports.noise_udp.frame import (
     HandshakeDone,
     MaxPathId,
@@ -24,7 +25,6 @@ from p2pnode.transports.noise_udp.frame import (
     RetireConnectionId,
 )
 from p2pnode.transports.noise_udp.packet import STATELESS_RESET
-from p2pnode.transports.noise_udp.retired_ids import RETIRED_TIME
 from p2pnode.transports.noise_udp.stateless_resets import MAX_RESETS
 from p2pnode.transports.route import Route
 from tests.support.noise_udp import parameters

@@ -1,7 +1,7 @@
 import pytest
 
 from p2pnode.machine import SocketId
-from p2pnode.transports.noise_udp.datagram_batch import DatagramBatch
+from p2pnode.transports.datagrams.datagram_batch import DatagramBatch
 from p2pnode.transports.noise_udp.path_validation import (
     AMPLIFICATION_LIMIT,
     FULL_SIZE,

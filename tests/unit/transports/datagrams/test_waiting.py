@@ -1,7 +1,7 @@
 """Queues of packets that wait: their order, and their bounds."""
 
 from p2pnode.machine import Received, SocketAddr, SocketId
-from p2pnode.transports.noise_udp.waiting import MAX_WAIT, READ_OVERHEAD, Waiting
+from p2pnode.transports.datagrams.waiting import MAX_WAIT, READ_OVERHEAD, Waiting
 
 REMOTE = SocketAddr("192.0.2.9", 9)
 

@@ -1,5 +1,5 @@
+from p2pnode.transports.datagrams.control_frames import MAX_OUTSTANDING, ControlFrames
 from p2pnode.transports.delivery.packet_builder import PacketBuilder
-from p2pnode.transports.noise_udp.control_frames import MAX_OUTSTANDING, ControlFrames
 from tests.support.held import nothing_held
 
 

@@ -6,18 +6,18 @@ import pytest
 
 from p2pnode.errors import ClosedForViolation
 from p2pnode.machine import Received, SocketAddr, SocketId
-from p2pnode.transports.delivery.frame import ResetStream, StopSending, stream_header
-from p2pnode.transports.error_code import ErrorCode
-from p2pnode.transports.events import ConnectionClosed
-from p2pnode.transports.noise_udp.frame import ObservedAddress, Ping
-from p2pnode.transports.noise_udp.handshake import InitiatorHandshake
-from p2pnode.transports.noise_udp.turns import (
+from p2pnode.transports.datagrams.turns import (
     HOLD,
     MAX_QUEUE_SIZE,
     MAX_SLOWED_QUEUE_SIZE,
     MAX_STRANGERS_SIZE,
 )
-from p2pnode.transports.noise_udp.waiting import MAX_WAIT
+from p2pnode.transports.datagrams.waiting import MAX_WAIT
+from p2pnode.transports.delivery.frame import ResetStream, StopSending, stream_header
+from p2pnode.transports.error_code import ErrorCode
+from p2pnode.transports.events import ConnectionClosed
+from p2pnode.transports.noise_udp.frame import ObservedAddress, Ping
+from p2pnode.transports.noise_udp.handshake import InitiatorHandshake
 from p2pnode.transports.stream_events import StreamOpened, StreamReadable
 from p2pnode.transports.work import (
     CONTROL_FRAME_WORK,

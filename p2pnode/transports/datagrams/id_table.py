@@ -2,8 +2,8 @@
 
 from p2pnode.clock import Instant
 from p2pnode.machine import ConnectionHandle
-from p2pnode.transports.noise_udp.connection import Connection
-from p2pnode.transports.noise_udp.retired_ids import RetiredIds
+from p2pnode.transports.datagrams.retired_ids import RetiredIds
+from p2pnode.transports.datagrams.served import Addressed
 
 
 class IdTable:
@@ -26,7 +26,7 @@ class IdTable:
         """Whether an id was in use a short while ago, so that packets for it may be late."""
         return self._retired.knows(connection_id, now)
 
-    def update(self, handle: ConnectionHandle, connection: Connection, now: Instant) -> None:
+    def update(self, handle: ConnectionHandle, connection: Addressed, now: Instant) -> None:
         """Takes over what has changed of a connection's ids."""
         local, remote = connection.local_ids, connection.remote_ids
         if local.added or local.removed:
@@ -44,13 +44,13 @@ class IdTable:
                 self._of_token[token] = handle
             remote.tokens_changed = False
 
-    def retire(self, connection: Connection, now: Instant) -> None:
+    def retire(self, connection: Addressed, now: Instant) -> None:
         """What still comes for a connection is to be ignored, and not answered by resets."""
-        for connection_id in connection.local_ids.path_of:
+        for connection_id in connection.local_ids.active:
             self._retired.add(connection_id, now)
 
-    def forget(self, handle: ConnectionHandle, connection: Connection) -> None:
-        for connection_id in connection.local_ids.path_of:
+    def forget(self, handle: ConnectionHandle, connection: Addressed) -> None:
+        for connection_id in connection.local_ids.active:
             self.handle_of.pop(connection_id, None)
         self._forget_tokens(handle)
 

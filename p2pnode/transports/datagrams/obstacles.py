@@ -1,7 +1,7 @@
 """What a person is told where the system says that a datagram did not arrive."""
 
 from p2pnode.machine import Obstacle, Unreachable
-from p2pnode.transports.noise_udp.packet import MIN_INITIAL_SIZE
+from p2pnode.transports.delivery.mtu_discovery import BASE_SIZE
 
 _IPV4_OVERHEAD = 28  # bytes of the IP and the UDP header
 _IPV6_OVERHEAD = 48
@@ -16,7 +16,7 @@ def obstacle_text(report: Unreachable) -> str:
         case Obstacle.NO_ROUTE:
             return f"{remote.ip} cannot be reached: the network on the way says so"
         case Obstacle.TOO_BIG:
-            size = MIN_INITIAL_SIZE + (_IPV6_OVERHEAD if remote.is_ipv6 else _IPV4_OVERHEAD)
+            size = BASE_SIZE + (_IPV6_OVERHEAD if remote.is_ipv6 else _IPV4_OVERHEAD)
             network = "this network" if is_local else f"the network on the way to {remote.ip}"
             return f"{network} does not carry packets of {size:,} bytes, which p2pnode needs"
         case Obstacle.FORBIDDEN:

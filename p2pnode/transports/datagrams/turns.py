@@ -11,7 +11,7 @@ sockets in between.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import TransportError
@@ -19,11 +19,10 @@ from p2pnode.machine import ConnectionHandle, Received
 from p2pnode.resources.account import Beside
 from p2pnode.resources.ledger import Ledger
 from p2pnode.resources.networks import Network
+from p2pnode.transports.datagrams.id_table import IdTable
+from p2pnode.transports.datagrams.served import Served
+from p2pnode.transports.datagrams.waiting import Queue, Waiting
 from p2pnode.transports.error_code import ErrorCode
-from p2pnode.transports.noise_udp.connection import Connection
-from p2pnode.transports.noise_udp.id_table import IdTable
-from p2pnode.transports.noise_udp.packet import DATA, DATA_OVERHEAD, KEY_PHASE, data_destination
-from p2pnode.transports.noise_udp.waiting import Queue, Waiting
 from p2pnode.transports.places import origin
 from p2pnode.transports.route import route_of
 from p2pnode.transports.work import PACKET_WORK, TURN_WORK, WAITING_TURN_WORK
@@ -50,6 +49,17 @@ PAUSE: Final = 1e-6
 HOLD: Final = 0.05
 """seconds from one look at a connection that is held to the next; chosen: 20 looks a second"""
 
+
+class DataShape(NamedTuple):
+    """How data packets look: a first byte, and an id of 8 bytes behind it."""
+
+    first_byte: int
+    changing: int
+    """Bits of the first byte that tell nothing."""
+    min_size: int
+    """bytes"""
+
+
 TakeStranger = Callable[[Received, bytes, Instant], int]
 """Takes a datagram that is not a known connection's data; returns what work it was."""
 BreakOff = Callable[[ConnectionHandle, Exception, Instant], object]
@@ -61,10 +71,13 @@ class Turns:
 
     __slots__ = (
         "_break_off",
+        "_changing",
         "_connections",
+        "_data",
         "_dirty",
         "_handle_of",
         "_memory",
+        "_min_size",
         "_strangers",
         "_take_stranger",
         "_waiting",
@@ -74,14 +87,19 @@ class Turns:
 
     def __init__(
         self,
-        connections: Mapping[ConnectionHandle, Connection],
+        connections: Mapping[ConnectionHandle, Served],
         ids: IdTable,
         dirty: dict[ConnectionHandle, None],
         take_stranger: TakeStranger,
         break_off: BreakOff,
         memory: Ledger[ConnectionHandle],
+        shape: DataShape,
     ) -> None:
-        """The tables are the endpoint's; connections that were served are marked in `dirty`."""
+        """The tables are the endpoint's; connections that were served are marked in `dirty`.
+
+        `shape` tells which datagrams may be a known connection's data.
+        """
+        self._data, self._changing, self._min_size = shape
         self._connections = connections
         self._handle_of = ids.handle_of
         self._dirty = dirty
@@ -124,12 +142,16 @@ class Turns:
         The hot path of receiving: a call a packet is too much here.
         """
         waiting, connections = self._waiting.queues, self._connections
+        handle_of, data, changing = self._handle_of, self._data, self._changing
+        min_size = self._min_size
         for received in batch:
             buffer = received.buffer
             position, total, step = 0, len(buffer), received.segment_size
             while position < total:
-                if buffer[position] & ~KEY_PHASE == DATA and total - position >= DATA_OVERHEAD:
-                    handle = self._handle_of.get(data_destination(buffer, position))
+                if buffer[position] & ~changing == data and total - position >= min_size:
+                    handle = handle_of.get(
+                        int.from_bytes(buffer[position + 1 : position + 9], "big")
+                    )
                     if handle is not None:
                         connection = connections[handle]
                         work = connection.work
@@ -157,7 +179,7 @@ class Turns:
         return left
 
     def _put(
-        self, handle: ConnectionHandle, connection: Connection, received: Received, now: Instant
+        self, handle: ConnectionHandle, connection: Served, received: Received, now: Instant
     ) -> None:
         work = connection.work
         bound = MAX_SLOWED_QUEUE_SIZE if work.is_overdrawn else MAX_QUEUE_SIZE
@@ -226,8 +248,8 @@ class Turns:
     def _read_stranger(self, received: Received, left: int, now: Instant) -> int:
         """Takes a stranger's datagram, which may have become a connection's while it waited."""
         datagram = bytes(received.buffer)
-        is_data = datagram[0] & ~KEY_PHASE == DATA and len(datagram) >= DATA_OVERHEAD
-        if is_data and data_destination(datagram, 0) in self._handle_of:
+        is_data = datagram[0] & ~self._changing == self._data and len(datagram) >= self._min_size
+        if is_data and int.from_bytes(datagram[1:9], "big") in self._handle_of:
             return self._sort((received,), left, now)
         return left - self._take_stranger(received, datagram, now)
 

@@ -1,5 +1,5 @@
 from p2pnode.errors import ClosedByPeer, ClosedLocally, IdleTimeout
-from p2pnode.transports.noise_udp.closing import TRANSITIONS, CloseEvent, CloseState, Closing
+from p2pnode.transports.datagrams.closing import TRANSITIONS, CloseEvent, CloseState, Closing
 from p2pnode.transports.noise_udp.frame import ConnectionClose
 from tests.support import spec_tables
 

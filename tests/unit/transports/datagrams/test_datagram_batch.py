@@ -1,5 +1,5 @@
 from p2pnode.machine import SocketAddr, SocketId
-from p2pnode.transports.noise_udp.datagram_batch import MAX_BATCH_SIZE, MAX_SEGMENTS, DatagramBatch
+from p2pnode.transports.datagrams.datagram_batch import MAX_BATCH_SIZE, MAX_SEGMENTS, DatagramBatch
 from p2pnode.transports.route import Route
 
 HERE = Route(SocketId(1), "192.0.2.9", SocketAddr("192.0.2.1", 1))

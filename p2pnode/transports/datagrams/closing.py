@@ -9,11 +9,10 @@ draining sends nothing.
 """
 
 import enum
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import ConnectionLost
-from p2pnode.transports.noise_udp.frame import ConnectionClose
 
 CLOSE_PTOS: Final = 3
 """probe timeouts that a closed connection still knows its packets (RFC 9000 section 10.2)"""
@@ -42,7 +41,11 @@ TRANSITIONS: Final = {
 }
 
 
-class Closing:
+FrameT = TypeVar("FrameT")
+"""What tells the peer."""
+
+
+class Closing(Generic[FrameT]):
     """Where a connection is between open and forgotten, and why."""
 
     __slots__ = ("_is_told", "_packets", "_until", "frame", "is_send_due", "reason", "state")
@@ -50,7 +53,7 @@ class Closing:
     def __init__(self) -> None:
         self.state = CloseState.OPEN
         self.reason: ConnectionLost | None = None
-        self.frame: ConnectionClose | None = None
+        self.frame: FrameT | None = None
         self.is_send_due = False
         self._until: Instant = 0.0
         self._packets = 0
@@ -65,7 +68,7 @@ class Closing:
         event: CloseEvent,
         reason: ConnectionLost,
         until: Instant,
-        frame: ConnectionClose | None,
+        frame: FrameT | None,
     ) -> bool:
         """Ends an open connection; returns whether this call did."""
         state = TRANSITIONS.get((self.state, event))

@@ -1,0 +1,1 @@
+"""What transports over datagrams share beside delivery: turns, batches, the end."""
