@@ -7,9 +7,10 @@ from p2pnode.entropy import Entropy
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.maker import NoiseUdp
 from p2pnode.transports.registry import Makers
+from p2pnode.transports.tcp.maker import Tcp
 from p2pnode.wire.transport_name import TransportName
 
-SPOKEN: Final = (TransportName.NOISE_UDP,)
+SPOKEN: Final = (TransportName.NOISE_UDP, TransportName.TCP)
 """The names of those that `all_makers` has, the preferred one first."""
 
 
@@ -19,4 +20,7 @@ def all_makers(config: TransportConfig, *, secret: bytes, entropy: Entropy, rng:
     `secret` (32 bytes, kept on disk) makes address tokens and stateless resets work after a
     restart.
     """
-    return Makers(over_datagrams=(NoiseUdp(config, secret, entropy, rng),))
+    return Makers(
+        over_datagrams=(NoiseUdp(config, secret, entropy, rng),),
+        over_links=Tcp(entropy),
+    )

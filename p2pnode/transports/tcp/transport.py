@@ -108,7 +108,7 @@ class TcpTransport:
 
     @property
     def is_active(self) -> bool:
-        output = self._commands or self._events
+        output = self._commands or self._events or self._told
         return bool(self._connections or self._openings or self._dirty or output)
 
     # commands
