@@ -14,7 +14,7 @@ AT_ONCE = 1_000
 HUSHED = 10_000
 LATE = 8 * 2**20
 """bytes for who reads them late: more than any window at the start"""
-MAX_UNREAD = 3 * 2**20
+MIN_UNREAD, MAX_UNREAD = 128 * 2**10, 3 * 2**20
 """bytes of those that may be there unread: the windows, and what it costs to keep them"""
 MAX_RTT = 5.0
 """seconds, on loopback and on a machine with other work"""
@@ -75,7 +75,7 @@ def unread(asking: Peer, asked: Peer) -> None:
     assert answer == digested(LATE), answer
     held = asked.do("served").get("unread")
     if held is not None:  # this library's peer tells it
-        assert 0 < held <= MAX_UNREAD, f"{held} bytes were sent to who did not read"
+        assert MIN_UNREAD <= held <= MAX_UNREAD, f"{held} bytes were sent to who did not read"
 
 
 CHECKS: Mapping[str, Check] = MappingProxyType(

@@ -26,6 +26,14 @@ class Limit(NamedTuple):
 
 LIMITS = (
     Limit(
+        "js",
+        "tcp",
+        asking=frozenset(),
+        asked=frozenset({"unread"}),
+        reason="credit is given for what nobody has read, and the stream given up above 4 MiB",
+        upstream="@libp2p/utils 7.4.1, dist/src/abstract-message-stream.js",
+    ),
+    Limit(
         "rust",
         "quic-v1",
         asking=frozenset({"reset"}),
@@ -48,7 +56,7 @@ LIMITS = (
         asking=frozenset({"identify", "be reset"}),
         asked=frozenset({"reset"}),
         reason="a STOP_SENDING is taken for the end of the stream, ahead of an answer or a reset",
-        upstream="libp2p 0.8.1, transport/quic/stream.py",
+        upstream="libp2p 0.8.1, transport/quic/stream.py, handle_stop_sending",
         is_certain=False,
     ),
 )

@@ -44,9 +44,8 @@ class Served:
 
     def handle(self, node: Node) -> None:
         async def late(stream: Stream) -> None:
-            before = held(node)
             await trio.sleep(BEFORE_READING)
-            self.counts["unread"] = held(node) - before
+            self.counts["unread"] = held(node)
             await self.take(stream)
 
         handlers = (

@@ -10,7 +10,7 @@ from tests.interop.peers.peer import OWN
 
 pytestmark = pytest.mark.slow
 
-TRANSPORTS = ("noise-udp",)
+TRANSPORTS = ("noise-udp", "tcp")
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)

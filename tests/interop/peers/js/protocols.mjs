@@ -100,5 +100,5 @@ export async function digestOf (stream) {
 }
 
 export function pattern (bytes) {
-  return Buffer.from(Uint8Array.from({ length: bytes }, (_, i) => i % PERIOD))
+  return Buffer.alloc(bytes, Uint8Array.from({ length: PERIOD }, (_, i) => i))
 }
