@@ -36,6 +36,7 @@ from p2pnode.links import (
     LinkEvent,
     LinkFailed,
     LinkId,
+    LinkObstacle,
     LinkWritable,
 )
 from p2pnode.machine import ConnectionHandle
@@ -131,23 +132,18 @@ class TcpTransport:
         refusal = self._places.add_outbound(handle)
         if refusal is not None:
             raise DialError(str(refusal))
-        link = self.commons.take_link()
-        self._add_opening(
-            Opening(
-                handle,
-                link,
-                route,
-                is_initiator=True,
-                expected=expected,
-                timeout=DIAL_TIMEOUT if timeout is None else timeout,
-                entropy=self._entropy,
-                now=now,
-            )
+        opening = Opening(
+            handle,
+            self.commons.take_link(),
+            route,
+            is_initiator=True,
+            expected=expected,
+            timeout=DIAL_TIMEOUT if timeout is None else timeout,
+            entropy=self._entropy,
+            now=now,
         )
-        listener = None if route.socket == ANY_PORT else route.socket
-        self._commands.append(
-            ConnectLink(link=link, remote=route.remote, listener=listener, local_ip=route.local_ip)
-        )
+        self._add_opening(opening)
+        self._connect(opening)
         return handle
 
     def cancel_dial(self, handle: ConnectionHandle) -> None:
@@ -356,12 +352,31 @@ class TcpTransport:
                 opening.handle_eof()
             case LinkFailed(_, obstacle):
                 self._by_link.pop(opening.link, None)
-                opening.failure = DialError(obstacle_text(obstacle, opening.route.remote))
+                if obstacle is LinkObstacle.ADDRESS_IN_USE and opening.route.socket != ANY_PORT:
+                    self._connect_from_any_port(opening)
+                else:
+                    opening.failure = DialError(obstacle_text(obstacle, opening.route.remote))
             case LinkAccepted():
                 pass
         self._settle_opening(opening, now)
 
     # openings
+
+    def _connect(self, opening: Opening) -> None:
+        route = opening.route
+        listener = None if route.socket == ANY_PORT else route.socket
+        command = ConnectLink(
+            link=opening.link, remote=route.remote, listener=listener, local_ip=route.local_ip
+        )
+        self._commands.append(command)
+
+    def _connect_from_any_port(self, opening: Opening) -> None:
+        """From the listener's port there is a link to that address, perhaps one that has ended: a
+        system keeps both ports of it for a minute or more."""
+        opening.route = opening.route._replace(socket=ANY_PORT)
+        opening.link = self.commons.take_link()
+        self._by_link[opening.link] = opening
+        self._connect(opening)
 
     def _add_opening(self, opening: Opening) -> None:
         self._openings[opening.handle] = opening

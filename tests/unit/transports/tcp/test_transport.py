@@ -37,7 +37,7 @@ from p2pnode.transports.stream_upgrade.upgrade import UPGRADE_TIMEOUT
 from p2pnode.transports.stream_upgrade.yamux.pings import KEEP_ALIVE, PING_TIMEOUT
 from p2pnode.transports.tcp.transport import DIAL_TIMEOUT
 from p2pnode.transports.work import MAX_SHORTAGE
-from tests.support.tcp_pair import ROUTE, Side, TcpPair
+from tests.support.tcp_pair import ROUTE, SERVER, Side, TcpPair
 from tests.support.yamux import PING, SYN, UPDATE, frame
 
 SIZES = [1, 7, 1000, 1 << 16]
@@ -98,13 +98,48 @@ def test_a_dial_leaves_from_the_port_that_it_is_told_or_from_any() -> None:
 @pytest.mark.parametrize("obstacle", LinkObstacle)
 def test_what_the_system_says_of_a_dial_is_a_sentence(obstacle: LinkObstacle) -> None:
     side = Side("alice")
-    side.transport.dial(ROUTE, None, 0.0)
+    side.transport.dial(ROUTE._replace(socket=ANY_PORT), None, 0.0)
     side.drain(0.0)
     side.tell(0.0, LinkFailed(LinkId(0), obstacle))
     assert isinstance(failure_of(side), DialError)
     assert len(str(failure_of(side)).split()) > 3
     assert not side.transport.is_active
     assert side.commons.places.taken == 0
+
+
+@pytest.mark.spec("TCP-1", "LINK-9")
+def test_where_the_listeners_port_has_a_link_to_that_address_the_dial_leaves_from_any() -> None:
+    side = Side("alice")
+    handle = side.transport.dial(ROUTE, None, 0.0)
+    side.drain(0.0)
+    side.tell(1.0, LinkFailed(LinkId(0), LinkObstacle.ADDRESS_IN_USE))
+    assert side.of(DialFailed) == []
+    _, again = side.commands
+    assert again == ConnectLink(link=LinkId(2), remote=ROUTE.remote, listener=None)
+
+    side.fire(DIAL_TIMEOUT - 0.1)
+    assert side.of(DialFailed) == [], "it has no less time"
+    side.tell(2.0, LinkFailed(LinkId(2), LinkObstacle.ADDRESS_IN_USE))
+    ((told, failed),) = side.events
+    assert told == handle
+    assert isinstance(failed, DialFailed)
+    assert failed.route.socket == ANY_PORT
+    assert side.commons.places.taken == 0
+
+
+@pytest.mark.spec("TCP-1")
+def test_a_dial_that_began_anew_is_cancelled_like_any() -> None:
+    side = Side("alice")
+    handle = side.transport.dial(ROUTE, None, 0.0)
+    side.drain(0.0)
+    side.tell(1.0, LinkFailed(LinkId(0), LinkObstacle.ADDRESS_IN_USE))
+    side.transport.cancel_dial(handle)
+    side.drain(1.0)
+    assert side.closed == {LinkId(2): True}
+    side.transport.handle_link_events([LinkConnected(LinkId(2), SERVER)], 1.0)
+    side.drain(1.0)
+    assert side.events == []
+    assert not side.transport.is_active
 
 
 @pytest.mark.spec("TCP-3")
