@@ -23,7 +23,7 @@ from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.transport_name import TransportName
 from tests.support.addresses import NOISE_UDP, TCP
 from tests.support.swarm_worlds import RELAY
-from tests.support.toy_node import BothNode
+from tests.support.tcp_node import BothTcpNode
 
 
 def at(node: SimNode, transport: TransportName) -> Multiaddr:
@@ -38,8 +38,8 @@ class Office:
         site = SiteParams(nat=nats.home(), block=block)
         net = pair(1, PairParams(a=site, b=SiteParams(nat=nats.home()), public_hosts=relays))
         self.net, self.world = net, net.world
-        self.relays = [BothNode(host, config=RELAY) for host in net.public]
-        self.client = BothNode(net.a)
+        self.relays = [BothTcpNode(host, config=RELAY) for host in net.public]
+        self.client = BothTcpNode(net.a)
 
     def join(self, node: SimNode) -> None:
         for relay in self.relays:
@@ -95,7 +95,7 @@ def test_one_host_does_not_tell_on_which_side_udp_is_blocked() -> None:
 @pytest.mark.spec("SWARM-40")
 def test_a_circuit_of_datagrams_is_not_laid_over_a_connection_that_carries_none() -> None:
     office = Office(relays=1)
-    other = BothNode(office.net.b)
+    other = BothTcpNode(office.net.b)
     office.join(office.client)
     office.join(other)
     office.until_reserved(office.client)

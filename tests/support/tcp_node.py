@@ -4,10 +4,11 @@ from p2pnode.clock import Instant, UnixTime
 from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.netsim.host import Host
+from p2pnode.swarm import SwarmConfig
 from p2pnode.transports.commons import Commons
 from p2pnode.transports.tcp.maker import Tcp
 from p2pnode.transports.tcp.transport import TcpTransport
-from tests.support.toy_node import ToyNode
+from tests.support.toy_node import BothNode, ToyNode
 
 
 class KnownTcp:
@@ -42,3 +43,12 @@ class TcpNode(ToyNode):
     def transport(self) -> TcpTransport:
         """The node's own, not that of its dial-backs."""
         return self._known.made[0]
+
+
+class BothTcpNode(BothNode):
+    """Listens for datagrams too, and prefers them."""
+
+    def __init__(
+        self, host: Host, *, config: SwarmConfig | None = None, isolates_faults: bool = False
+    ) -> None:
+        super().__init__(host, Tcp(host.entropy), config=config, isolates_faults=isolates_faults)
