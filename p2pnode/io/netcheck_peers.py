@@ -12,10 +12,12 @@ from typing import Final
 
 from p2pnode.clock import UnixTime
 from p2pnode.errors import AddressError, DataFolderError, P2PNodeError
-from p2pnode.identity.transport_addr import TransportAddr, transport_addr
+from p2pnode.identity.transport_addr import TransportAddr, transport_addr, transport_multiaddr
 from p2pnode.io.control.client import ControlClient
+from p2pnode.io.control.messages import IdentifyReport
 from p2pnode.io.folder.data_folder import DataFolder
 from p2pnode.io.store.store import FILE_NAME, Store
+from p2pnode.protocols.nat_behaviour import PROTOCOL_ID
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.wire.multiaddr import parse_multiaddr
 from p2pnode.wire.transport_name import TransportName
@@ -47,13 +49,23 @@ async def _told_by(client: ControlClient, targets: Sequence[str]) -> list[str]:
     found: list[str] = []
     for target in targets[:MAX_ASKED]:
         with suppress(P2PNodeError):
-            told = await client.identify(target)
-            here = _parts(target)
-            for address in told.listen_addrs:
-                parts = _checked(address)
-                if parts is not None and here is not None and parts.host == here.host:
-                    found.append(f"{address}/p2p/{told.peer_id}")
+            found += _over_udp(target, await client.identify(target))
     return found
+
+
+def _over_udp(target: str, told: IdentifyReport) -> list[str]:
+    """Returns a peer's addresses over UDP on the host where it is connected over TCP.
+
+    Where it says none, it has the same number there if it is one that can be checked with.
+    """
+    here = _parts(target)
+    if here is None or here.socket_addr is None:
+        return []
+    checked = ((address, _checked(address)) for address in told.listen_addrs)
+    said = [address for address, parts in checked if parts and parts.host == here.host]
+    if not said and PROTOCOL_ID in told.protocols:
+        said = [str(transport_multiaddr(here.socket_addr, TransportName.NOISE_UDP))]
+    return [f"{address}/p2p/{told.peer_id}" for address in said]
 
 
 def _remembered_peers(folder: Path) -> list[str]:

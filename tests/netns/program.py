@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sysconfig
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -84,6 +85,10 @@ class Running:
         """As `kill -9` does: no farewell to anybody."""
         self._process.kill()
         await self._process.wait()
+
+    def interrupt(self) -> None:
+        """As Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
 
     def terminate(self) -> None:
         """As an init system does first."""

@@ -56,9 +56,10 @@ class RunningNode:
         explanation: Explanation | None = None,
         reachable: Sequence[str] = (ADDRESS,),
         told: Sequence[str] = (),
+        speaks: Sequence[str] = (),
     ) -> None:
-        """`told` are the addresses that the peer says it has."""
-        self._info = IdentifyInfo(PEER, tuple(map(parse_multiaddr, told)))
+        """`told` are the addresses that the peer says it has, `speaks` its protocols."""
+        self._info = IdentifyInfo(PEER, tuple(map(parse_multiaddr, told)), tuple(speaks))
         self._status = status
         self._explanation = explanation
         self._reachable = list(reachable)

@@ -23,6 +23,7 @@ from p2pnode.io.node.connection_info import ConnectionInfo
 from p2pnode.io.node.lifetime import open_node
 from p2pnode.io.store.records import AddressRecord
 from p2pnode.io.store.store import Store
+from p2pnode.protocols.nat_behaviour import PROTOCOL_ID
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.wire.multiaddr import parse_multiaddr
 from tests.shell.cli_support import RunningNode
@@ -31,6 +32,7 @@ from tests.support.addresses import TCP
 from tests.support.identities import peer_id
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0/noise"
+HERE, ELSEWHERE = "/ip4/192.0.2.7/udp/4001/noise", "/ip4/192.0.2.8/udp/4001/noise"
 KEYS = {
     "mapping",
     "filtering",
@@ -182,17 +184,29 @@ async def test_where_nothing_is_heard_over_udp_it_looks_whether_tcp_gets_through
     assert line.split()[1] == ("yes" if takes_tcp else "no")
 
 
-async def test_of_peers_that_are_connected_over_tcp_their_word_on_udp_there_counts(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("told", "speaks", "found"),
+    [
+        ([HERE.replace("4001", "5001")], [PROTOCOL_ID], [HERE.replace("4001", "5001")]),
+        ([ELSEWHERE], [PROTOCOL_ID], [HERE]),
+        ([HERE.replace("/noise", "/quic-v1")], ["/ipfs/id/1.0.0"], []),
+    ],
+    ids=["it says where", "one port number", "a stranger"],
+)
+async def test_who_is_connected_over_tcp_is_checked_with_over_udp_on_the_same_host(
+    tmp_path: Path, told: list[str], speaks: list[str], found: list[str]
 ) -> None:
-    here, away = "/ip4/192.0.2.7/udp/4001/noise", "/ip4/192.0.2.8/udp/4001/noise"
     over_tcp = parse_multiaddr("/ip4/192.0.2.7/tcp/4001")
     connection = ConnectionInfo(PEER, "direct", over_tcp, None, 0, TCP, False)
-    status = EMPTY_STATUS._replace(connections=(connection,))
-    told = (str(over_tcp), away, here, "/ip4/192.0.2.7/udp/4001/quic-v1")
-    with RunningNode(tmp_path, status=status, reachable=[f"{over_tcp}/p2p/{PEER}"], told=told):
-        found = await known_peers(tmp_path, FakeEnvironment(tmp_path).control_socket(tmp_path))
-    assert found == [f"{here}/p2p/{PEER}"]
+    with RunningNode(
+        tmp_path,
+        status=EMPTY_STATUS._replace(connections=(connection,)),
+        reachable=[f"{over_tcp}/p2p/{PEER}"],
+        told=[str(over_tcp), *told],
+        speaks=speaks,
+    ):
+        peers = await known_peers(tmp_path, FakeEnvironment(tmp_path).control_socket(tmp_path))
+    assert peers == [f"{address}/p2p/{PEER}" for address in found]
 
 
 async def test_who_is_connected_over_udp_is_asked_nothing(tmp_path: Path) -> None:

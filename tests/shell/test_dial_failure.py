@@ -9,6 +9,7 @@ from tests.shell.fake_streams import fake_peer_id
 
 HINT = "is the peer running there, and does UDP get through?"
 A, B = "/ip4/192.0.2.1/udp/1/noise", "/ip6/2001:db8::1/udp/1/noise"
+C = "/ip4/192.0.2.1/tcp/1"
 SEARCH = "/p2p/12D3peer"
 THROUGH_A = f"{A}/p2p/12D3relay/p2p-circuit/p2p/12D3peer"
 THROUGH_B = f"{B}/p2p/12D3other/p2p-circuit/p2p/12D3peer"
@@ -20,6 +21,13 @@ SEARCH_HINT = "is it running, and connected with a peer that this node knows?"
     [
         (A, [(A, NO_ANSWER)], f"{NO_ANSWER}; {HINT}"),
         ("12D3peer", [(A, NO_ANSWER)], f"{NO_ANSWER} from {A}; {HINT}"),
+        (C, [(C, NO_ANSWER)], f"{NO_ANSWER}; {HINT.replace('UDP', 'TCP')}"),
+        (
+            "12D3peer",
+            [(A, NO_ANSWER), (C, NO_ANSWER), (B, NO_ANSWER)],
+            f"{NO_ANSWER} from {A}; {NO_ANSWER} from {C}; {NO_ANSWER} from {B}; "
+            f"{HINT.replace('does UDP', 'do UDP or TCP')}",
+        ),
         (
             "12D3peer",
             [(A, NO_ANSWER), (B, NO_ANSWER)],

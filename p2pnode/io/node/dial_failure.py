@@ -11,6 +11,7 @@ from p2pnode.protocols.relay.messages import Status, status_name
 _NOT_ITS_RELAY = (status_name(Status.NO_RESERVATION), status_name(Status.PERMISSION_DENIED))
 _RELAYED = "/p2p-circuit"
 _BARE = "/p2p/"
+_OVER_TCP = "/tcp/"
 _REFUSALS = {
     status_name(Status.NO_RESERVATION): "the peer holds no reservation",
     status_name(Status.RESOURCE_LIMIT_EXCEEDED): "as much is relayed as may be",
@@ -40,10 +41,15 @@ def dial_failure_text(target: str, attempts: tuple[tuple[str, str], ...]) -> str
     parts += _relayed_texts(relayed)
     parts += [f"no peer told where it is: {reason}" for reason in search]
     if direct and all(reason == NO_ANSWER for _, reason in (*direct, *relayed)):
-        parts.append("is the peer running there, and does UDP get through?")
+        parts.append(f"is the peer running there, and {_get_through(direct)}?")
     elif search:
         parts.append("is it running, and connected with a peer that this node knows?")
     return f"cannot reach {target}: {'; '.join(parts)}"
+
+
+def _get_through(direct: list[tuple[str, str]]) -> str:
+    carriers = dict.fromkeys("TCP" if _OVER_TCP in address else "UDP" for address, _ in direct)
+    return f"{'do' if len(carriers) > 1 else 'does'} {' or '.join(carriers)} get through"
 
 
 def _direct_text(target: str, address: str, reason: str, *, is_alone: bool) -> str:
