@@ -150,6 +150,9 @@ WRONG = {
     "long length": (
         Made(signed_key=b"\x30\x81" + bytes([len(SIGNED_KEY)]) + SIGNED_KEY), "malformed"
     ),
+    "indefinite length": (
+        Made(signed_key=b"\x30\x80" + SIGNED_KEY[:38] + der(4, bytes(88))), "malformed"
+    ),
     "length past the end": (Made(signed_key=b"\x30\x82\xff\xff" + SIGNED_KEY), "malformed"),
     "length of 4 GiB": (Made(signed_key=b"\x30\x84\xff\xff\xff\xff"), "malformed"),
     "a key that is none": (Made(host_key=b"\x08\x01\x12\x02ab"), "malformed"),
@@ -169,10 +172,18 @@ ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 RSA_WITH_SHA256 = bytes.fromhex("300d06092a864886f70d01010b0500")
 
 
-def huge_rsa_spki(bits):
+def huge_rsa_spki(bits, exponent=65537):
     """The SPKI of an RSA key with a modulus of that size; nobody has factors of it."""
-    numbers = rsa.RSAPublicNumbers(65537, (1 << bits) - 159)
+    numbers = rsa.RSAPublicNumbers(exponent, (1 << bits) - 159)
     return numbers.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def with_rsa_in_tls(key):
+    """Another TLS key in the place of the right one, and RSA in that of ECDSA."""
+    whole = x509.load_der_x509_certificate(Made().encode()).tbs_certificate_bytes
+    fields = whole[2 + (whole[1] & 0x7F) :].replace(spki(TLS_KEY), key)
+    tbs = der(0x30, fields.replace(ECDSA_WITH_SHA256, RSA_WITH_SHA256))
+    return der(0x30, tbs + RSA_WITH_SHA256 + der(3, b"\0" + bytes(len(key) // 256 * 256)))
 
 
 @pytest.mark.spec("QUIC-11")
@@ -183,15 +194,19 @@ def test_huge_rsa_keys_are_refused_before_any_arithmetic():
         peer_of_certificate_untrusted(host, NOW)
     assert "too long" in str(caught.value.__cause__)
 
-    # Another TLS key in the place of the right one, and RSA in that of ECDSA.
-    whole = x509.load_der_x509_certificate(Made().encode()).tbs_certificate_bytes
-    fields = whole[2 + (whole[1] & 0x7F) :].replace(spki(TLS_KEY), huge_rsa_spki(16384))
-    tbs = der(0x30, fields.replace(ECDSA_WITH_SHA256, RSA_WITH_SHA256))
-    of_tls = der(0x30, tbs + RSA_WITH_SHA256 + der(3, b"\0" + bytes(2048)))
+    of_tls = with_rsa_in_tls(huge_rsa_spki(16384))
     assert len(of_tls) < MAX_CERTIFICATE_SIZE
     assert x509.load_der_x509_certificate(of_tls).public_key().key_size == 16384
     with pytest.raises(HandshakeError, match="unusual"):
         peer_of_certificate_untrusted(of_tls, NOW)
+
+
+@pytest.mark.spec("QUIC-11")
+def test_rsa_keys_with_a_large_exponent_are_refused_as_well():
+    for exponent, reason in ((65537, "its own key"), ((1 << 31) + 1, "unusual")):
+        der_of_it = with_rsa_in_tls(huge_rsa_spki(2048, exponent))
+        with pytest.raises(HandshakeError, match=reason):
+            peer_of_certificate_untrusted(der_of_it, NOW)
 
 
 @pytest.mark.spec("QUIC-11")
