@@ -228,6 +228,11 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         b"\x02\x00\x00" + b"\x00\x02\x00\x00\x00" + b"\x00\x04\x00\x01" + b"\x02\x07\x00",
     ],
     "swarm": [DIALOGUES, RELAYED, SERVED, COMMANDS],
+    "tcp": [
+        bytes([1, 0, 0, 5, 0, 0, 1, 1, 1, 0, 0]) * 8,
+        bytes([0, 1, 1, 0, 2, 1, 1, 1, 1, 7, 40]) + b"\x13/multistream/1.0.0\n\x07/noise\n",
+        bytes([4, 0, 1, 1, 0, 3, 1, 0, 0, 4, 9, 9, 2, 0, 1, 3, 3, 0]) * 4,
+    ],
     "text": [str(ADDRESS).encode(), str(ADDRESS6).encode(), str(peer_id("a")).encode()],
     "token": [TokenIssuer(bytes(32)).address_token(CLIENT, 1.7e9 - ADDRESS_LIFETIME - 1)],
     "upgrade": [

@@ -99,6 +99,7 @@ from tests.fuzz.quic import (
 from tests.fuzz.relays import fuzz_circuits, fuzz_relay_server
 from tests.fuzz.sessions import fuzz_yamux
 from tests.fuzz.swarms import fuzz_swarm
+from tests.fuzz.tcp_links import fuzz_tcp
 from tests.fuzz.upgrades import fuzz_upgrade
 from tests.support.frames import encode
 from tests.support.identities import peer_id
@@ -412,6 +413,7 @@ TARGETS: Final[dict[str, Target]] = {
     "relay": fuzz_relay,
     "relay_server": fuzz_relay_server,
     "swarm": fuzz_swarm,
+    "tcp": fuzz_tcp,
     "text": fuzz_text,
     "token": fuzz_token,
     "upgrade": fuzz_upgrade,

@@ -8,7 +8,7 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.seeds import FOUND, SEEDS
 from tests.fuzz.targets import TARGETS
 
-WHOLE_CONNECTIONS = ["authenticated_peer", "endpoint", "handshake", "quic_tls", "swarm"]
+WHOLE_CONNECTIONS = ["authenticated_peer", "endpoint", "handshake", "quic_tls", "swarm", "tcp"]
 CODECS = [name for name in TARGETS if name not in WHOLE_CONNECTIONS]
 
 

@@ -133,25 +133,39 @@ class TcpPair:
         self.bob.accept(self.theirs, local.ip)
 
     @property
+    def _ways(self) -> tuple[tuple[Side, LinkId, Side, LinkId], ...]:
+        return (
+            (self.alice, self.ours, self.bob, self.theirs),
+            (self.bob, self.theirs, self.alice, self.ours),
+        )
+
+    @property
     def bobs(self) -> ConnectionHandle:
         (handle,) = [h for h, event in self.bob.events if isinstance(event, Connected)]
         return handle
 
+    def say(self, frames: bytes) -> None:
+        """Bob gets frames of yamux that Alice's session has not made."""
+        sealed = self.alice.connection(self.handle)._channel.encrypt(frames)
+        self.bob.tell(self.now, LinkData(self.theirs, sealed))
+
     def move(self, size: int = 1 << 16) -> bool:
         """Carries up to so many bytes each way; returns whether there were any."""
-        moved = False
-        ways = ((self.alice, self.ours, self.bob, self.theirs),)
-        for a, a_link, b, b_link in (*ways, (self.bob, self.theirs, self.alice, self.ours)):
-            written = a.written.get(a_link, bytearray())
-            if not written or b_link in b.paused or b_link in b.closed:
-                continue
-            data = bytes(written[:size])
-            del written[:size]
-            moved = True
-            b.tell(self.now, LinkData(b_link, data))
-            if a_link not in a.closed:
-                a.tell(self.now, LinkWritable(a_link, len(data)))
-        return moved
+        moved = self.move_one(0, size)
+        return self.move_one(1, size) or moved
+
+    def move_one(self, way: int, size: int) -> bool:
+        """Carries up to so many bytes, from Alice (0) or from Bob (1)."""
+        sender, ours, receiver, theirs = self._ways[way]
+        written = sender.written.get(ours, bytearray())
+        if not written or theirs in receiver.paused or theirs in receiver.closed:
+            return False
+        data = bytes(written[:size])
+        del written[:size]
+        receiver.tell(self.now, LinkData(theirs, data))
+        if ours not in sender.closed:
+            sender.tell(self.now, LinkWritable(ours, len(data)))
+        return True
 
     def run(self, size: int = 1 << 16) -> None:
         """Until nothing moves and nobody waits for a turn."""
@@ -168,9 +182,6 @@ class TcpPair:
 
     def end_links(self) -> None:
         """Tells each side of the end of the other one's link."""
-        for a, a_link, b, b_link in (
-            (self.alice, self.ours, self.bob, self.theirs),
-            (self.bob, self.theirs, self.alice, self.ours),
-        ):
+        for a, a_link, b, b_link in self._ways:
             if a_link in a.closed and b_link not in b.closed:
                 b.tell(self.now, LinkClosed(b_link, was_reset=a.closed[a_link]))
