@@ -18,7 +18,7 @@ MIN_UNREAD, MAX_UNREAD = 128 * 2**10, 3 * 2**20
 """bytes of those that may be there unread: the windows, and what it costs to keep them"""
 MAX_RTT = 5.0
 """seconds, on loopback and on a machine with other work"""
-SERVED_TIMEOUT = 5.0
+SERVED_TIMEOUT = 20.0
 """seconds until the other end has noticed how a stream ended"""
 
 PROTOCOLS = {"/ipfs/ping/1.0.0", "/p2pnode/judge/echo/1.0.0"}
