@@ -17,6 +17,7 @@ from p2pnode.transports.registry import Makers
 from p2pnode.transports.stream_events import StreamOpened
 from p2pnode.transports.tcp.maker import Tcp
 from tests.support.identities import peer_id
+from tests.support.quic_node import QuicNode
 from tests.support.toy_node import ToyNode
 from tests.support.toy_transport import ToyTransport
 from tests.support.transport_rules import TransportRules, Watched
@@ -62,7 +63,17 @@ class OverTcp(ToyNode):
         super().__init__(host, self.watched)
 
 
-KINDS: list[Any] = [OverUdp, OverLinks, OverTcp]
+class OverQuic(QuicNode):
+    """A node by quic-v1, which is watched."""
+
+    watched: Watched
+
+    def _maker(self, host: Host) -> Any:
+        self.watched = Watched(super()._maker(host))
+        return self.watched
+
+
+KINDS: list[Any] = [OverUdp, OverQuic, OverLinks, OverTcp]
 
 
 def rules_of(node: Any) -> TransportRules:

@@ -61,6 +61,8 @@ FORMATS = {
         "FIXED",
         "FIRST_BYTES",
         "FIRST_HANDLE",
+        "ID_AT",
+        "ID_KIND_BITS",
         "IV_SIZE",
         "KEY_PHASE",
         "KEY_SIZE",

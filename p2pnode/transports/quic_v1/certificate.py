@@ -102,8 +102,9 @@ def peer_of_certificate_untrusted(der: bytes, unix_now: UnixTime) -> PeerId:
     """
     if len(der) > MAX_CERTIFICATE_SIZE:
         raise HandshakeError(f"a certificate of {len(der)} bytes")
-    # What a stranger sends shall not write on our standard error.
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings():
+        # What a stranger sends shall not write on our standard error.
+        warnings.simplefilter("ignore")
         try:
             return _peer_of(x509.load_der_x509_certificate(der), unix_now)
         except InvalidSignature:

@@ -87,6 +87,7 @@ class TlsEngine:
         "_output",
         "_pending",
         "_secrets",
+        "client_random",
         "is_client",
         "is_complete",
         "peer_id",
@@ -115,6 +116,8 @@ class TlsEngine:
         self.refusal: HandshakeError | None = None
         """Why the peer's certificate was refused; PeerIdMismatch where another peer's came."""
         self._is_failed = False
+        self.client_random = b""
+        """What a key log names the handshake by, once it is complete."""
         self._pending = bytearray()
         self._output: list[tuple[Epoch, bytes]] = []
         self._secrets: list[TrafficSecret] = []
@@ -182,6 +185,7 @@ class TlsEngine:
             if context.state in _COMPLETE:
                 self.peer_id = context.peer
                 self.is_complete = True
+                self.client_random = context.client_random or b""
                 self._context = None  # which holds this engine, and is of no use any more
 
     def _next_message(self) -> bytes | None:
