@@ -206,6 +206,17 @@ class PeerDial:
         """Returns the candidate that a handshake was for, and forgets it."""
         return self._under_way.pop(handle, None)
 
+    def take_direct(self, transport: TransportName) -> dict[ConnectionHandle, DialCandidate]:
+        """Returns the handshakes under way by a transport and without a relay, and forgets them."""
+        found = {
+            handle: candidate
+            for handle, candidate in self._under_way.items()
+            if isinstance(candidate, DialCandidate) and candidate.transport is transport
+        }
+        for handle in found:
+            del self._under_way[handle]
+        return found
+
     @property
     def handles(self) -> tuple[ConnectionHandle, ...]:
         """Handshakes under way."""

@@ -36,6 +36,9 @@ HEARSAY_DIALS: Final = 6
 chosen: some thirty packets, what a dial of a real peer with two addresses may take"""
 HEARSAY_WINDOW: Final = 60.0
 """seconds"""
+PREFERRED: Final = TransportName.NOISE_UDP
+"""what a peer is asked for circuits by, and moves by: where a packet was lost, and something else
+was quicker, it is worth another connection"""
 MAX_SPECULATIVE_RELAYS: Final = 3
 """connected peers that are asked for a circuit before anybody has told where the peer is; chosen"""
 
@@ -62,6 +65,8 @@ class Dials:
         self._dials: dict[int, PeerDial] = {}
         self._dial_of: dict[ConnectionHandle, int] = {}
         """handshake handle -> dial id"""
+        self._left: dict[ConnectionHandle, DialCandidate] = {}
+        """handshakes that go on though their dial has succeeded by another transport"""
         self._hearsay = KeyedRateLimit[str](HEARSAY_DIALS, HEARSAY_WINDOW)
         self._silent: dict[int, None] = {}
         """dials that nobody waits for any more, but others of the same peer"""
@@ -132,6 +137,9 @@ class Dials:
     def cancel_all(self) -> None:
         for dial in self._dials.values():
             self._drop_handshakes(dial)
+        for handle in self._left:
+            self._transports.cancel_dial(handle)
+        self._left.clear()
         self._dials.clear()
         self._silent.clear()
 
@@ -140,11 +148,12 @@ class Dials:
     def on_connected(self, peer: Peer, now: Instant) -> None:
         """Somebody is connected: by a handshake of ours, by one of its own, or as a helper."""
         dial = self._dials.get(self._dial_of.pop(peer.connection, -1))
+        left = self._left.pop(peer.connection, None)
+        candidate = left if dial is None else dial.take(peer.connection)
+        if candidate is not None:
+            address = without_peer((candidate.address,))
+            self._book.add(peer.peer_id, address, AddressSource.CONNECTED, now)
         if dial is not None:
-            candidate = dial.take(peer.connection)
-            if candidate is not None:
-                address = without_peer((candidate.address,))
-                self._book.add(peer.peer_id, address, AddressSource.CONNECTED, now)
             self._succeed(dial, peer, now)
         for other in list(self._dials.values()):
             if other.peer_id == peer.peer_id:
@@ -156,6 +165,7 @@ class Dials:
 
     def on_dial_failed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
         dial = self._dials.get(self._dial_of.pop(handle, -1))
+        self._left.pop(handle, None)
         if dial is not None:
             dial.on_failure(handle, reason, now)
             self.poll(now)
@@ -312,6 +322,10 @@ class Dials:
         return True
 
     def _succeed(self, dial: PeerDial, peer: Peer, now: Instant) -> None:
+        if dial.peer_id is not None and peer.transport is not PREFERRED:
+            for handle, candidate in dial.take_direct(PREFERRED).items():
+                del self._dial_of[handle]
+                self._left[handle] = candidate
         self._forget(dial)
         event = events.DialSucceeded(dial.dial_id, peer.connection, peer.peer_id)
         self._end(dial, event, now)

@@ -18,7 +18,7 @@ from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.route import Route
 from p2pnode.wire.multiaddr import Multiaddr, parse_multiaddr
-from tests.support.addresses import NOISE_UDP
+from tests.support.addresses import NOISE_UDP, TCP
 from tests.support.identities import peer_id
 from tests.support.pair import make_endpoint, transports_of
 
@@ -381,6 +381,54 @@ def test_what_others_say_may_be_nonsense() -> None:
     nonsense = ["/ip4/7.0.0.1/tcp/1", "/dns4/x/udp/1/noise", "/p2p-circuit", "/ip6/::1/udp/1/noise"]
     world.dials.on_found(WANTED, [parse_multiaddr(text) for text in nonsense], 0.1)
     assert world.outcomes() == {dial: ["this node has no socket for IPv6"]}
+
+
+# another transport was quicker
+
+
+def over_tcp(name: object = "wanted") -> Peer:
+    return Peer(77, peer_id(name), Route(SocketId(5), None, SocketAddr("7.0.0.1", 4001)), True, TCP)
+
+
+@pytest.mark.spec("SWARM-42")
+def test_what_is_under_way_goes_on_where_another_transport_was_quicker() -> None:
+    world = World()
+    dial = world.begin(NEAR, FAR)
+    world.connect(over_tcp())
+    assert world.outcomes() == {dial: 77}
+    assert list(world.handshakes()) == ["7.0.0.1"], "what has not begun does not"
+    handle = world.handshakes()["7.0.0.1"]
+    route = Route(SocketId(1), None, SocketAddr("7.0.0.1", 4001))
+    world.connect(Peer(handle, WANTED, route, True, NOISE_UDP))
+    entries = world.book.entries(WANTED, 0.2)
+    assert (entries[0].address, entries[0].source) == (NEAR, AddressSource.CONNECTED)
+    assert world.outcomes() == {}
+    world.dials.cancel_all()
+    assert "7.0.0.1" in world.handshakes(), "it is none of the dials' any more"
+
+
+@pytest.mark.spec("SWARM-42")
+def test_what_goes_on_may_fail_and_ends_with_all_others() -> None:
+    world = World()
+    world.begin(NEAR)
+    world.connect(over_tcp())
+    world.fail("7.0.0.1")
+    assert world.outcomes().keys() == {1}
+    world.begin(NEAR)
+    world.connect(over_tcp())
+    world.dials.cancel_all()
+    assert world.handshakes() == {}
+
+
+@pytest.mark.spec("SWARM-42")
+def test_nothing_goes_on_beside_a_connection_by_noise_udp_or_without_a_peer_that_is_meant() -> None:
+    world = World()
+    world.begin(NEAR, FAR)
+    world.connect(neighbour("wanted", 78))
+    assert world.handshakes() == {}
+    world.dials.begin(None, [NEAR], None, 1.0)
+    world.connect(over_tcp(), 1.0)
+    assert list(world.handshakes()) == ["7.0.0.1"], "who answers that dial is not known yet"
 
 
 # limits and refusals

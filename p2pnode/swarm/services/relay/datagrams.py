@@ -157,20 +157,29 @@ class DatagramCircuits:
             responder.refuse(answer.status)
             return
         admitted, source_peer, target_peer = answer
-        if not (source_peer.is_over_udp and target_peer.is_over_udp):
+        far = self._by_datagrams(target_peer)
+        if far is None or not source_peer.is_over_udp:
             self._gate.release(admitted, was_open=False)
             self._gate.answered(Status.CONNECTION_FAILED)
             responder.refuse(Status.CONNECTION_FAILED)
             return
-        offer = self._table.offer(_leg(source_peer), _leg(target_peer), responder.send_id, now)
+        offer = self._table.offer(_leg(source_peer), _leg(far), responder.send_id, now)
         requester = CircuitRequester(source_peer.peer_id, offer.target_id, now, limit=offer.limit)
         circuit = _DatagramCircuit(
-            offer, admitted, connection, responder, target_peer.connection, requester
+            offer, admitted, connection, responder, far.connection, requester
         )
         self._by_key[offer.key] = circuit
         self._by_number[admitted.number] = circuit
         self._by_machine[responder] = self._by_machine[requester] = circuit
-        self._gate.open(target_peer.connection, CIRCUIT_STOP_PROTOCOL_ID, requester)
+        self._gate.open(far.connection, CIRCUIT_STOP_PROTOCOL_ID, requester)
+
+    def _by_datagrams(self, peer: Peer) -> Peer | None:
+        """Returns the connection of a peer that carries datagrams, whichever it has reserved on."""
+        if peer.is_over_udp:
+            return peer
+        direct = self._gate.facts.direct(peer.peer_id)
+        found = None if direct is None else self._gate.facts.peer(direct)
+        return found if found is not None and found.is_over_udp else None
 
     def _activate(self, requester: CircuitRequester, target_receives: bytes, now: Instant) -> None:
         circuit = self._by_machine.get(requester)
