@@ -196,5 +196,5 @@ class _NodeAccess:
             peers = " and ".join(self._bootstrap)
             raise P2PNodeError(
                 f"cannot look for {target}: no bootstrap peer answers; check the address {peers}, "
-                "that a peer runs there, and that UDP gets through"
+                "that a peer runs there, and that no firewall is in the way"
             ) from exc

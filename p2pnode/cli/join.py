@@ -94,7 +94,7 @@ async def _connect(node: CommandNode, address: str) -> str:
         reason = str(exc)
     raise P2PNodeError(
         f"the swarm was not joined: {reason}; check that the address is the one that the peer "
-        "prints now, and that no firewall on the way drops UDP to its port"
+        "prints now, and that no firewall on the way keeps packets from its port"
     )
 
 

@@ -164,6 +164,13 @@ def test_a_container_without_a_fixed_port_exposes_none() -> None:
     assert "EXPOSE" not in containerfile(["relay"], ["/ip4/0.0.0.0/udp/0/noise"])
 
 
+def test_a_container_exposes_each_port_once_of_udp_and_of_tcp() -> None:
+    ends = "udp/4001/noise", "tcp/4001"
+    listen = [f"/{host}/{end}" for host in ("ip4/0.0.0.0", "ip6/::") for end in ends]
+    exposed = [a for a in containerfile(["relay"], listen).splitlines() if a.startswith("EXPOSE")]
+    assert exposed == ["EXPOSE 4001/udp", "EXPOSE 4001/tcp"]
+
+
 @pytest.mark.parametrize("name", ["unit", "containerfile"])
 def test_with_json_the_text_is_one_field(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

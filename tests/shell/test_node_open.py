@@ -22,6 +22,7 @@ from p2pnode.io.node.lifetime import open_node
 from p2pnode.io.node.stream import Stream
 from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.wire.multiaddr import Multiaddr
+from p2pnode.wire.transport_name import TransportName
 
 LOOPBACK = "/ip4/127.0.0.1/udp/0/noise"
 TIMEOUT = 20  # seconds; only a failure takes so long
@@ -138,6 +139,44 @@ async def test_a_node_that_listens_on_loopback_dials_elsewhere_too() -> None:
             await node.connect("/ip4/192.0.2.1/udp/4001/noise")  # begins, and is given up
 
         assert [str(a).split("/udp/")[0] for a in node.addresses] == ["/ip4/127.0.0.1"]
+
+
+async def test_a_node_listens_over_tcp_alone_and_dials_over_udp_all_the_same() -> None:
+    with trio.fail_after(TIMEOUT):
+        async with (
+            open_node(listen=["/ip4/127.0.0.1/tcp/0"]) as a,
+            open_node(listen=[LOOPBACK]) as b,
+        ):
+            (address,) = a.addresses
+            assert "/tcp/" in str(address)
+            assert await a.connect(b.addresses[0]) == b.peer_id
+            assert a.connection_info(b.peer_id).transport is TransportName.NOISE_UDP
+            async with open_node(listen=[]) as c:
+                assert await c.connect(address) == a.peer_id
+                assert c.connection_info(a.peer_id).transport is TransportName.TCP
+
+
+async def test_by_default_a_node_is_reached_over_tcp_on_the_number_of_its_udp_port() -> None:
+    with trio.fail_after(TIMEOUT):
+        async with open_node() as server, open_node(listen=[]) as client:
+            assert "/noise/" in str(server.addresses[0]), "the preferred one comes first"
+            port = port_of(server.addresses[0])
+            assert await client.connect(f"/dns4/localhost/tcp/{port}") == server.peer_id
+            assert client.connection_info(server.peer_id).transport is TransportName.TCP
+            assert await client.ping(server.peer_id) > 0
+
+
+async def test_udp_goes_on_on_the_port_of_before_where_another_program_has_it_over_tcp(
+    tmp_path: Path,
+) -> None:
+    async with open_node(data_folder=tmp_path) as node:
+        port = port_of(node.addresses[0])
+    with socket.create_server(("0.0.0.0", port)):
+        async with open_node(data_folder=tmp_path) as node:
+            at = {("/tcp/" in str(address), port_of(address)) for address in node.addresses}
+    assert (False, port) in at
+    (other,) = {number for is_tcp, number in at if is_tcp}
+    assert other != port
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets in Python")
