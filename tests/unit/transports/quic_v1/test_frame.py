@@ -73,6 +73,11 @@ TABLE_3 = {
     0x1B: "1", 0x1C: "IH1", 0x1D: "1", 0x1E: "1",
 }  # fmt: skip
 LETTERS = {"I": Epoch.INITIAL, "H": Epoch.HANDSHAKE, "1": Epoch.APPLICATION}
+ACKS = [
+    (Ack(0, 800, ((5, 9),)), "02 08 4064 00 03"),
+    (Ack(0, 0, ((20, 21), (10, 12), (0, 3)), (7, 0, 1)), "03 14 00 02 00 07 01 06 02 07 00 01"),
+    (Ack(0, 0, ((0, 1),)), "02 00 00 00 00"),
+]
 IDS = [type(frame).__name__ for frame, _ in BYTES]
 
 
@@ -81,6 +86,13 @@ def test_each_frame_has_the_bytes_of_the_rfc(frame, encoded):
     data = bytes.fromhex(encoded)
     assert frame.encode() == data
     assert decode_frame_untrusted(b"\xff" + data + b"\xff", 1) == (frame, 1 + len(data))
+
+
+@pytest.mark.parametrize(("ack", "encoded"), ACKS)
+def test_an_ack_has_the_bytes_of_the_rfc(ack, encoded):
+    data = bytes.fromhex(encoded)
+    assert encode_ack(ack, 3) == data
+    assert decode_ack_untrusted(b"\xff" + data + b"\xff", 1, 3) == (ack, 1 + len(data))
 
 
 @pytest.mark.parametrize(("frame", "encoded"), BYTES, ids=IDS)
@@ -150,9 +162,17 @@ def test_a_frame_with_impossible_values_is_refused(encoded):
         decode_frame_untrusted(bytes.fromhex(encoded), 0)
 
 
-def test_2_to_the_60_streams_are_possible():
-    frame, _ = decode_frame_untrusted(bytes.fromhex("12 d000000000000000"), 0)
-    assert frame == MaxStreams(1 << 60)
+@pytest.mark.parametrize(
+    "frame",
+    [
+        MaxStreams(1 << 60),
+        Crypto(MAX_VARINT - 3, b"abc"),
+        NewConnectionId(5, 5, b"x", bytes(16)),
+        NewConnectionId(5, 0, bytes(20), bytes(16)),
+    ],
+)
+def test_what_is_just_possible_is_taken(frame):
+    assert decode_frame_untrusted(frame.encode(), 0) == (frame, len(frame.encode()))
 
 
 def test_a_long_reason_is_cut_and_any_bytes_are_a_reason():

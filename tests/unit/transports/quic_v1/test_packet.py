@@ -110,6 +110,14 @@ def test_what_is_not_version_1_is_refused_by_all_but_the_invariants():
         decode_packet_untrusted(other + bytes(100), 0, 8)
 
 
+def test_invariants_that_are_cut_anywhere_are_refused():
+    head = b"\xc0\x6b\x33\x43\xcf" + b"\x03abc" + b"\x02de"
+    assert decode_invariants_untrusted(head).end == len(head)
+    for size in range(len(head)):
+        with pytest.raises(DecodeError):
+            decode_invariants_untrusted(head[:size])
+
+
 def test_a_length_or_token_beyond_the_datagram_is_refused():
     header = long_header(PacketType.INITIAL, OURS, b"", 1, 1, 4)
     token_at = 5 + 9 + 1
