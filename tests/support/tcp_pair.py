@@ -26,6 +26,7 @@ from p2pnode.resources.account import Account
 from p2pnode.resources.limits import ResourceLimits
 from p2pnode.transports.commons import Commons
 from p2pnode.transports.events import Connected, TransportEvent
+from p2pnode.transports.faults import Faults
 from p2pnode.transports.route import Route
 from p2pnode.transports.tcp.connection import TcpConnection
 from p2pnode.transports.tcp.maker import Tcp
@@ -39,11 +40,21 @@ ROUTE = Route(LISTENER, None, SERVER)
 class Side:
     """A transport, and what its driver knows of its links."""
 
-    def __init__(self, name: str, *, serves: bool = True, account: Account | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        serves: bool = True,
+        account: Account | None = None,
+        is_raising: bool = True,
+    ) -> None:
+        """`is_raising`: a fault of this program is raised where it is met."""
         entropy = Random(name).randbytes
         self.identity = PrivateKey.generate(entropy)
         self.peer_id = PeerId.from_public_key(self.identity.public_key)
-        self.commons = Commons(account or Account(ResourceLimits()))
+        self.commons = Commons(
+            account or Account(ResourceLimits()), faults=Faults(is_raising=is_raising)
+        )
         self.transport = Tcp(entropy)(
             self.identity, self.commons, serves=serves, now=0.0, unix_now=UnixTime(0.0)
         )
@@ -119,9 +130,10 @@ class Side:
 class TcpPair:
     """Alice dials Bob, and bytes are moved as the test says."""
 
-    def __init__(self, *, account: Account | None = None) -> None:
+    def __init__(self, *, account: Account | None = None, is_raising: bool = True) -> None:
         self.now = 0.0
-        self.alice, self.bob = Side("alice"), Side("bob", account=account)
+        self.alice = Side("alice")
+        self.bob = Side("bob", account=account, is_raising=is_raising)
         self.ours, self.theirs = LinkId(0), FIRST_ACCEPTED_LINK
         self.handle = self.alice.transport.dial(ROUTE, self.bob.peer_id, self.now)
         self.alice.drain(self.now)

@@ -247,6 +247,10 @@ class TcpConnection:
             self._inbox, self._position = b"", 0
             if self._has_eof:
                 self.lose()
+        self.wait()
+
+    def wait(self) -> None:
+        """What has come is read as far as it may be now: the rest counts as held."""
         change = self._count_partial() - self._partial
         if change:
             self._partial += change

@@ -38,6 +38,7 @@ class Opening:
         "link",
         "route",
         "upgraded",
+        "waiting",
     )
 
     def __init__(
@@ -59,6 +60,8 @@ class Opening:
         self.is_initiator = is_initiator
         self.began_at = now
         self.credit = 0
+        self.waiting = b""
+        """What came of a stranger and has not had its turn."""
         self.upgraded: Upgraded | None = None
         self.failure: P2PNodeError | None = None
         self.has_refused = False

@@ -59,6 +59,7 @@ from p2pnode.transports.tcp.obstacles import obstacle_text
 from p2pnode.transports.tcp.opening import Opening
 from p2pnode.transports.tcp.strangers import Strangers
 from p2pnode.transports.tcp.turns import Turns
+from p2pnode.transports.work import HANDSHAKE_WORK, PACKET_WORK
 from p2pnode.wire.transport_name import TransportName
 
 DIAL_TIMEOUT: Final = 10.0
@@ -95,7 +96,7 @@ class TcpTransport:
         self._dirty: dict[ConnectionHandle, None] = {}
         """Connections that may have something to tell, to send, or another deadline."""
         self._commands: list[LinkCommand] = []
-        self._turns = Turns(self._commands)
+        self._turns = Turns(self._commands, self._take_stranger, self.break_off)
         self._deadlines = Deadlines[ConnectionHandle]()
         self._events: list[TransportEvent] = []
         self._told: list[ConnectionHandle] = []
@@ -228,12 +229,15 @@ class TcpTransport:
     def handle_timeout(self, now: Instant) -> None:
         for handle in self._deadlines.take_due(now):
             opening, connection = self._openings.get(handle), self._connections.get(handle)
-            if opening is not None:
-                opening.handle_timeout(now)
-                self._settle_opening(opening, now)
-            elif connection is not None:
-                connection.handle_timeout(now)
-                self._dirty[handle] = None
+            try:
+                if opening is not None:
+                    opening.handle_timeout(now)
+                    self._settle_opening(opening, now)
+                elif connection is not None:
+                    connection.handle_timeout(now)
+                    self._dirty[handle] = None
+            except Exception as error:
+                self.break_off(handle, error, now)
         for connection in self._turns.handle_timeout(now):
             self._dirty[connection.handle] = None
             self._collect(connection)
@@ -339,7 +343,9 @@ class TcpTransport:
     def _on_opening_event(self, opening: Opening, event: LinkEvent, now: Instant) -> None:
         match event:
             case LinkData(_, data):
-                opening.handle_data(data)
+                if not self._turns.read_stranger(opening, data, now):
+                    self._drop(opening)
+                return
             case LinkWritable(_, size):
                 opening.credit += size
             case LinkConnected(_, local):
@@ -361,6 +367,15 @@ class TcpTransport:
         self._settle_opening(opening, now)
 
     # openings
+
+    def _take_stranger(self, opening: Opening, now: Instant) -> int:
+        """Takes what has come of a link that is no connection yet; returns what work it was."""
+        data, opening.waiting = opening.waiting, b""
+        commands = len(self._commands)
+        opening.handle_data(data)
+        self._settle_opening(opening, now)
+        is_message = len(self._commands) != commands or opening.upgraded is not None
+        return HANDSHAKE_WORK if is_message else PACKET_WORK
 
     def _connect(self, opening: Opening) -> None:
         route = opening.route
@@ -450,6 +465,7 @@ class TcpTransport:
         self._strangers.remove(opening.handle)
         self._deadlines.set(opening.handle, None)
         self._places.remove(opening.handle)
+        self._turns.forget(opening.handle)
         self._close_link(opening.link, is_reset=is_reset)
 
     # connections
@@ -468,7 +484,7 @@ class TcpTransport:
         handle, reason = connection.handle, connection.close_reason
         del self._connections[handle]
         self._dirty.pop(handle, None)
-        self._turns.forget(connection)
+        self._turns.forget(handle)
         self._deadlines.set(handle, None)
         self._places.remove(handle)
         self._memory.close(handle, connection)
