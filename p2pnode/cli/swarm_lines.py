@@ -39,6 +39,8 @@ def pair_fields(view: PairView) -> dict[str, Any]:
         "peer": view.pair.target,
         "path": view.path,
         "via": view.via or None,
+        "transport": view.transport,
+        "limited": view.limited,
         "rtt_ms": _ms(view.rtt),
         "reason": view.reason or None,
         "connected_s": _rounded(view.connected_after),

@@ -44,6 +44,15 @@ class NodeView:
         return next((a for a in self.addresses if a.startswith("/ip4/")), "")
 
 
+class Way(NamedTuple):
+    """Which way packets go, as `ping` tells it."""
+
+    path: str
+    via: str
+    transport: str | None
+    limited: bool | None
+
+
 @dataclass(slots=True)
 class PairView:
     """How one node reaches another now."""
@@ -53,6 +62,9 @@ class PairView:
     """"direct", "relayed", or None where nothing comes back."""
     via: str = ""
     """The multiaddr that packets go to."""
+    transport: str | None = None
+    limited: bool | None = None
+    """Whether a relay will end the connection; None where there is none."""
     rtt: float | None = None
     """Seconds, of the last pong."""
     reason: str = "not tried yet"
@@ -150,16 +162,17 @@ class Board:
         """Both are there: from now on the pair's time runs."""
         self.pairs[pair].asked_at = now
 
-    def pong(self, pair: Pair, path: str, via: str, rtt: float, now: Instant) -> None:
+    def pong(self, pair: Pair, way: Way, rtt: float, now: Instant) -> None:
         """The target has answered."""
         view = self.pairs[pair]
-        if (path, via) != (view.path, view.via):
+        if way != (view.path, view.via, view.transport, view.limited):
             self._changes[pair] = view
-        view.path, view.via, view.rtt, view.reason, view.pong_at = path, via, rtt, "", now
+        view.path, view.via, view.transport, view.limited = way
+        view.rtt, view.reason, view.pong_at = rtt, "", now
         after = 0.0 if view.asked_at is None else now - view.asked_at
         if view.connected_after is None:
             view.connected_after = after
-        if path == "direct" and view.direct_after is None:
+        if way.path == "direct" and view.direct_after is None:
             view.direct_after = after
 
     def lost(self, pair: Pair, reason: str, now: Instant) -> None:
@@ -174,7 +187,8 @@ class Board:
         view = self.pairs[pair]
         if view.path is not None or reason != view.reason:
             self._changes[pair] = view
-        view.path, view.via, view.rtt, view.reason = None, "", None, reason
+        view.path, view.via, view.transport, view.limited = None, "", None, None
+        view.rtt, view.reason = None, reason
 
     # what they come to
 

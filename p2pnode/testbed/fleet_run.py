@@ -20,7 +20,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.io.control.client import ControlClient
 from p2pnode.io.control.path import control_socket_path
 from p2pnode.testbed.fleet import FleetPlan, Member, Pair
-from p2pnode.testbed.fleet_board import Board
+from p2pnode.testbed.fleet_board import Board, Way
 from p2pnode.testbed.fleet_process import NodeProcess
 from p2pnode.testbed.namespaces import Namespace
 
@@ -157,7 +157,8 @@ class Fleet:
                         if report.rtt is None:
                             self._board.lost(pair, report.loss, now)
                         else:
-                            self._board.pong(pair, report.path, report.via, report.rtt, now)
+                            way = Way(report.path, report.via, report.transport, report.limited)
+                            self._board.pong(pair, way, report.rtt, now)
             except P2PNodeError as exc:
                 self._board.lost(pair, str(exc), trio.current_time())
             await trio.sleep(RETRY_INTERVAL)

@@ -36,7 +36,7 @@ from p2pnode.swarm.events import (
     SwarmEvent,
 )
 from p2pnode.testbed.fleet import FleetPlan, Member, Pair
-from p2pnode.testbed.fleet_board import Board
+from p2pnode.testbed.fleet_board import Board, Way
 from p2pnode.testbed.sim_node import PORT, PROBE_PORT_OFFSET, SimNode
 
 START_INTERVAL: Final = 0.05
@@ -192,8 +192,9 @@ class _FleetNode(SimNode):
         found = self.swarm.facts.connection(connection)
         if pair is None or found is None:
             return
-        route, now = found.route, self.host.world.now
-        self._board.pong(pair, path_kind(route), str(via(route, found.transport)), rtt, now)
+        route, by = found.route, found.transport
+        way = Way(path_kind(route), str(via(route, by)), str(by), found.is_limited)
+        self._board.pong(pair, way, rtt, self.host.world.now)
 
     def _on_unreached(self, peer_id: PeerId, reason: str) -> None:
         pair = self._pairs.get(peer_id)

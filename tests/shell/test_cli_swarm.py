@@ -125,6 +125,9 @@ def test_json_has_an_object_a_change(capsys: pytest.CaptureFixture[str]) -> None
     pairs = {(line["node"], line["peer"]): line for line in lines if line["event"] == "pair"}
     assert all(line["path"] in ("direct", "relayed") for line in pairs.values())
     assert all(line["rtt_ms"] >= 50 and line["via"] for line in pairs.values())
+    assert {(line["transport"], line["limited"]) for line in pairs.values()} == {
+        ("noise-udp", False)
+    }
 
 
 # processes

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from p2pnode.testbed.fleet import MAX_BOOTSTRAP, MAX_PAIRS, MIX, FleetPlan, Pair, plan_fleet
-from p2pnode.testbed.fleet_board import LOSS_PATIENCE, Board, NodeView, PairView
+from p2pnode.testbed.fleet_board import LOSS_PATIENCE, Board, NodeView, PairView, Way
 from p2pnode.testbed.fleet_sim import SimFleet
 from p2pnode.testbed.nat_kinds import (
     FULL_CONE,
@@ -19,6 +19,10 @@ from p2pnode.testbed.nat_kinds import (
 )
 
 VIA = "/ip4/20.0.0.1/udp/4001/noise"
+
+
+def way(path: str) -> Way:
+    return Way(path, VIA, "noise-udp", False)
 
 
 def played(seconds: float, nodes: int, *kinds: NatKind, seed: int = 0) -> Board:
@@ -103,9 +107,9 @@ def pair(plan: FleetPlan) -> Pair:
 
 def test_a_pair_is_relayed_then_direct_and_its_times_are_kept(board: Board, pair: Pair) -> None:
     board.asked(pair, 10.0)
-    board.pong(pair, "relayed", VIA, 0.1, 11.0)
-    board.pong(pair, "relayed", VIA, 0.1, 12.0)
-    board.pong(pair, "direct", VIA, 0.05, 13.0)
+    board.pong(pair, way("relayed"), 0.1, 11.0)
+    board.pong(pair, way("relayed"), 0.1, 12.0)
+    board.pong(pair, way("direct"), 0.05, 13.0)
     (view,) = board.poll_changes()
 
     assert isinstance(view, PairView)
@@ -119,7 +123,7 @@ def test_a_pair_is_relayed_then_direct_and_its_times_are_kept(board: Board, pair
 
 def test_one_lost_ping_is_counted_and_silence_disconnects(board: Board, pair: Pair) -> None:
     board.asked(pair, 10.0)
-    board.pong(pair, "direct", VIA, 0.05, 11.0)
+    board.pong(pair, way("direct"), 0.05, 11.0)
     board.lost(pair, "gone", 11.0 + LOSS_PATIENCE)
     assert board.pairs[pair].path == "direct"
 
@@ -131,7 +135,7 @@ def test_one_lost_ping_is_counted_and_silence_disconnects(board: Board, pair: Pa
 def test_whoever_ends_is_reached_by_nobody_and_has_the_last_word(board: Board, pair: Pair) -> None:
     for each in board.pairs:
         board.asked(each, 10.0)
-        board.pong(each, "direct", VIA, 0.05, 10.0)
+        board.pong(each, way("direct"), 0.05, 10.0)
     assert board.summary().is_whole
     board.poll_changes()
 
