@@ -8,15 +8,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from p2pnode.clock import Deadline, Instant, earliest
-from p2pnode.errors import AddressError, DialError, LocalProtocolError, P2PNodeError
+from p2pnode.errors import DialError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
-from p2pnode.identity.peer_multiaddr import circuit_addr, split_peer_id, with_peer_id
-from p2pnode.identity.transport_addr import transport_addr, transport_multiaddr
+from p2pnode.identity.transport_addr import transport_multiaddr
 from p2pnode.machine import ConnectionHandle
-from p2pnode.protocols.relay import circuit_addrs
 from p2pnode.rate_limit import KeyedRateLimit
 from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressBook, AddressSource
+from p2pnode.swarm.dial_candidates import (
+    candidate_of,
+    candidate_or_none,
+    peer_address,
+    through,
+    without_peer,
+)
 from p2pnode.swarm.dialer import DialCandidate, PeerDial, RelayedCandidate
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.facts import SwarmFacts
@@ -26,7 +31,7 @@ from p2pnode.swarm.requests import FindPeer, RequestCircuit, ServiceRequest
 from p2pnode.transports.registry import Transports
 from p2pnode.transports.route import Route
 from p2pnode.wire.ip_ranges import IpScope, ip_scope, owner_group
-from p2pnode.wire.multiaddr import Code, Component, Multiaddr, is_relayed, join_components
+from p2pnode.wire.multiaddr import Multiaddr
 from p2pnode.wire.transport_name import TransportName
 
 MAX_DIALS: Final = 256
@@ -36,7 +41,7 @@ HEARSAY_DIALS: Final = 6
 chosen: some thirty packets, what a dial of a real peer with two addresses may take"""
 HEARSAY_WINDOW: Final = 60.0
 """seconds"""
-PREFERRED: Final = TransportName.NOISE_UDP
+_PREFERRED: Final = TransportName.NOISE_UDP
 """what a peer is asked for circuits by, and moves by: where a packet was lost, and something else
 was quicker, it is worth another connection"""
 MAX_SPECULATIVE_RELAYS: Final = 3
@@ -102,12 +107,12 @@ class Dials:
             self.outcomes.append(events.DialSucceeded(dial_id, connected, peer_id))
             return dial_id
         transports = self._transports.names
-        candidates = [_candidate(address, transports) for address in addresses]
+        candidates = [candidate_of(address, transports) for address in addresses]
         if peer_id is not None:
             if addresses:
                 self._book.add(peer_id, without_peer(addresses), AddressSource.USER, now)
             known = self._book.addresses(peer_id, now)
-            candidates += [c for a in known if (c := _candidate_or_none(a, transports)) is not None]
+            candidates += [c for a in known if (c := candidate_or_none(a, transports)) is not None]
         if is_direct_only:
             candidates = [c for c in candidates if isinstance(c, DialCandidate)]
         others = [d for d in self._dials.values() if peer_id is not None and d.peer_id == peer_id]
@@ -160,7 +165,7 @@ class Dials:
                 if not (other.is_direct_only and peer.route.is_relayed):
                     self._succeed(other, peer, now)
             elif other.is_searching and other.peer_id is not None and not peer.route.is_relayed:
-                other.add([_through(peer, other.peer_id)], now)
+                other.add([through(peer, other.peer_id)], now)
         self.poll(now)
 
     def on_dial_failed(self, handle: ConnectionHandle, reason: P2PNodeError, now: Instant) -> None:
@@ -196,7 +201,7 @@ class Dials:
         for dial in self._dials.values():
             if dial.peer_id == peer_id:
                 dial.is_searching = False
-                found = (_candidate_or_none(a, self._transports.names) for a in addresses)
+                found = (candidate_or_none(a, self._transports.names) for a in addresses)
                 dial.add([c for c in found if c is not None], now)
         self.poll(now)
 
@@ -204,7 +209,7 @@ class Dials:
         for dial in self._dials.values():
             if dial.peer_id == peer_id and dial.is_searching:
                 dial.is_searching = False
-                dial.attempts.append((_peer_address(peer_id), DialError(reason)))
+                dial.attempts.append((peer_address(peer_id), DialError(reason)))
         self.poll(now)
 
     # time
@@ -242,8 +247,9 @@ class Dials:
     def _search(self, dial: PeerDial, peer_id: PeerId, now: Instant) -> None:
         dial.is_searching = dial.has_searched = True
         dial.search_at = None
-        near = [peer for peer in self._facts.neighbours() if not peer.route.is_relayed]
-        dial.add([_through(peer, peer_id) for peer in near[:MAX_SPECULATIVE_RELAYS]], now)
+        neighbours = (each for each in self._facts.neighbours() if not each.route.is_relayed)
+        near = list({each.peer_id: each for each in neighbours}.values())
+        dial.add([through(each, peer_id) for each in near[:MAX_SPECULATIVE_RELAYS]], now)
         self._requests.append(FindPeer(peer_id))
 
     def _may_search(self, dial: PeerDial) -> bool:
@@ -322,8 +328,8 @@ class Dials:
         return True
 
     def _succeed(self, dial: PeerDial, peer: Peer, now: Instant) -> None:
-        if dial.peer_id is not None and peer.transport is not PREFERRED:
-            for handle, candidate in dial.take_direct(PREFERRED).items():
+        if dial.peer_id is not None and peer.transport is not _PREFERRED:
+            for handle, candidate in dial.take_direct(_PREFERRED).items():
                 del self._dial_of[handle]
                 self._left[handle] = candidate
         self._forget(dial)
@@ -352,56 +358,3 @@ class Dials:
         for handle in dial.handles:
             self._dial_of.pop(handle, None)
             self._transports.cancel_dial(handle)
-
-
-def without_peer(addresses: Sequence[Multiaddr]) -> tuple[Multiaddr, ...]:
-    """Returns the addresses without /p2p/<id> at the end."""
-    return tuple(split_peer_id(address)[0] for address in addresses)
-
-
-def _candidate(
-    address: Multiaddr, transports: tuple[TransportName, ...]
-) -> DialCandidate | RelayedCandidate:
-    """Raises AddressError, and LocalProtocolError for a name."""
-    if is_relayed(address):
-        relayed = circuit_addr(address)
-        if relayed is None or relayed.transport not in transports:
-            raise AddressError(
-                f"{address} does not lead through a relay that this node can dial: "
-                f"{_examples(transports, '/p2p/<relay>/p2p-circuit/p2p/<peer>')}"
-            )
-        return RelayedCandidate(address, relayed.relay, relayed.address)
-    parts = transport_addr(address)
-    if parts is None or parts.transport not in transports:
-        raise AddressError(
-            f"{address} is no address of a transport that this node dials: {_examples(transports)}"
-        )
-    remote = parts.socket_addr
-    if remote is None:
-        raise LocalProtocolError("names are resolved by the shell before a swarm dials")
-    return DialCandidate(address, remote, parts.transport)
-
-
-def _examples(transports: tuple[TransportName, ...], behind: str = "") -> str:
-    return ", ".join(f"{name} ({name.example}{behind})" for name in transports)
-
-
-def _candidate_or_none(
-    address: Multiaddr, transports: tuple[TransportName, ...]
-) -> DialCandidate | RelayedCandidate | None:
-    """Returns what others told as something to try, or None where it is nothing for us."""
-    try:
-        return _candidate(address, transports)
-    except (AddressError, LocalProtocolError):
-        return None
-
-
-def _through(peer: Peer, wanted: PeerId) -> RelayedCandidate:
-    """Returns the try to reach a peer through one that is connected."""
-    relay_address = peer.address
-    (address,) = circuit_addrs((with_peer_id(relay_address, peer.peer_id),), wanted)
-    return RelayedCandidate(address, peer.peer_id, relay_address)
-
-
-def _peer_address(peer_id: PeerId) -> Multiaddr:
-    return join_components([Component(Code.P2P, peer_id.multihash)])

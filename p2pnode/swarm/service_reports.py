@@ -13,7 +13,8 @@ from p2pnode.swarm import events
 from p2pnode.swarm.address_book import AddressSource
 from p2pnode.swarm.command_runner import CommandRunner
 from p2pnode.swarm.connection_reports import ConnectionReports
-from p2pnode.swarm.dials import Dials, without_peer
+from p2pnode.swarm.dial_candidates import without_peer
+from p2pnode.swarm.dials import Dials
 from p2pnode.swarm.events import SwarmEvent
 from p2pnode.swarm.own_news import OwnNews
 from p2pnode.swarm.peer import Peer

@@ -383,6 +383,17 @@ def test_what_others_say_may_be_nonsense() -> None:
     assert world.outcomes() == {dial: ["this node has no socket for IPv6"]}
 
 
+def test_a_peer_with_many_connections_is_one_relay_that_may_be_asked() -> None:
+    world = World()
+    many = [neighbour("friend", n) for n in range(1, 2 * MAX_SPECULATIVE_RELAYS)]
+    world.facts.near = [*many, neighbour("another friend", 20)]
+    world.begin()
+    assert [relay for _, relay, _ in world.requests] == [
+        peer_id("friend"),
+        peer_id("another friend"),
+    ]
+
+
 # another transport was quicker
 
 
