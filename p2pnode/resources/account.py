@@ -13,7 +13,7 @@ Each ledger's members are named by who draws from it; limits come from one value
 """
 
 import enum
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, NamedTuple
 
 from p2pnode.machine import ConnectionHandle
@@ -79,9 +79,22 @@ class Account:
         ]
         self._kept: list[Ledger[Any]] = []
         """Those of which as many are kept as there are protected peers."""
+        self._ends_of_half_open: list[Callable[[Hashable], bool]] = []
         self.early_drops = Drops()
         self.protected = dict[Hashable, None]()
         """Peers that the user has named."""
+
+    def let_half_open_end(self, end: Callable[[Hashable], bool]) -> None:
+        """Takes a transport's way to end a handshake, which returns whether it was one of its."""
+        self._ends_of_half_open.append(end)
+
+    def end_newest_half_open(self) -> bool:
+        """Ends the newest handshake of the network that has most, by whichever transport it came.
+
+        False where nobody can.
+        """
+        newest = next(self.half_open.of_fullest(), None)
+        return newest is not None and any(end(newest) for end in self._ends_of_half_open)
 
     def add(self, ledger: Ledger[Any]) -> None:
         """Takes a ledger that a relay has made: it is told of, and keeps some for the protected."""

@@ -12,6 +12,7 @@ three times what it sent.
 """
 
 import hashlib
+from collections.abc import Hashable
 from typing import Final, NamedTuple
 
 from p2pnode.bounded import Bounded
@@ -132,6 +133,8 @@ class Incoming:
         self._tokens = tokens
         self._entropy = entropy
         self._by_key: dict[HalfOpenKey, HalfOpen] = {}
+        self._account = account
+        account.let_half_open_end(self._end)
         self._ledger = account.half_open
         self._memory = account.memory
         self._early_drops = account.early_drops
@@ -185,9 +188,6 @@ class Incoming:
             return None
         if not self._has_room(who, is_full=is_full):
             return None
-        newest = self._newest_of_fullest() if is_full else None
-        if is_full and newest is None:
-            return None
         try:
             handshake = ResponderHandshake(self._credentials, self._entropy, initial, parameters)
         except (DecodeError, HandshakeError):
@@ -202,8 +202,8 @@ class Incoming:
             expires_at=now + self._config.handshake_timeout,
         )
         half_open.received = size
-        if newest is not None:
-            self._remove(newest)
+        if is_full and not self._account.end_newest_half_open():
+            return None
         self._add(half_open, who)
         return self._answer(half_open, now)
 
@@ -295,12 +295,13 @@ class Incoming:
             ledger.refusals.note(refusal)
         return refusal is None
 
-    def _newest_of_fullest(self) -> HalfOpen | None:
-        """Returns None where the fullest network has come by other transports only."""
-        for key in self._ledger.of_fullest():
-            if isinstance(key, HalfOpenKey) and key in self._by_key:
-                return self._by_key[key]
-        return None
+    def _end(self, key: Hashable) -> bool:
+        """Ends a handshake for others' sake; False for one that is not here."""
+        half_open = self._by_key.get(key) if isinstance(key, HalfOpenKey) else None
+        if half_open is None:
+            return False
+        self._remove(half_open)
+        return True
 
     def _add(self, half_open: HalfOpen, who: Holder) -> None:
         self._by_key[half_open.key] = half_open

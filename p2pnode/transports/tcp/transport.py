@@ -89,7 +89,7 @@ class TcpTransport:
         self._max_streams = max_streams
         self._places = commons.places
         self._memory = Memory(commons.account, commons.places)
-        self._strangers = Strangers(commons.account)
+        self._strangers = Strangers(commons.account, self._drop_stranger)
         self._openings: dict[ConnectionHandle, Opening] = {}
         self._connections: dict[ConnectionHandle, TcpConnection] = {}
         self._by_link: dict[LinkId, Opening | TcpConnection] = {}
@@ -301,9 +301,6 @@ class TcpTransport:
         if not self._serves or not self._has_room(route):
             self._commands.append(CloseLink(event.link, reset=True))
             return
-        instead_of = self._strangers.instead_of(route)
-        if instead_of is not None:
-            self._drop(self._openings[instead_of])
         opening = Opening(
             self.commons.take_handle(),
             event.link,
@@ -324,7 +321,11 @@ class TcpTransport:
         if isinstance(verdict, NoRoom) and not verdict.but_for_protected:
             self._places.note(verdict.refusal)
             return False
-        return self._strangers.room(route) is None
+        return self._strangers.make_room(route)
+
+    def _drop_stranger(self, handle: ConnectionHandle) -> None:
+        """Others need the room that somebody takes who is not proved."""
+        self._drop(self._openings[handle])
 
     def _on_event(self, connection: TcpConnection, event: LinkEvent, now: Instant) -> None:
         self._dirty[connection.handle] = None

@@ -1,5 +1,7 @@
 """Two whole transports back to back, and one with bytes made by hand."""
 
+from collections.abc import Hashable
+
 import pytest
 
 from p2pnode.errors import (
@@ -27,10 +29,12 @@ from p2pnode.links import (
     LinkWritable,
 )
 from p2pnode.machine import SocketAddr
-from p2pnode.resources.account import Account
+from p2pnode.resources.account import MEMORY_STEP, Account
 from p2pnode.resources.limits import ResourceLimits, Shares
+from p2pnode.transports.delivery.held_bytes import CONNECTION_SIZE
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import Connected, ConnectionClosed, DialFailed
+from p2pnode.transports.places import holder
 from p2pnode.transports.route import ANY_PORT
 from p2pnode.transports.stream_events import StreamOpened
 from p2pnode.transports.stream_upgrade.upgrade import UPGRADE_TIMEOUT
@@ -306,6 +310,29 @@ def test_the_newest_of_the_fullest_network_goes_for_somebody_of_another_one() ->
 
 
 @pytest.mark.spec("TCP-4")
+def test_handshakes_of_other_transports_make_room_as_well_or_keep_it() -> None:
+    shares = Shares(total=3, network=3, net56=3, net48=3, peer=4)
+    account = Account(ResourceLimits(half_open=shares))
+    side = Side("bob", account=account)
+    crowd = holder(ROUTE._replace(remote=SocketAddr("203.0.113.1", 1)))
+    for name in ("one", "two", "three"):
+        account.half_open.put(name, crowd)
+    side.accept(LinkId(1), "198.51.100.1")
+    assert side.closed == {LinkId(1): True}, "nobody can end the others"
+
+    def end(member: Hashable) -> bool:
+        account.half_open.give_back(member)
+        return True
+
+    account.let_half_open_end(end)
+    side.accept(LinkId(3), "198.51.100.1")
+    assert LinkId(3) not in side.closed
+    assert "three" not in account.half_open
+    assert account.end_newest_half_open()
+    assert account.half_open.used == 2
+
+
+@pytest.mark.spec("TCP-4")
 def test_who_is_proved_and_finds_no_place_is_told() -> None:
     shares = Shares(total=1, network=1, net56=1, net48=1, peer=1)
     pair = TcpPair(account=Account(ResourceLimits(connections=shares)))
@@ -380,3 +407,44 @@ def channel_frame(channel: object) -> bytes:
     """Returns a Noise frame of no bytes."""
     sealed: bytes = channel._sending.encrypt_with_ad(b"", b"")  # type: ignore[attr-defined]
     return len(sealed).to_bytes(2) + sealed
+
+
+@pytest.mark.spec("TCP-5")
+def test_who_holds_more_than_its_share_of_the_memory_goes() -> None:
+    share = CONNECTION_SIZE + 150_000
+    shares = Shares(total=1 << 20, network=share, net56=share, net48=share, peer=share)
+    pair = TcpPair(account=Account(ResourceLimits(memory=shares)))
+    pair.run()
+    streams = pair.alice.connection(pair.handle).streams
+    stream = streams.open()
+    assert stream is not None
+    streams.write(stream, bytes(100_000))
+    pair.alice.drain(pair.now)
+    pair.run()
+    memory = pair.bob.commons.account.memory
+    assert CONNECTION_SIZE + 100_000 <= memory.used <= share
+    streams.write(stream, bytes(100_000))
+    pair.alice.transport.wake(pair.handle)
+    pair.alice.drain(pair.now)
+    pair.run()
+    assert "bytes of memory" in str(end_of(pair.bob))
+    assert memory.used == pair.bob.commons.places.taken == 0
+    pair.run()
+    pair.end_links()
+    assert isinstance(end_of(pair.alice), ClosedByPeer)
+
+
+@pytest.mark.spec("TCP-5")
+@pytest.mark.parametrize("frames", [b"", bytes(40_000)])
+def test_part_of_a_frame_counts_as_held(frames: bytes) -> None:
+    pair = TcpPair()
+    pair.run()
+    channel = pair.alice.connection(pair.handle)._channel
+    sealed = channel.encrypt(frame(UPDATE, SYN, 1) + frame(0, 0, 1, data=frames or b"x"))
+    before = pair.bob.connection(pair.bobs).held_bytes
+    pair.bob.tell(pair.now, LinkData(pair.theirs, sealed[:-1]))
+    held = pair.bob.connection(pair.bobs).held_bytes - before
+    assert held == len(sealed) - 1
+    assert pair.bob.commons.account.memory.used >= CONNECTION_SIZE + held - MEMORY_STEP
+    pair.bob.tell(pair.now, LinkData(pair.theirs, sealed[-1:]))
+    assert pair.bob.of(StreamOpened) == [StreamOpened(1)]
