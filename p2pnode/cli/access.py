@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from p2pnode.cli.environment import NO_TRACES, Environment, NodeRequest, Traces
 from p2pnode.cli.output import Output
+from p2pnode.cli.units import carriers_text
 from p2pnode.errors import AddressError, DialError, P2PNodeError
 from p2pnode.identity.peer_id import PeerId
 from p2pnode.io.applications.peer_stream import PeerStream
@@ -193,8 +194,8 @@ class _NodeAccess:
         except DialError as exc:
             if not self._bootstrap or not _is_bare(target) or self._node.status().connections:
                 raise
-            peers = " and ".join(self._bootstrap)
+            peers, carriers = " and ".join(self._bootstrap), carriers_text(self._bootstrap)
             raise P2PNodeError(
                 f"cannot look for {target}: no bootstrap peer answers; check the address {peers}, "
-                "that a peer runs there, and that no firewall is in the way"
+                f"that a peer runs there, and that {carriers} gets through"
             ) from exc

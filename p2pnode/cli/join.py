@@ -17,6 +17,7 @@ from p2pnode.cli.options import (
     VerboseOption,
 )
 from p2pnode.cli.output import Output
+from p2pnode.cli.units import carriers_text
 from p2pnode.errors import AddressError, P2PNodeError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def _connect(node: CommandNode, address: str) -> str:
         reason = str(exc)
     raise P2PNodeError(
         f"the swarm was not joined: {reason}; check that the address is the one that the peer "
-        "prints now, and that no firewall on the way keeps packets from its port"
+        f"prints now, and that no firewall on the way drops {carriers_text([address])} to its port"
     )
 
 

@@ -1,6 +1,7 @@
-"""Sizes, rates and times as people read them."""
+"""Sizes, rates, times and ways as people read them."""
 
 import re
+from collections.abc import Iterable
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", re.ASCII)
@@ -60,3 +61,9 @@ def parse_size(text: str) -> int | None:
 def path_text(path: str, is_limited: bool | None) -> str:
     """Returns which way packets go, and whether a relay ends that after a while."""
     return f"{path}, limited" if is_limited else path
+
+
+def carriers_text(addresses: Iterable[str]) -> str:
+    """Returns what has to get through to these addresses: UDP, TCP, or either."""
+    found = dict.fromkeys("TCP" if "/tcp/" in address else "UDP" for address in addresses)
+    return " or ".join(found)

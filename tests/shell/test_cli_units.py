@@ -3,7 +3,7 @@
 import pytest
 
 from p2pnode.cli.columns import columns
-from p2pnode.cli.units import parse_size, size_text
+from p2pnode.cli.units import carriers_text, parse_size, size_text
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,15 @@ def test_columns_are_as_wide_as_their_widest_cell_and_cut_nothing_off() -> None:
         f"  {'b':<60}  x",
     ]
     assert columns("peers", ("id", "path"), []) == ["peers: none"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "text"),
+    [
+        (["/ip4/192.0.2.1/udp/1/noise"], "UDP"),
+        (["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1"], "TCP"),
+        (["/ip4/192.0.2.1/udp/1/quic-v1", "/ip4/192.0.2.1/tcp/1"], "UDP or TCP"),
+    ],
+)
+def test_what_has_to_get_through_is_named(addresses: list[str], text: str) -> None:
+    assert carriers_text(addresses) == text
