@@ -474,7 +474,8 @@ class TcpTransport:
     def _collect(self, connection: TcpConnection) -> None:
         """Takes over what a connection has to tell."""
         held = connection.streams.held
-        change = held.total - held.drawn
+        window = held.window  # `held.total`, without a call
+        change = window.received - window.consumed + held.to_send + held.beside - held.drawn
         if change > MEMORY_STEP or change < -MEMORY_STEP:
             self._memory.draw(connection.handle, connection)
         for event in connection.poll_events():

@@ -489,3 +489,20 @@ def test_a_finished_handshake_takes_no_room_and_its_duplicates_start_nothing():
     assert bench.incoming.poll_timeout() is None
     _, response = bench.knock()
     assert response is None
+
+
+def test_a_handshake_makes_room_for_those_of_other_transports_and_they_for_it():
+    bench = Bench()
+    bench.fill(3)
+    assert bench.account.end_newest_half_open()
+    assert bench.account.half_open.used == len(bench.incoming.by_id) == 2
+
+    others = [f"network {n} has {m}" for n in range(8) for m in range(SHARES.network)]
+    for name in others[: SHARES.total - 2]:
+        network = networks_of(f"203.0.113.{name.split()[1]}")
+        bench.account.half_open.put(name, Holder(network))
+    token = ISSUER.retry_token(CLIENT, DESTINATION, SOURCE, UNIX_NOW)
+    assert bench.knock(token=token)[1] is None, "nobody can end those"
+    bench.account.let_half_open_end(lambda name: not bench.account.half_open.give_back(name))
+    assert bench.knock(token=token)[1] is not None
+    assert bench.account.half_open.used == SHARES.total
