@@ -45,9 +45,9 @@ FIRST_OWN_LINK: Final = LinkId(0)
 FIRST_ACCEPTED_LINK: Final = LinkId(1)
 LINK_ID_STEP: Final = 2
 
-LINK_CREDIT: Final = 64 * 1024
+LINK_CREDIT: Final = 72 * 1024
 """bytes that a link's driver holds at most, the system's own buffers aside; chosen: one full read,
-so that what one link brought fits into another; the first credit"""
+so that what one link brought fits into another, with frames around it; the first credit"""
 
 LINK_GRANT: Final = LINK_CREDIT // 2
 """bytes of credit that come back together; chosen: not every write has its event"""

@@ -19,7 +19,7 @@ from p2pnode.errors import (
     ResetByPeer,
     TransportError,
 )
-from p2pnode.links import LinkCommand, LinkId, WriteLink
+from p2pnode.links import LINK_CREDIT, LinkCommand, LinkId, WriteLink
 from p2pnode.machine import Buffer, ConnectionHandle
 from p2pnode.noise.primitives import TAG_LEN
 from p2pnode.transports.error_code import ErrorCode
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 FRAME_OVERHEAD: Final = LENGTH_SIZE + TAG_LEN
 """bytes that a Noise frame adds"""
+WRITE_OVERHEAD: Final = -(-LINK_CREDIT // MAX_PLAINTEXT_SIZE) * FRAME_OVERHEAD
+"""bytes that Noise adds to as much as there can be credit for"""
 FAREWELL_SIZE: Final = HEADER_SIZE + FRAME_OVERHEAD
 """bytes of credit that are left for GO_AWAY"""
 MIN_ROOM: Final = 4096
@@ -261,12 +263,12 @@ class TcpConnection:
         session = self._session
         is_over = session.is_over
         while session.has_output:
-            room = self._credit - FRAME_OVERHEAD
+            room = self._credit - WRITE_OVERHEAD
             if not is_over:
                 room -= FAREWELL_SIZE
                 if room < MIN_ROOM:
                     return
-            frames = session.poll_output(min(room, MAX_PLAINTEXT_SIZE), now)
+            frames = session.poll_output(room, now)
             if not frames:
                 return
             data = self._channel.encrypt(frames)

@@ -110,7 +110,7 @@ def test_a_machine_that_never_reads_stops_its_peer_at_the_bound(window: int) -> 
 
     pair.world.run_for(60)
 
-    assert pair.a.links[link].written == LINK_CREDIT + window // LINK_GRANT * LINK_GRANT
+    assert 0 <= LINK_CREDIT + window - pair.a.links[link].written < LINK_GRANT
     assert pair.b.received_bytes == 0
     assert pair.a.links[link].end is None
 

@@ -157,7 +157,7 @@ def test_a_link_has_one_beginning_and_one_end(
     [
         [accepted(), WriteLink(THEIRS, b"a")],
         [accepted(), LinkWritable(THEIRS, 2), WriteLink(THEIRS, b"abc")],
-        [accepted(), CREDIT, WriteLink(THEIRS, b"a"), WriteLink(THEIRS, FULL)],
+        [accepted(), CREDIT, WriteLink(THEIRS, b"a"), WriteLink(THEIRS, bytes(LINK_CREDIT))],
         [accepted(), CREDIT, WriteLink(THEIRS, b"")],
         [accepted(), CREDIT, ShutdownLink(THEIRS), WriteLink(THEIRS, b"a")],
         [accepted(), ShutdownLink(THEIRS), ShutdownLink(THEIRS)],

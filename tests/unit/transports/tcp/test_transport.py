@@ -18,6 +18,7 @@ from p2pnode.errors import (
 from p2pnode.links import (
     FIRST_ACCEPTED_LINK,
     LINK_CREDIT,
+    MAX_LINK_READ,
     ConnectLink,
     LinkClosed,
     LinkConnected,
@@ -27,6 +28,7 @@ from p2pnode.links import (
     LinkId,
     LinkObstacle,
     LinkWritable,
+    WriteLink,
 )
 from p2pnode.machine import SocketAddr
 from p2pnode.resources.account import MEMORY_STEP, Account
@@ -448,3 +450,20 @@ def test_part_of_a_frame_counts_as_held(frames: bytes) -> None:
     assert pair.bob.commons.account.memory.used >= CONNECTION_SIZE + held - MEMORY_STEP
     pair.bob.tell(pair.now, LinkData(pair.theirs, sealed[-1:]))
     assert pair.bob.of(StreamOpened) == [StreamOpened(1)]
+
+
+def test_a_block_that_an_application_writes_leaves_as_one_write_to_the_link() -> None:
+    pair = TcpPair()
+    pair.run()
+    streams = pair.alice.connection(pair.handle).streams
+    stream = streams.open()
+    assert stream is not None
+    pair.alice.drain(pair.now)
+    pair.run()
+    for _ in range(3):
+        streams.write(stream, bytes(MAX_LINK_READ))
+        pair.alice.transport.wake(pair.handle)
+        commands = pair.alice.transport.poll_link_commands(pair.now)
+        (write,) = (one for one in commands if isinstance(one, WriteLink))
+        assert MAX_LINK_READ < len(write.data) <= LINK_CREDIT
+        pair.alice.tell(pair.now, LinkWritable(pair.ours, len(write.data)))
