@@ -18,9 +18,9 @@ from p2pnode.swarm.dial_back_side import (
 from p2pnode.swarm.services.calls import ServiceCalls
 from p2pnode.swarm.services.service import DialBack, OpenStream, SendDatagram, Service
 from p2pnode.transports.events import Connected, TransportEvent
-from p2pnode.transports.makers import all_makers
 from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.endpoint import Endpoint
+from p2pnode.transports.noise_udp.maker import NoiseUdp
 from p2pnode.transports.noise_udp.packet import STATELESS_RESET
 from p2pnode.transports.registry import Makers
 from p2pnode.transports.route import Route
@@ -47,7 +47,8 @@ class Noted(Service):
 
 
 def makers(entropy: Entropy) -> Makers:
-    return all_makers(TransportConfig(), secret=bytes(32), entropy=entropy, rng=Random(1))
+    """Returns those of a node that speaks noise-udp alone."""
+    return Makers((NoiseUdp(TransportConfig(), bytes(32), entropy, Random(1)),))
 
 
 class World:

@@ -61,7 +61,7 @@ class Side:
         self.dial_backs.dial_back(DialBack(ticket, peer_id("them"), THEIRS, TCP, 5.0), 0.0)
 
     def dial(self) -> ConnectionHandle:
-        return self.own.dial(Route(ANY_PORT, None, THEIRS), None, 0.0)
+        return self.own.dial(Route(ANY_PORT, None, THEIRS), None, 0.0, transport=TCP)
 
     def connects(self) -> list[LinkId]:
         return [each.link for each in self.side.poll(0.0) if isinstance(each, ConnectLink)]
