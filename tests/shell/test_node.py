@@ -58,11 +58,10 @@ async def test_who_is_connected_is_not_found_at_a_port_of_another_transport(
 ) -> None:
     async with node_pair() as pair:
         await pair.client.connect(pair.address)
-        text = str(without_peer(pair.address))
-        for other in (text.replace("/noise", "/quic-v1"), "/ip4/127.0.0.1/tcp/1"):
-            with pytest.raises(AddressError) as caught:
-                await pair.client.connect(other)
-            assert f"{other} is no address of a transport that this node dials" in str(caught.value)
+        other = "/ip4/127.0.0.1/tcp/1"
+        with pytest.raises(AddressError) as caught:
+            await pair.client.connect(other)
+        assert f"{other} is no address of a transport that this node dials" in str(caught.value)
 
 
 async def test_those_who_want_the_same_peer_share_one_dial(autojump_clock: MockClock) -> None:
@@ -244,7 +243,9 @@ async def test_identify_tells_who_the_peer_is_and_where_it_sees_us(
         assert info.peer_id == pair.server.peer_id
         assert PROTOCOL in info.protocols
         assert str(info.observed_addr) == "/ip4/10.0.0.1/udp/4001/noise"
-        assert [str(a) for a in info.listen_addrs] == [without_peer(pair.address)]
+        over_noise = without_peer(pair.address)
+        over_quic = over_noise.replace("/noise", "/quic-v1")
+        assert [str(a) for a in info.listen_addrs] == [over_noise, over_quic]
 
 
 # handlers

@@ -38,6 +38,7 @@ def tables(spec: str, heading: str) -> list[list[list[str]]]:
 HOMES = (
     "p2pnode.swarm",
     "p2pnode.protocols",
+    "p2pnode.transports",
     "p2pnode.transports.datagrams",
     "p2pnode.transports.noise_udp",
     "p2pnode.wire",

@@ -187,4 +187,4 @@ def test_a_probe_asks_the_peer_for_a_sign_of_life(is_probed: bool) -> None:
     heard = two.a.swarm.facts.last_received(connection)
 
     assert heard is not None
-    assert (heard > two.world.now - 0.2) is is_probed
+    assert (heard > two.world.now - 0.3) is is_probed
