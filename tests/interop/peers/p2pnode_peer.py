@@ -275,7 +275,10 @@ async def main() -> None:
         relay_mode=RelayMode.ALWAYS if options.relay else RelayMode.OFF,
     ) as node:
         served.handle(node)
-        say({"id": str(node.peer_id), "addrs": [str(addr) for addr in node.addresses]})
+        # The transports over UDP share a socket: it is asked for one of them.
+        ending = LISTEN[options.transport].rpartition("/0")[2]
+        addrs = [str(a) for a in node.addresses if f"{ending}/p2p/" in str(a)]
+        say({"id": str(node.peer_id), "addrs": addrs})
         while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             say(await answered(node, served, line))
 
