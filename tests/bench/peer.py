@@ -48,6 +48,9 @@ LISTEN = {
     "tcp": "/ip4/{}/tcp/0",
 }
 
+MARKS = {"noise-udp": "/noise/", "quic-v1": "/quic-v1/", "tcp": "/tcp/"}
+"""what addresses of a transport have in them"""
+
 
 class Server(NamedTuple):
     """What the client measures, by the first line that it printed."""
@@ -93,12 +96,15 @@ async def echo(stream: Stream) -> None:
 
 
 async def serve() -> None:
-    address = LISTEN[option("transport", "noise-udp")].format(option("listen", "127.0.0.1"))
+    transport = option("transport", "noise-udp")
+    address = LISTEN[transport].format(option("listen", "127.0.0.1"))
     async with open_node(listen=(address,)) as node:
         node.handle(PROTOCOLS + TAKE, take)
         node.handle(PROTOCOLS + GIVE, give)
         node.handle(PROTOCOLS + ECHO, echo, max_streams=100_000)
-        announce(addr=str(node.addresses[0]), protocols=PROTOCOLS)
+        # The transports over UDP share a socket, and a node speaks all of them on it.
+        addrs = [text for text in map(str, node.addresses) if MARKS[transport] in text]
+        announce(addr=addrs[0], protocols=PROTOCOLS)
         await trio.sleep_forever()
 
 

@@ -157,7 +157,6 @@ class PacketReceiver:
         assert keys is not None
         assert space is not None
         mask, acks, work = keys.read_mask, space.acks, self.work
-        arrival = Arrival(route if is_here else came_by, 0, step, False)
         position = start
         while position < total:
             end = min(position - position % step + step, total)
@@ -167,20 +166,20 @@ class PacketReceiver:
             if destination not in sequence_of:
                 break
             first, low, size, head = unmask_short(mask, buffer, position)
-            largest = acks.largest
-            number = decode_packet_number(low, size, largest + 1)
+            number = decode_packet_number(low, size, acks.largest + 1)
             if not acks.is_duplicate(number):
                 payload = self._open(first, number, view[position + len(head) : end], head, now)
                 if payload is not None:
                     if first & SHORT_RESERVED:
                         raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "reserved bits not 0")
-                    arrival.destination, arrival.size = destination, end - position
-                    arrival.is_newest = number > largest
-                    is_eliciting, is_probing = self._handle_frames(payload, space, arrival, now)
-                    acks.on_packet(number, is_eliciting, ecn, now)
-                    self.packets_received += 1
-                    if not (is_here or is_probing) and arrival.is_newest:
-                        self._handler.on_elsewhere(arrival, now)
+                    self._take(
+                        payload, number, space,
+                        Arrival(
+                            route if is_here else came_by,
+                            destination, end - position, number > acks.largest,
+                        ),
+                        is_here, ecn, now,
+                    )  # fmt: skip
                 elif keys.is_exhausted:
                     raise TransportError(ErrorCode.AEAD_LIMIT_REACHED, "too many forged packets")
             position = end
@@ -209,10 +208,34 @@ class PacketReceiver:
             keys.on_read(number)
         return payload
 
+    def _take(
+        self,
+        payload: bytes,
+        number: int,
+        space: PacketSpace,
+        arrival: Arrival,
+        is_here: bool,
+        ecn: int,
+        now: Instant,
+    ) -> None:
+        is_eliciting, is_probing = self._handle_frames(payload, space, arrival, now)
+        space.acks.on_packet(number, is_eliciting, ecn, now)
+        self.packets_received += 1
+        if not is_here and not is_probing and arrival.is_newest:
+            self._handler.on_elsewhere(arrival, now)
+
     def _handle_frames(
         self, payload: bytes, space: PacketSpace, arrival: Arrival, now: Instant
     ) -> tuple[bool, bool]:
         """Returns whether the packet is ack-eliciting, and whether it is only a probe."""
+        try:
+            return self._read_frames(payload, space, arrival, now)
+        except DecodeError as error:
+            raise TransportError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from None
+
+    def _read_frames(
+        self, payload: bytes, space: PacketSpace, arrival: Arrival, now: Instant
+    ) -> tuple[bool, bool]:
         position, end = 0, len(payload)
         if not end:
             raise TransportError(ErrorCode.PROTOCOL_VIOLATION, "packet without frames")
@@ -220,37 +243,30 @@ class PacketReceiver:
         work = overhead = 0
         epoch, streams = space.epoch, self.streams
         is_application = epoch is Epoch.APPLICATION
-        try:
-            while position < end:
-                kind = payload[position]
-                if kind in STREAM_TYPES and is_application:
-                    assert streams is not None
-                    stream_id, offset, data, fin, position = decode_stream_untrusted(
-                        payload, position
-                    )
-                    streams.handle_stream(stream_id, offset, data, fin)
-                    is_eliciting, is_probing = True, False
-                    work += FRAME_WORK
-                elif kind == FrameType.PADDING:
-                    position = end - len(payload[position:].lstrip(b"\0"))
-                elif kind in _ACKS:
-                    exponent = (
-                        self.ack_delay_exponent if is_application else DEFAULT_ACK_DELAY_EXPONENT
-                    )
-                    ack, position = decode_ack_untrusted(payload, position, exponent)
-                    self._handler.handle_ack(ack, space, now)
-                    is_probing = False
-                    work += CONTROL_FRAME_WORK
-                else:
-                    check_frame_type(kind, epoch, is_client=self._is_client)
-                    frame, position = decode_frame_untrusted(payload, position)
-                    is_eliciting = is_eliciting or kind not in NOT_ACK_ELICITING_TYPES
-                    is_probing = is_probing and kind in PROBING_TYPES
-                    self._handler.handle_frame(frame, epoch, arrival, now)
-                    work += CONTROL_FRAME_WORK
-                    overhead += CONTROL_FRAME_WORK
-        except DecodeError as error:
-            raise TransportError(ErrorCode.FRAME_ENCODING_ERROR, str(error)) from None
+        while position < end:
+            kind = payload[position]
+            if kind in STREAM_TYPES and is_application:
+                assert streams is not None
+                stream_id, offset, data, fin, position = decode_stream_untrusted(payload, position)
+                streams.handle_stream(stream_id, offset, data, fin)
+                is_eliciting, is_probing = True, False
+                work += FRAME_WORK
+            elif kind == FrameType.PADDING:
+                position = end - len(payload[position:].lstrip(b"\0"))
+            elif kind in _ACKS:
+                exponent = self.ack_delay_exponent if is_application else DEFAULT_ACK_DELAY_EXPONENT
+                ack, position = decode_ack_untrusted(payload, position, exponent)
+                self._handler.handle_ack(ack, space, now)
+                is_probing = False
+                work += CONTROL_FRAME_WORK
+            else:
+                check_frame_type(kind, epoch, is_client=self._is_client)
+                frame, position = decode_frame_untrusted(payload, position)
+                is_eliciting = is_eliciting or kind not in NOT_ACK_ELICITING_TYPES
+                is_probing = is_probing and kind in PROBING_TYPES
+                self._handler.handle_frame(frame, epoch, arrival, now)
+                work += CONTROL_FRAME_WORK
+                overhead += CONTROL_FRAME_WORK
         self.work.spent += work
         if streams is not None:
             overhead += streams.overhead

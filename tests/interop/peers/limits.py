@@ -51,6 +51,22 @@ LIMITS = (
         upstream="@chainsafe/libp2p-quic 2.1.1, dist/src/stream.js, readFromStream",
     ),
     Limit(
+        "js",
+        "quic-v1",
+        asking=frozenset(),
+        asked=frozenset({"unread"}),
+        reason="credit is given for what nobody has read, and the stream given up above 4 MiB",
+        upstream="@libp2p/utils 7.4.1, dist/src/abstract-message-stream.js",
+    ),
+    Limit(
+        "py",
+        "quic-v1",
+        asking=frozenset(),
+        asked=frozenset({"unread"}),
+        reason="who reads late reads no more once the first windows are used up",
+        upstream="libp2p 0.8.1, transport/quic/stream.py",
+    ),
+    Limit(
         "py",
         "quic-v1",
         asking=frozenset({"identify", "be reset"}),

@@ -6,6 +6,7 @@ the versions with those in the lock files.
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,9 +22,12 @@ RESULTS = HERE / "matrix.json"
 WRITE_VARIABLE = "P2PNODE_WRITE_MATRIX"
 
 OWN = "p2pnode"
-TRANSPORTS = {"tcp": "TCP"}
+TRANSPORTS = {"tcp": "TCP", "quic-v1": "QUIC-v1"}
 DIRECTIONS = {"dial": "dialled by p2pnode", "be dialled": "dials p2pnode"}
 BEGIN, END = "<!-- the matrix: written by its tests -->", "<!-- the matrix ends -->"
+
+MAX_COLUMNS = 116
+"""characters of a line in the README"""
 
 Place = tuple[str, str, str]
 """Transport, direction, library."""
@@ -101,9 +105,12 @@ def cells_of(library: str, found: Results) -> Iterator[str]:
     yield f"{library}-libp2p {found.versions[library]}"
     for transport in TRANSPORTS:
         for direction in DIRECTIONS:
-            limited = found.limited.get(f"{transport} {direction} {library}", ())
+            place: Place = (transport, direction, library)
+            limited = found.limited.get(" ".join(place), ())
+            limits = [limit for cell in limited for limit in limits_of(place, cell)]
             passed = f"{len(CELLS) - len(limited)} of {len(CELLS)}"
-            yield passed + (f", not {' and '.join(limited)}" if limited else "")
+            how = "not" if any(limit.is_certain for limit in limits) or not limits else "at times"
+            yield passed + (f", {how} {' and '.join(limited)}" if limited else "")
 
 
 def notes(found: Results) -> Iterator[str]:
@@ -113,10 +120,11 @@ def notes(found: Results) -> Iterator[str]:
             limits |= dict.fromkeys(limits_of(place, cell))
     for limit in limits:
         how = "" if limit.is_certain else ", at times"
-        yield (
+        said = (
             f"- {limit.library}-libp2p over {TRANSPORTS[limit.transport]}{how}: {limit.reason}"
             f" ({limit.upstream})."
         )
+        yield textwrap.fill(said, MAX_COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def row(cells: Iterable[str]) -> str:

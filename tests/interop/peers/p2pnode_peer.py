@@ -26,6 +26,8 @@ LISTEN = {
     "quic-v1": "/ip4/{}/udp/0/quic-v1",
     "tcp": "/ip4/{}/tcp/0",
 }
+MARKS = {"noise-udp": "/noise/", "quic-v1": "/quic-v1/", "tcp": "/tcp/"}
+"""what addresses of a transport have in them"""
 COMMAND_TIMEOUT = 30.0
 """seconds"""
 BEFORE_READING = 1.0
@@ -275,9 +277,9 @@ async def main() -> None:
         relay_mode=RelayMode.ALWAYS if options.relay else RelayMode.OFF,
     ) as node:
         served.handle(node)
-        # The transports over UDP share a socket: it is asked for one of them.
-        ending = LISTEN[options.transport].rpartition("/0")[2]
-        addrs = [str(a) for a in node.addresses if f"{ending}/p2p/" in str(a)]
+        # The transports over UDP share a socket, and a node speaks all of them on it.
+        mark = MARKS[options.transport]
+        addrs = [text for text in map(str, node.addresses) if mark in text]
         say({"id": str(node.peer_id), "addrs": addrs})
         while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             say(await answered(node, served, line))

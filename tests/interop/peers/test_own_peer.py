@@ -10,7 +10,7 @@ from tests.interop.peers.peer import OWN
 
 pytestmark = pytest.mark.slow
 
-TRANSPORTS = ("noise-udp", "tcp")
+TRANSPORTS = ("noise-udp", "tcp", "quic-v1")
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
