@@ -108,12 +108,13 @@ class Netcheck:
     ) -> None:
         """With `isolates_faults` a bug that is met while one connection, stream or datagram is
         served costs that alone, and is an event `Fault`; else it is raised."""
+        makers = all_makers(transport, secret=secret, entropy=entropy, rng=rng)
+        # It is UDP that is checked: by one transport, for all over it share a NAT's mapping.
+        makers = makers._replace(over_datagrams=makers.over_datagrams[:1], over_links=None)
         self.swarm = Swarm(
             PrivateKey.generate(entropy),
             config=config,
-            makers=all_makers(transport, secret=secret, entropy=entropy, rng=rng)._replace(
-                over_links=None
-            ),  # it is UDP that is checked
+            makers=makers,
             entropy=entropy,
             rng=rng,
             now=now,
