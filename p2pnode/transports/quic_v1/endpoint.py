@@ -92,7 +92,7 @@ class Endpoint:
         self._serves = serves
         self._places = commons.places
         self._memory = Memory(commons.account, commons.places)
-        self._strangers = Strangers(commons.account, self._tokens, entropy)
+        self._strangers = Strangers(commons.account, self._tokens, entropy, self._drop)
         self._make = partial(
             Connection, config=config, tokens=self._tokens, entropy=entropy, rng=rng
         )
@@ -417,11 +417,12 @@ class Endpoint:
         )
         connection = self._make(opening, now=now)
         connection.handle_datagram(datagram, received, now)
-        if not connection.packets_received:
+        has_room = bool(connection.packets_received) and (
+            not judgement.needs_room or self.commons.account.end_newest_half_open()
+        )
+        if not has_room:
             connection.let_go()
             return HANDSHAKE_WORK
-        if judgement.instead_of is not None:
-            self._forget(judgement.instead_of, self._connections[judgement.instead_of])
         handle = self.commons.take_handle()
         self._strangers.add(handle, route, is_proven=proof is not None)
         key = (route.key, packet.destination)
@@ -522,6 +523,9 @@ class Endpoint:
             self._forget(handle, connection)
         else:
             self._deadlines.set(handle, connection.poll_timeout())
+
+    def _drop(self, handle: ConnectionHandle) -> None:
+        self._forget(handle, self._connections[handle])
 
     def _forget(self, handle: ConnectionHandle, connection: Connection) -> None:
         """Nothing is known of it any more; what it had to tell was collected."""

@@ -4,10 +4,11 @@
             -> under load and without token?   -> Retry, nothing kept
             -> otherwise                       -> a handshake, for 10 s at most
 
-Where all room is taken, the newest handshake of the network that has most of it goes, so that many
-handshakes of few networks keep nobody else out.
+Where all room is taken, the newest handshake of the network that has most of it goes, by whichever
+transport it came, so that many handshakes of few networks keep nobody else out.
 """
 
+from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
 from p2pnode.clock import Instant
@@ -43,15 +44,24 @@ class Admitted(NamedTuple):
 
     proof: Proof | None
     """Of its address, where it has one."""
-    instead_of: ConnectionHandle | None
-    """Whose handshake has to go for it."""
+    needs_room: bool
+    """Whether the account has to end another handshake for it."""
 
 
 class Strangers:
     """The half-open handshakes of an endpoint."""
 
-    def __init__(self, account: Account, tokens: QuicTokens, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        account: Account,
+        tokens: QuicTokens,
+        entropy: Entropy,
+        drop: Callable[[ConnectionHandle], object],
+    ) -> None:
+        """`drop` forgets a handshake for others' sake, and has it removed here."""
         self._ledger = account.half_open
+        self._drop = drop
+        account.let_half_open_end(self._end)
         self._tokens = tokens
         self._entropy = entropy
         self._vetted = KeyedRateLimit[Network](MAX_VETTED, VETTING_WINDOW)
@@ -85,14 +95,10 @@ class Strangers:
         share, network = ledger.share_refusal(who), who.networks[-1]
         if share is None and full is not None and ledger.of_network(network) >= ledger.most:
             share = full
-        victim = None
-        if share is None and full is not None:
-            victim = self._newest_of_fullest()
-            share = full if victim is None else None
         if share is not None:
             ledger.refusals.note(share)
             return None
-        return Admitted(proof, victim)
+        return Admitted(proof, full is not None)
 
     def add(self, handle: ConnectionHandle, route: Route, *, is_proven: bool) -> None:
         self._ledger.put(HalfOpen(handle), holder(route))
@@ -110,12 +116,11 @@ class Strangers:
     def __contains__(self, handle: ConnectionHandle) -> bool:
         return handle in self._ours
 
-    def _newest_of_fullest(self) -> ConnectionHandle | None:
-        """Returns None where the fullest network has come by other transports only."""
-        for key in self._ledger.of_fullest():
-            if isinstance(key, HalfOpen) and key.handle in self._ours:
-                return key.handle
-        return None
+    def _end(self, member: Hashable) -> bool:
+        if not isinstance(member, HalfOpen) or member.handle not in self._ours:
+            return False
+        self._drop(member.handle)
+        return True
 
 
 def original_of(initial: Packet, proof: Proof | None) -> tuple[bytes, bytes | None]:

@@ -1,15 +1,17 @@
 """What the endpoint does with strangers, with packets for nobody, and with those who move."""
 
 import random
+from collections.abc import Hashable
 
 import pytest
 
 from p2pnode.errors import HandshakeError, ResetByPeer, TransportError
 from p2pnode.machine import Received, SocketAddr, SocketId
 from p2pnode.resources.account import Account
-from p2pnode.resources.limits import ResourceLimits
+from p2pnode.resources.limits import ResourceLimits, Shares
 from p2pnode.transports.commons import Commons
 from p2pnode.transports.events import Connected, ConnectionClosed, TokenReceived
+from p2pnode.transports.places import holder
 from p2pnode.transports.quic_v1.connection_id import MAX_LOCAL_IDS
 from p2pnode.transports.quic_v1.crypto_stream import (
     MAX_CRYPTO_AHEAD,
@@ -23,6 +25,7 @@ from p2pnode.transports.quic_v1.packet import (
 )
 from p2pnode.transports.quic_v1.stateless_resets import MAX_RESETS
 from p2pnode.transports.quic_v1.strangers import RETRY_THRESHOLD
+from p2pnode.transports.route import Route
 from p2pnode.transports.stream_events import StreamReadable
 from tests.support.aioquic_peer import AioquicPeer, exchange
 from tests.support.quic import QuicEnd
@@ -326,6 +329,42 @@ def test_the_handshakes_of_one_network_have_a_share():
         put(server, initial(number), SocketAddr("192.0.2.66", 1000 + number), 0.0)
     assert commons.account.half_open.used <= limits.half_open.network
     assert commons.account.half_open.used == len(server.endpoint.connections)
+
+
+@pytest.mark.spec("QUIC-30")
+def test_its_handshakes_make_room_for_those_of_other_transports():
+    commons = Commons(Account(ResourceLimits()))
+    server = QuicEnd(is_client=False, commons=commons)
+    for number in range(3):
+        put(server, initial(number), SocketAddr("192.0.2.66", 1000 + number), 0.0)
+    newest = max(server.endpoint.connections)
+    assert commons.account.end_newest_half_open()
+    assert newest not in server.endpoint.connections
+    assert commons.account.half_open.used == len(server.endpoint.connections) == 2
+    server.poll(0.0)
+    server.endpoint.check()
+
+
+@pytest.mark.spec("QUIC-30")
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_those_of_other_transports_make_room_for_its_own_or_keep_it(gives_way: bool):
+    shares = Shares(total=3, network=3, net56=3, net48=3, peer=4)
+    account = Account(ResourceLimits(half_open=shares))
+    server = QuicEnd(is_client=False, commons=Commons(account))
+    crowd = holder(Route(SocketId(0), None, SocketAddr("203.0.113.1", 1)))
+    for name in ("one", "two", "three"):
+        account.half_open.put(name, crowd)
+
+    def end(member: Hashable) -> bool:
+        if gives_way and member in account.half_open:
+            account.half_open.give_back(member)
+        return gives_way
+
+    account.let_half_open_end(end)
+    client = QuicEnd(is_client=True)
+    exchange(client, server, 0.0, 3)
+    assert bool(client.told(Connected)) == gives_way
+    assert ("three" in account.half_open) != gives_way
 
 
 @pytest.mark.spec("QUIC-21")
