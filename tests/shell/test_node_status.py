@@ -26,7 +26,7 @@ async def test_a_status_names_connections_and_addresses(autojump_clock: MockCloc
         )
         (connection,) = status.connections
         assert (connection.peer_id, connection.path) == (pair.server.peer_id, "direct")
-        (address,) = status.addresses
+        address, *_ = status.addresses
         assert (str(address.address), address.verdict) == (
             "/ip4/10.0.0.1/udp/4001/noise",
             Reachability.PRIVATE,
