@@ -210,7 +210,6 @@ def test_nodes_find_out_whether_strangers_reach_them(town: Town) -> None:
     assert town.verdicts == public
 
 
-@pytest.mark.xfail(reason="with two transports over UDP the NATs' properties are known too late")
 def test_why_names_the_side_and_the_property_that_keep_a_pair_relayed(town: Town) -> None:
     relayed = [pair for pair in PAIRS if not is_punchable(*pair)]
 

@@ -10,7 +10,7 @@ from tests.support.namespaces import Namespace, Network
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
-SOON = 9.0
+SOON = 5.0
 """seconds that the command has in all, its own start included; a dial without an answer takes 10"""
 
 

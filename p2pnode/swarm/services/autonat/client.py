@@ -38,7 +38,6 @@ from p2pnode.protocols.autonat import (
     ServerChoice,
     V1Requester,
     V2Requester,
-    Verdict,
     decode_probe_untrusted,
 )
 from p2pnode.protocols.identify import IdentifyInfo
@@ -87,6 +86,8 @@ class _ProbeRound:
     in_vain: int = 0
     """Servers that knew no stranger."""
     has_news: bool = False
+    wants_filter: bool = False
+    """Whether somebody has to be asked yet what the filter does."""
     doubt: Doubt = Doubt.FAILED
 
 
@@ -376,6 +377,8 @@ class AutonatClient(Service):
         for address, current in self._rounds.items():
             if current.is_open:
                 self._go_on(address, current, now)
+            if current.wants_filter:
+                self._ask_about_filter(address, current, now)
         for address in self._tracker.due(now):
             self._tracker.postpone(address, now)  # a question of an earlier round still runs
         self._report(now)
@@ -385,7 +388,7 @@ class AutonatClient(Service):
         verdict = self._tracker.verdict(address, now)
         if current.has_news and verdict and verdict.reachability is not Reachability.UNKNOWN:
             current.is_open = False
-            self._ask_about_filter(address, current, verdict, now)
+            current.wants_filter = verdict.reachability is Reachability.PRIVATE
             return
         while self._may_ask_more(address, current, now):
             servers = self._servers_for(address)
@@ -411,26 +414,31 @@ class AutonatClient(Service):
             and self._tracker.may_probe(address, now)
         )
 
-    def _ask_about_filter(
-        self, address: Multiaddr, current: _ProbeRound, verdict: Verdict, now: Instant
-    ) -> None:
+    def _ask_about_filter(self, address: Multiaddr, current: _ProbeRound, now: Instant) -> None:
         """Has a peer that sees us there try another port, where only strangers have tried.
 
-        The verdict does not need it; who wants to know why a punch failed does.
+        The verdict does not need it; who wants to know why a punch failed does.  Whoever could be
+        asked may have as many questions of ours as they take: then it waits for these.
         """
-        if verdict.reachability is not Reachability.PRIVATE or any(
+        current.wants_filter = False
+        verdict = self._tracker.verdict(address, now)
+        if verdict is None or any(
             piece.prober is Prober.ACQUAINTANCE
             and (piece.is_heard or (address, piece.witness) in self._known.observers)
             for piece in verdict.evidence
         ):
             return
-        if len(self._asks) >= MAX_ASKS or not self._tracker.may_probe(address, now):
+        if not self._tracker.may_probe(address, now):
             return
         servers = [each for each in self._servers_for(address) if each.sees_us_there]
-        picked = current.choice.pick([each.server for each in servers], (Method.V2,), now)
-        if picked is not None:
-            server = next(each for each in servers if each.peer_id == picked[0])
-            self._ask(address, server, Method.V2, now).is_about_filter = True
+        picked = None
+        if len(self._asks) < MAX_ASKS:
+            picked = current.choice.pick([each.server for each in servers], (Method.V2,), now)
+        if picked is None:
+            current.wants_filter = bool(self._asks)
+            return
+        server = next(each for each in servers if each.peer_id == picked[0])
+        self._ask(address, server, Method.V2, now).is_about_filter = True
 
     def _servers_for(self, address: Multiaddr) -> list[ServerCandidate]:
         peers = list(self._peers)

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from p2pnode.identity.transport_addr import transport_multiaddr
-from p2pnode.machine import SocketAddr, SocketId
+from p2pnode.machine import SendData, SocketAddr, SocketId
 from p2pnode.netsim.nat_behaviour import Dependence, FilterScope, NatBehaviour
 from p2pnode.protocols.autonat import (
     DELEGATION_PROTOCOL_ID,
@@ -19,7 +19,13 @@ from p2pnode.protocols.autonat import (
     Method,
     Reachability,
 )
-from p2pnode.protocols.autonat.delegated_messages import DialBackOffer, encode_delegated_message
+from p2pnode.protocols.autonat.delegated_messages import (
+    DelegatedMessage,
+    DialBackOffer,
+    HelperStatus,
+    Report,
+    encode_delegated_message,
+)
 from p2pnode.protocols.identify import IdentifyInfo
 from p2pnode.swarm.events import ReachabilityChanged
 from p2pnode.swarm.peer import Peer
@@ -249,6 +255,7 @@ class Hand:
     """A client, and what it says."""
 
     def __init__(self) -> None:
+        self.reachability = OwnReachability()
         self.facts = FakeFacts(SocketAddr("192.168.1.10", 4001))
         self.facts.seen = [(SOCKET, HOME, False)]
         self.contacts = ContactLog()
@@ -256,7 +263,7 @@ class Hand:
             self.facts,
             peer_id("me"),
             self.contacts,
-            OwnReachability(),
+            self.reachability,
             rng=Random(1),
             entropy=Random(1).randbytes,
         )
@@ -368,6 +375,36 @@ def test_helpers_that_this_node_has_contacted_are_struck_out() -> None:
 
     assert hand.client.ips_to_avoid(0.1) == ("7.0.0.2",)
     assert PumpMachine(1, opened.machine) in hand.client.poll_commands()
+
+
+@pytest.mark.spec("AUTONAT-39")
+def test_what_the_filter_does_is_asked_once_the_only_server_has_time_for_it() -> None:
+    hand = Hand()
+    hand.facts.transports = (NOISE_UDP, QUIC_V1)
+    hand.meet(1, "8.8.8.1", *ALL)
+    opened = [c.machine for c in hand.client.poll_commands() if isinstance(c, OpenStream)]
+    assert len(opened) == 2  # one for each transport, and a server has no more at a time
+    asking, _ = opened
+
+    def say(message: DelegatedMessage, now: float) -> None:
+        asking.handle_data(frame(encode_delegated_message(message)), now)
+        hand.client.on_progress(1, asking, now)
+
+    say(DialBackOffer(("7.0.0.1", "6.0.0.1", "5.0.0.1")), 0.1)
+    for helper in (0, 1):
+        say(Report(helper, HelperStatus.SENT), 0.2)
+    hand.asked()
+    for now in (1.3, 1.4):  # what did not come yet does not come any more
+        asking.handle_timeout(now)
+        hand.client.on_progress(1, asking, now)
+    assert hand.reachability.overall(1.4) is Reachability.PRIVATE
+    assert hand.asked() == []
+
+    say(Report(2, HelperStatus.ACQUAINTED), 1.5)
+    [question] = [c for c in hand.client.poll_commands() if isinstance(c, OpenStream)]
+    assert question.protocol == DIAL_REQUEST_PROTOCOL_ID
+    said = [each.data for each in question.machine.poll_output() if isinstance(each, SendData)]
+    assert THERE.to_bytes() in b"".join(said)
 
 
 def test_without_anybody_to_ask_it_waits_and_does_not_spin() -> None:
