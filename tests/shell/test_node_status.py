@@ -26,11 +26,10 @@ async def test_a_status_names_connections_and_addresses(autojump_clock: MockCloc
         )
         (connection,) = status.connections
         assert (connection.peer_id, connection.path) == (pair.server.peer_id, "direct")
-        address, *_ = status.addresses
-        assert (str(address.address), address.verdict) == (
-            "/ip4/10.0.0.1/udp/4001/noise",
-            Reachability.PRIVATE,
-        )
+        assert [(str(each.address), each.verdict) for each in status.addresses] == [
+            ("/ip4/10.0.0.1/udp/4001/noise", Reachability.PRIVATE),
+            ("/ip4/10.0.0.1/udp/4001/quic-v1", Reachability.PRIVATE),
+        ]
         assert status.relaying == ()
         assert pair.client.known_peers == [pair.server.peer_id]
 

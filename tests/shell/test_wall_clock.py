@@ -121,5 +121,5 @@ async def test_a_node_whose_clock_goes_back_moves_what_is_stored_and_counts_on(
             third = (await peer.identify(target)).record_seq
             assert third is not None
             assert third > second
-            known = {r.peer for r in Store(tmp_path).load(wall.read(), "").addresses}
-            assert known == {str(peer.peer_id)}
+            known = [r.peer for r in Store(tmp_path).load(wall.read(), "").addresses]
+            assert known == [str(peer.peer_id)] * len(peer.addresses)

@@ -21,7 +21,7 @@ class Limit(NamedTuple):
     is_certain: bool = True
     """False where it depends on which packet comes first."""
     with_itself: bool = True
-    """False where two peers on the library get on."""
+    """False where two peers on the library get on, but for chance."""
 
 
 LIMITS = (
@@ -40,7 +40,7 @@ LIMITS = (
         asked=frozenset({"be reset"}),
         reason="a stream can only be dropped, and quinn finishes what is dropped",
         upstream="https://github.com/quinn-rs/quinn/pull/2411",
-        with_itself=False,  # its STOP_SENDING is enough
+        with_itself=False,  # where its STOP_SENDING comes first
     ),
     Limit(
         "js",
@@ -82,9 +82,9 @@ def failing(asking: str, asked: str, transport: str, *, is_certain: bool) -> dic
     """Returns the checks that have to fail between two libraries, or that may, and why."""
     found: dict[str, Limit] = {}
     for limit in LIMITS:
-        if limit.transport != transport or limit.is_certain != is_certain:
-            continue
-        if asking == asked == limit.library and not limit.with_itself:
+        is_itself = asking == asked == limit.library
+        certain = limit.is_certain and (limit.with_itself or not is_itself)
+        if limit.transport != transport or certain != is_certain:
             continue
         for library, checks in ((asking, limit.asking), (asked, limit.asked)):
             if library == limit.library:
