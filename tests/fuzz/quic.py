@@ -5,13 +5,13 @@ from itertools import pairwise
 from typing import Final
 
 from p2pnode.errors import DecodeError, HandshakeError, TransportError
+from p2pnode.transports.datagrams.frame import ConnectionClose
 from p2pnode.transports.delivery.frame import STREAM_TYPES, decode_stream_untrusted
 from p2pnode.transports.quic_v1 import packet
 from p2pnode.transports.quic_v1.certificate import peer_of_certificate_untrusted
 from p2pnode.transports.quic_v1.epoch import Epoch
 from p2pnode.transports.quic_v1.frame import (
     MAX_ACK_RANGES,
-    ConnectionClose,
     decode_ack_untrusted,
     decode_frame_untrusted,
     encode_ack,

@@ -5,8 +5,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2pnode.machine import SocketAddr
+from p2pnode.transports.datagrams.frame import ConnectionClose
 from p2pnode.transports.delivery.frame import Ack, stream_header
-from p2pnode.transports.noise_udp.frame import ConnectionClose, PathAbandon, encode_ack
+from p2pnode.transports.noise_udp.frame import PathAbandon, encode_ack
 from tests.support.frames import frames_of
 from tests.support.raw_peer import RawPeer
 

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Final
 
-from p2pnode.transports.noise_udp.frame import ConnectionClose
+from p2pnode.transports.datagrams.frame import ConnectionClose
 from p2pnode.transports.noise_udp.packet import (
     DATA,
     DATA_HEADER,

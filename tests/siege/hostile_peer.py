@@ -10,14 +10,10 @@ from typing import Final
 
 from p2pnode.entropy import Entropy
 from p2pnode.errors import DecodeError, HandshakeError
+from p2pnode.transports.datagrams.frame import ConnectionClose, NewToken
 from p2pnode.transports.delivery.frame import STREAM_TYPES, Ack, MaxStreams, decode_stream_untrusted
 from p2pnode.transports.noise_udp.aead import Aead
-from p2pnode.transports.noise_udp.frame import (
-    ConnectionClose,
-    NewToken,
-    decode_frame_untrusted,
-    encode_ack,
-)
+from p2pnode.transports.noise_udp.frame import decode_frame_untrusted, encode_ack
 from p2pnode.transports.noise_udp.handshake import Answer, Credentials, InitiatorHandshake
 from p2pnode.transports.noise_udp.packet import (
     DATA,

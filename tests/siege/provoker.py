@@ -24,16 +24,15 @@ from p2pnode.protocols.dcutr.messages import Connect, HolePunch, Sync, encode_ho
 from p2pnode.swarm.events import ConnectionClosed, SwarmEvent
 from p2pnode.swarm.services.dcutr import DcutrService
 from p2pnode.transports.datagrams.control_frames import MAX_OUTSTANDING
+from p2pnode.transports.datagrams.frame import HandshakeDone, NewToken
 from p2pnode.transports.delivery.ack_tracker import AckTracker
 from p2pnode.transports.delivery.frame import Ack
 from p2pnode.transports.noise_udp import endpoint
 from p2pnode.transports.noise_udp.connection import Connection, Opening
 from p2pnode.transports.noise_udp.frame import (
     Frame,
-    HandshakeDone,
     MaxPathId,
     NewConnectionId,
-    NewToken,
     ObservedAddress,
     PathAbandon,
     RetireConnectionId,

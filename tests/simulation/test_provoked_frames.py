@@ -12,8 +12,8 @@ from p2pnode.swarm.events import ConnectionClosed
 from p2pnode.swarm.relayed_paths import RelayedPaths
 from p2pnode.testbed.sim_node import SimNode
 from p2pnode.transports.datagrams.control_frames import MAX_OUTSTANDING, ControlFrames
+from p2pnode.transports.datagrams.frame import Ping
 from p2pnode.transports.error_code import ErrorCode
-from p2pnode.transports.noise_udp.frame import Ping
 from tests.support.hostile import Town
 
 

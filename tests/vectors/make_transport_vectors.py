@@ -16,17 +16,11 @@ from p2pnode.entropy import Entropy
 from p2pnode.identity.keys import PrivateKey
 from p2pnode.machine import SocketAddr
 from p2pnode.noise.primitives import KeyPair
+from p2pnode.transports.datagrams.frame import HandshakeDone, NewToken, PathChallenge
 from p2pnode.transports.delivery.frame import Ack, stream_header
 from p2pnode.transports.delivery.varint import encode_varint
 from p2pnode.transports.noise_udp.aead import Aead, hkdf_expand, next_secret, packet_key
-from p2pnode.transports.noise_udp.frame import (
-    HandshakeDone,
-    NewConnectionId,
-    NewToken,
-    ObservedAddress,
-    PathChallenge,
-    encode_ack,
-)
+from p2pnode.transports.noise_udp.frame import NewConnectionId, ObservedAddress, encode_ack
 from p2pnode.transports.noise_udp.handshake import (
     PROLOGUE_LABEL,
     Credentials,

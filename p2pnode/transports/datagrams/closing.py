@@ -9,10 +9,11 @@ draining sends nothing.
 """
 
 import enum
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.errors import ConnectionLost
+from p2pnode.transports.datagrams.frame import ConnectionClose
 
 CLOSE_PTOS: Final = 3
 """probe timeouts that a closed connection still knows its packets (RFC 9000 section 10.2)"""
@@ -41,11 +42,7 @@ TRANSITIONS: Final = {
 }
 
 
-FrameT = TypeVar("FrameT")
-"""What tells the peer."""
-
-
-class Closing(Generic[FrameT]):
+class Closing:
     """Where a connection is between open and forgotten, and why."""
 
     __slots__ = ("_is_told", "_packets", "_until", "frame", "is_send_due", "reason", "state")
@@ -53,7 +50,7 @@ class Closing(Generic[FrameT]):
     def __init__(self) -> None:
         self.state = CloseState.OPEN
         self.reason: ConnectionLost | None = None
-        self.frame: FrameT | None = None
+        self.frame: ConnectionClose | None = None
         self.is_send_due = False
         self._until: Instant = 0.0
         self._packets = 0
@@ -68,7 +65,7 @@ class Closing(Generic[FrameT]):
         event: CloseEvent,
         reason: ConnectionLost,
         until: Instant,
-        frame: FrameT | None,
+        frame: ConnectionClose | None,
     ) -> bool:
         """Ends an open connection; returns whether this call did."""
         state = TRANSITIONS.get((self.state, event))

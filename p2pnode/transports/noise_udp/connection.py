@@ -29,6 +29,14 @@ from p2pnode.machine import Buffer, Received, Transmit
 from p2pnode.transports.datagrams.closing import CLOSE_PTOS, CloseEvent, CloseState, Closing
 from p2pnode.transports.datagrams.control_frames import ControlFrames
 from p2pnode.transports.datagrams.datagram_batch import DatagramBatch
+from p2pnode.transports.datagrams.frame import (
+    ConnectionClose,
+    HandshakeDone,
+    NewToken,
+    PathChallenge,
+    PathResponse,
+    Ping,
+)
 from p2pnode.transports.delivery.frame import (
     Ack,
     DataBlocked,
@@ -57,20 +65,14 @@ from p2pnode.transports.noise_udp.config import TransportConfig
 from p2pnode.transports.noise_udp.connection_id import LocalIds, RemoteId, RemoteIds, ResetTokens
 from p2pnode.transports.noise_udp.frame import (
     AckFrequency,
-    ConnectionClose,
     Datagram,
     Frame,
-    HandshakeDone,
     ImmediateAck,
     MaxPathId,
     NewConnectionId,
-    NewToken,
     ObservedAddress,
     PathAbandon,
-    PathChallenge,
-    PathResponse,
     PathStatus,
-    Ping,
     RetireConnectionId,
 )
 from p2pnode.transports.noise_udp.handshake import Secrets
@@ -181,7 +183,7 @@ class Connection:
             now=now,
         )
         self.work = self._receiver.work
-        self._closing = Closing[ConnectionClose]()
+        self._closing = Closing()
         self._events: list[ConnectionEvent] = []
         self._datagram_events = 0
         self._reported_mtu = 0

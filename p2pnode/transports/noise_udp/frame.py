@@ -10,6 +10,20 @@ from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.errors import DecodeError
 from p2pnode.machine import SocketAddr
+from p2pnode.transports.datagrams.frame import (
+    ConnectionClose,
+    HandshakeDone,
+    NewToken,
+    PathChallenge,
+    PathResponse,
+    Ping,
+    decode_application_close,
+    decode_close,
+    decode_path_challenge,
+    decode_path_response,
+    read_bytes,
+    read_integers,
+)
 from p2pnode.transports.delivery.frame import (
     Ack,
     DataBlocked,
@@ -30,26 +44,10 @@ CONNECTION_ID_SIZE: Final = 8
 """bytes; chosen: fixed, so that the header has a fixed size, which suits GSO"""
 RESET_TOKEN_SIZE: Final = 16
 """bytes; RFC 9000 section 10.3"""
-CHALLENGE_SIZE: Final = 8
-"""bytes; RFC 9000 section 19.17"""
-MAX_REASON_SIZE: Final = 256
-"""bytes of a close reason that are sent, and that are kept of a longer one; chosen: one sentence"""
 MAX_TOKEN_SIZE: Final = 128
 """bytes; chosen: our own tokens are below 64, others may want to encrypt more"""
 MAX_ACK_RANGES: Final = 64
 """ranges in one ACK that are looked at; chosen: more means a hostile or broken peer"""
-
-
-class Ping(NamedTuple):
-    def encode(self) -> bytes:
-        return b"\x01"
-
-
-class NewToken(NamedTuple):
-    token: bytes
-
-    def encode(self) -> bytes:
-        return encode_integers(FrameType.NEW_TOKEN, len(self.token)) + self.token
 
 
 class NewConnectionId(NamedTuple):
@@ -74,42 +72,6 @@ class RetireConnectionId(NamedTuple):
 
     def encode(self) -> bytes:
         return encode_integers(FrameType.RETIRE_CONNECTION_ID, *self)
-
-
-class PathChallenge(NamedTuple):
-    data: bytes
-
-    def encode(self) -> bytes:
-        return b"\x1a" + self.data
-
-
-class PathResponse(NamedTuple):
-    data: bytes
-
-    def encode(self) -> bytes:
-        return b"\x1b" + self.data
-
-
-class ConnectionClose(NamedTuple):
-    code: int
-    frame_type: int
-    reason: str
-    is_application: bool
-
-    def encode(self) -> bytes:
-        # a cut inside a character is repaired by the receiver's "replace"
-        reason = self.reason.encode("utf-8", "replace")[:MAX_REASON_SIZE]
-        if self.is_application:
-            return encode_integers(FrameType.APPLICATION_CLOSE, self.code, len(reason)) + reason
-        return (
-            encode_integers(FrameType.CONNECTION_CLOSE, self.code, self.frame_type, len(reason))
-            + reason
-        )
-
-
-class HandshakeDone(NamedTuple):
-    def encode(self) -> bytes:
-        return b"\x1e"
 
 
 class ImmediateAck(NamedTuple):
@@ -222,8 +184,6 @@ Frame: TypeAlias = (
 PROBING_TYPES: Final = frozenset({0x00, 0x18, 0x1A, 0x1B, 0x23})
 """Frames that may travel on an unvalidated path without moving the connection (RFC 9000 9.1)."""
 
-NOT_ACK_ELICITING_TYPES: Final = frozenset({0x00, 0x02, 0x03, 0x1C, 0x1D})
-
 
 def decode_frame_untrusted(buffer: bytes, position: int) -> tuple[Frame, int]:
     """Returns the frame at `position` and the position behind it; raises DecodeError.
@@ -237,34 +197,14 @@ def decode_frame_untrusted(buffer: bytes, position: int) -> tuple[Frame, int]:
     return decoder(buffer, position + 1)
 
 
-def _take(buffer: bytes, position: int, size: int) -> tuple[bytes, int]:
-    end = position + size
-    if end > len(buffer):
-        raise DecodeError("frame runs past its packet")
-    return buffer[position:end], end
-
-
-def _fields(buffer: bytes, position: int, count: int) -> tuple[list[int], int]:
-    values: list[int] = []
-    end = len(buffer)
-    for _ in range(count):
-        if position < end and buffer[position] < 0x40:
-            values.append(buffer[position])  # most fields of an ACK are one byte
-            position += 1
-        else:
-            value, position = varint(buffer, position)
-            values.append(value)
-    return values, position
-
-
 def _decode_ack(buffer: bytes, position: int) -> tuple[Ack, int]:
-    (path_id, largest, delay, count, first), position = _fields(buffer, position, 5)
+    (path_id, largest, delay, count, first), position = read_integers(buffer, position, 5)
     if count >= MAX_ACK_RANGES:
         raise DecodeError("too many ranges in an ACK")
     start = largest - first
     ranges = [(start, largest + 1)]
     for _ in range(count):
-        (gap, length), position = _fields(buffer, position, 2)
+        (gap, length), position = read_integers(buffer, position, 2)
         stop = start - gap - 1
         start = stop - 1 - length
         ranges.append((start, stop))
@@ -275,7 +215,7 @@ def _decode_ack(buffer: bytes, position: int) -> tuple[Ack, int]:
 
 def _decode_ack_ecn(buffer: bytes, position: int) -> tuple[Ack, int]:
     ack, position = _decode_ack(buffer, position)
-    (ect0, ect1, ce), position = _fields(buffer, position, 3)
+    (ect0, ect1, ce), position = read_integers(buffer, position, 3)
     return ack._replace(ecn=(ect0, ect1, ce)), position
 
 
@@ -283,63 +223,39 @@ def _decode_new_token(buffer: bytes, position: int) -> tuple[NewToken, int]:
     size, position = varint(buffer, position)
     if not 0 < size <= MAX_TOKEN_SIZE:
         raise DecodeError("token of a wrong size")
-    token, position = _take(buffer, position, size)
+    token, position = read_bytes(buffer, position, size)
     return NewToken(token), position
 
 
 def _decode_new_connection_id(buffer: bytes, position: int) -> tuple[NewConnectionId, int]:
-    (path_id, sequence, retire), position = _fields(buffer, position, 3)
+    (path_id, sequence, retire), position = read_integers(buffer, position, 3)
     if retire > sequence:
         raise DecodeError("NEW_CONNECTION_ID retires itself")
-    connection_id, position = _take(buffer, position, CONNECTION_ID_SIZE)
-    token, position = _take(buffer, position, RESET_TOKEN_SIZE)
+    connection_id, position = read_bytes(buffer, position, CONNECTION_ID_SIZE)
+    token, position = read_bytes(buffer, position, RESET_TOKEN_SIZE)
     return NewConnectionId(path_id, sequence, retire, connection_id, token), position
 
 
-def _decode_path_challenge(buffer: bytes, position: int) -> tuple[PathChallenge, int]:
-    data, position = _take(buffer, position, CHALLENGE_SIZE)
-    return PathChallenge(data), position
-
-
-def _decode_path_response(buffer: bytes, position: int) -> tuple[PathResponse, int]:
-    data, position = _take(buffer, position, CHALLENGE_SIZE)
-    return PathResponse(data), position
-
-
-def _decode_close(buffer: bytes, position: int) -> tuple[ConnectionClose, int]:
-    (code, frame_type, size), position = _fields(buffer, position, 3)
-    reason, position = _take(buffer, position, size)
-    text = reason[:MAX_REASON_SIZE].decode("utf-8", "replace")
-    return ConnectionClose(code, frame_type, text, False), position
-
-
-def _decode_application_close(buffer: bytes, position: int) -> tuple[ConnectionClose, int]:
-    (code, size), position = _fields(buffer, position, 2)
-    reason, position = _take(buffer, position, size)
-    text = reason[:MAX_REASON_SIZE].decode("utf-8", "replace")
-    return ConnectionClose(code, 0, text, True), position
-
-
 def _decode_path_status(buffer: bytes, position: int) -> tuple[PathStatus, int]:
-    (path_id, sequence, status), position = _fields(buffer, position, 3)
+    (path_id, sequence, status), position = read_integers(buffer, position, 3)
     if status > 1:
         raise DecodeError("unknown path status")
     return PathStatus(path_id, sequence, bool(status)), position
 
 
 def _decode_observed_address(buffer: bytes, position: int) -> tuple[ObservedAddress, int]:
-    (path_id, sequence, size), position = _fields(buffer, position, 3)
+    (path_id, sequence, size), position = read_integers(buffer, position, 3)
     if size not in (4, 16):
         raise DecodeError("observed address of an unknown family")
-    packed, position = _take(buffer, position, size)
-    port, position = _take(buffer, position, 2)
+    packed, position = read_bytes(buffer, position, size)
+    port, position = read_bytes(buffer, position, 2)
     address = SocketAddr(str(ipaddress.ip_address(packed)), int.from_bytes(port, "big"))
     return ObservedAddress(path_id, sequence, address), position
 
 
 def _decode_datagram(buffer: bytes, position: int) -> tuple[Datagram, int]:
     size, position = varint(buffer, position)
-    data, position = _take(buffer, position, size)
+    data, position = read_bytes(buffer, position, size)
     return Datagram(data), position
 
 
@@ -347,7 +263,7 @@ def _integer_decoder(
     make: Callable[..., Frame], count: int
 ) -> Callable[[bytes, int], tuple[Frame, int]]:
     def decode(buffer: bytes, position: int) -> tuple[Frame, int]:
-        values, position = _fields(buffer, position, count)
+        values, position = read_integers(buffer, position, count)
         return make(*values), position
 
     return decode
@@ -368,10 +284,10 @@ _DECODERS: Final[dict[int, Callable[[bytes, int], tuple[Frame, int]]]] = {
     FrameType.STREAMS_BLOCKED: _integer_decoder(StreamsBlocked, 1),
     FrameType.NEW_CONNECTION_ID: _decode_new_connection_id,
     FrameType.RETIRE_CONNECTION_ID: _integer_decoder(RetireConnectionId, 2),
-    FrameType.PATH_CHALLENGE: _decode_path_challenge,
-    FrameType.PATH_RESPONSE: _decode_path_response,
-    FrameType.CONNECTION_CLOSE: _decode_close,
-    FrameType.APPLICATION_CLOSE: _decode_application_close,
+    FrameType.PATH_CHALLENGE: decode_path_challenge,
+    FrameType.PATH_RESPONSE: decode_path_response,
+    FrameType.CONNECTION_CLOSE: decode_close,
+    FrameType.APPLICATION_CLOSE: decode_application_close,
     FrameType.HANDSHAKE_DONE: _integer_decoder(HandshakeDone, 0),
     FrameType.IMMEDIATE_ACK: _integer_decoder(ImmediateAck, 0),
     FrameType.PATH_ABANDON: _integer_decoder(PathAbandon, 2),

@@ -10,16 +10,12 @@ from cryptography.exceptions import InvalidTag
 from p2pnode.clock import Instant
 from p2pnode.errors import DecodeError, TransportError
 from p2pnode.machine import Received
+from p2pnode.transports.datagrams.frame import NOT_ACK_ELICITING_TYPES
 from p2pnode.transports.delivery.frame import STREAM_TYPES, FrameType, decode_stream_untrusted
 from p2pnode.transports.delivery.stream_set import StreamSet
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.noise_udp.connection_id import LocalIds
-from p2pnode.transports.noise_udp.frame import (
-    NOT_ACK_ELICITING_TYPES,
-    PROBING_TYPES,
-    Frame,
-    decode_frame_untrusted,
-)
+from p2pnode.transports.noise_udp.frame import PROBING_TYPES, Frame, decode_frame_untrusted
 from p2pnode.transports.noise_udp.key_schedule import KeySchedule
 from p2pnode.transports.noise_udp.packet import (
     DATA,

@@ -11,12 +11,13 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant
 from p2pnode.transports.datagrams.control_frames import ControlFrames
 from p2pnode.transports.datagrams.datagram_batch import MAX_SEGMENTS, DatagramBatch
+from p2pnode.transports.datagrams.frame import PathResponse, Ping
 from p2pnode.transports.delivery.held_bytes import FRAME_SIZE
 from p2pnode.transports.delivery.loss_recovery import SentPacket
 from p2pnode.transports.delivery.packet_builder import PacketBuilder
 from p2pnode.transports.delivery.stream_set import StreamSet
 from p2pnode.transports.noise_udp.connection_id import RemoteIds
-from p2pnode.transports.noise_udp.frame import Datagram, PathResponse, Ping, encode_ack
+from p2pnode.transports.noise_udp.frame import Datagram, encode_ack
 from p2pnode.transports.noise_udp.key_schedule import KeySchedule
 from p2pnode.transports.noise_udp.packet import (
     DATA,

@@ -12,6 +12,7 @@ from p2pnode.clock import Instant
 from p2pnode.entropy import Entropy
 from p2pnode.errors import LocalProtocolError, TransportError
 from p2pnode.transports.datagrams.control_frames import ControlFrames
+from p2pnode.transports.datagrams.frame import PathChallenge, PathResponse
 from p2pnode.transports.delivery.ranges import RangeSet
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import (
@@ -29,8 +30,6 @@ from p2pnode.transports.noise_udp.frame import (
     MaxPathId,
     ObservedAddress,
     PathAbandon,
-    PathChallenge,
-    PathResponse,
     PathStatus,
 )
 from p2pnode.transports.noise_udp.path import Path, PathLimits

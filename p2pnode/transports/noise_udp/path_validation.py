@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
-from p2pnode.transports.noise_udp.frame import CHALLENGE_SIZE, PathChallenge
+from p2pnode.transports.datagrams.frame import CHALLENGE_SIZE, PathChallenge
 from p2pnode.transports.punch import Punch, PunchProbe
 from p2pnode.transports.route import Route
 

@@ -10,14 +10,13 @@ from typing import Final
 
 from p2pnode.clock import Instant, UnixTime
 from p2pnode.errors import DecodeError
+from p2pnode.transports.datagrams.frame import ConnectionClose, NewToken
 from p2pnode.transports.delivery.frame import STREAM_TYPES, FrameType, decode_stream_untrusted
 from p2pnode.transports.delivery.loss_recovery import SentPacket
 from p2pnode.transports.noise_udp.frame import (
-    ConnectionClose,
     Datagram,
     Frame,
     NewConnectionId,
-    NewToken,
     decode_frame_untrusted,
 )
 from p2pnode.transports.noise_udp.path import Path

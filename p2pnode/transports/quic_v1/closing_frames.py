@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from p2pnode.transports.quic_v1.frame import ConnectionClose
+from p2pnode.transports.datagrams.frame import ConnectionClose
 from p2pnode.transports.quic_v1.quic_error_code import QuicErrorCode
 
 _LAST_CODE: Final = 0x10

@@ -30,9 +30,14 @@ from p2pnode.machine import Buffer, Received, Transmit
 from p2pnode.transports.datagrams.closing import CLOSE_PTOS, CloseEvent, CloseState, Closing
 from p2pnode.transports.datagrams.control_frames import ControlFrames
 from p2pnode.transports.datagrams.datagram_batch import DatagramBatch
-from p2pnode.transports.delivery.frame import (
-    Ack,
+from p2pnode.transports.datagrams.frame import (
+    ConnectionClose,
+    HandshakeDone,
+    NewToken,
+    PathChallenge,
+    PathResponse,
 )
+from p2pnode.transports.delivery.frame import Ack
 from p2pnode.transports.delivery.mtu_discovery import BASE_SIZE, MtuDiscovery
 from p2pnode.transports.delivery.stream_set import StreamSet
 from p2pnode.transports.error_code import ErrorCode
@@ -44,14 +49,9 @@ from p2pnode.transports.quic_v1.early_receiver import EarlyReceiver
 from p2pnode.transports.quic_v1.early_sender import EarlySender
 from p2pnode.transports.quic_v1.epoch import Epoch
 from p2pnode.transports.quic_v1.frame import (
-    ConnectionClose,
     Crypto,
     Frame,
-    HandshakeDone,
     NewConnectionId,
-    NewToken,
-    PathChallenge,
-    PathResponse,
     RetireConnectionId,
 )
 from p2pnode.transports.quic_v1.handshaking import Handshaking
@@ -124,7 +124,7 @@ class Connection:
         self._early = EarlyReceiver(
             self.handshaking, self._receiver, self.remote_ids, self.path, opening.peer_source
         )
-        self._closing = Closing[ConnectionClose]()
+        self._closing = Closing()
         self._events: list[ConnectionEvent] = []
         self._responses = PathResponses()
         self._timers = Timers(self.path, self.handshaking, config, now)

@@ -9,11 +9,12 @@ from typing import Final
 
 from p2pnode.clock import Instant
 from p2pnode.transports.datagrams.datagram_batch import DatagramBatch
+from p2pnode.transports.datagrams.frame import Ping
 from p2pnode.transports.delivery.loss_recovery import SentPacket
 from p2pnode.transports.delivery.packet_builder import PacketBuilder
 from p2pnode.transports.quic_v1.connection_id import RemoteIds
 from p2pnode.transports.quic_v1.epoch import Epoch
-from p2pnode.transports.quic_v1.frame import Ping, encode_ack
+from p2pnode.transports.quic_v1.frame import encode_ack
 from p2pnode.transports.quic_v1.handshaking import Handshaking
 from p2pnode.transports.quic_v1.packet import (
     MIN_INITIAL_SIZE,

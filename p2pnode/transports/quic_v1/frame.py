@@ -9,6 +9,20 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from p2pnode.errors import DecodeError, TransportError
+from p2pnode.transports.datagrams.frame import (
+    ConnectionClose,
+    HandshakeDone,
+    NewToken,
+    PathChallenge,
+    PathResponse,
+    Ping,
+    decode_application_close,
+    decode_close,
+    decode_path_challenge,
+    decode_path_response,
+    read_bytes,
+    read_integers,
+)
 from p2pnode.transports.delivery.frame import (
     Ack,
     DataBlocked,
@@ -33,10 +47,6 @@ from p2pnode.transports.quic_v1.parameters import (
     RESET_TOKEN_SIZE,
 )
 
-CHALLENGE_SIZE: Final = 8
-"""bytes; RFC 9000 section 19.17"""
-MAX_REASON_SIZE: Final = 256
-"""bytes of a close reason that are sent, and that are kept of a longer one; chosen: one sentence"""
 MAX_ACK_RANGES: Final = 64
 """ranges in one ACK that are taken, the newest; chosen: quinn sends as many, quic-go 32"""
 
@@ -51,12 +61,6 @@ FROM_SERVERS: Final = frozenset({0x07, 0x1E})
 """NEW_TOKEN and HANDSHAKE_DONE, which only a server may send."""
 PROBING_TYPES: Final = frozenset({0x00, 0x18, 0x1A, 0x1B})
 """Frames that do not move a connection to the path that they come by (RFC 9000 section 9.1)."""
-NOT_ACK_ELICITING_TYPES: Final = frozenset({0x00, 0x02, 0x03, 0x1C, 0x1D})
-
-
-class Ping(NamedTuple):
-    def encode(self) -> bytes:
-        return b"\x01"
 
 
 class Crypto(NamedTuple):
@@ -67,13 +71,6 @@ class Crypto(NamedTuple):
 
     def encode(self) -> bytes:
         return crypto_header(self.offset, len(self.data)) + self.data
-
-
-class NewToken(NamedTuple):
-    token: bytes
-
-    def encode(self) -> bytes:
-        return encode_integers(FrameType.NEW_TOKEN, len(self.token)) + self.token
 
 
 class MaxStreamsUni(NamedTuple):
@@ -115,43 +112,6 @@ class RetireConnectionId(NamedTuple):
 
     def encode(self) -> bytes:
         return encode_integers(FrameType.RETIRE_CONNECTION_ID, *self)
-
-
-class PathChallenge(NamedTuple):
-    data: bytes
-
-    def encode(self) -> bytes:
-        return b"\x1a" + self.data
-
-
-class PathResponse(NamedTuple):
-    data: bytes
-
-    def encode(self) -> bytes:
-        return b"\x1b" + self.data
-
-
-class ConnectionClose(NamedTuple):
-    code: int
-    frame_type: int
-    """What was wrong with which frame, 0 where none or unknown, and of applications."""
-    reason: str
-    is_application: bool
-
-    def encode(self) -> bytes:
-        # a cut inside a character is repaired by the receiver's "replace"
-        reason = self.reason.encode("utf-8", "replace")[:MAX_REASON_SIZE]
-        if self.is_application:
-            return encode_integers(FrameType.APPLICATION_CLOSE, self.code, len(reason)) + reason
-        return (
-            encode_integers(FrameType.CONNECTION_CLOSE, self.code, self.frame_type, len(reason))
-            + reason
-        )
-
-
-class HandshakeDone(NamedTuple):
-    def encode(self) -> bytes:
-        return b"\x1e"
 
 
 Frame: TypeAlias = (
@@ -202,13 +162,13 @@ def decode_ack_untrusted(buffer: bytes, position: int, exponent: int) -> tuple[A
     `exponent` is the peer's.  Of more than MAX_ACK_RANGES ranges the oldest are passed over.
     """
     with_ecn = buffer[position] == FrameType.ACK_ECN
-    (largest, delay, count, first), position = _fields(buffer, position + 1, 4)
+    (largest, delay, count, first), position = read_integers(buffer, position + 1, 4)
     start = largest - first
     ranges = [(start, largest + 1)]
     if 2 * count > len(buffer) - position:
         raise DecodeError("an ACK runs past its packet")
     for index in range(1, count + 1):
-        (gap, length), position = _fields(buffer, position, 2)
+        (gap, length), position = read_integers(buffer, position, 2)
         stop = start - gap - 1
         start = stop - 1 - length
         if index < MAX_ACK_RANGES:
@@ -217,7 +177,7 @@ def decode_ack_untrusted(buffer: bytes, position: int, exponent: int) -> tuple[A
         raise DecodeError("an ACK of a negative packet number")
     ecn = None
     if with_ecn:
-        (ect0, ect1, ce), position = _fields(buffer, position, 3)
+        (ect0, ect1, ce), position = read_integers(buffer, position, 3)
         ecn = ect0, ect1, ce
     return Ack(0, delay << exponent, tuple(ranges), ecn), position
 
@@ -253,31 +213,11 @@ def decode_frame_untrusted(buffer: bytes, position: int) -> tuple[Frame, int]:
     return decoder(buffer, position + 1)
 
 
-def _take(buffer: bytes, position: int, size: int) -> tuple[bytes, int]:
-    end = position + size
-    if end > len(buffer):
-        raise DecodeError("a frame runs past its packet")
-    return buffer[position:end], end
-
-
-def _fields(buffer: bytes, position: int, count: int) -> tuple[list[int], int]:
-    values: list[int] = []
-    end = len(buffer)
-    for _ in range(count):
-        if position < end and buffer[position] < 0x40:
-            values.append(buffer[position])  # most fields of an ACK are one byte
-            position += 1
-        else:
-            value, position = varint(buffer, position)
-            values.append(value)
-    return values, position
-
-
 def _decode_crypto(buffer: bytes, position: int) -> tuple[Crypto, int]:
-    (offset, size), position = _fields(buffer, position, 2)
+    (offset, size), position = read_integers(buffer, position, 2)
     if offset + size > MAX_VARINT:
         raise DecodeError("a CRYPTO frame beyond 2^62-1")
-    data, position = _take(buffer, position, size)
+    data, position = read_bytes(buffer, position, size)
     return Crypto(offset, data), position
 
 
@@ -285,49 +225,25 @@ def _decode_new_token(buffer: bytes, position: int) -> tuple[NewToken, int]:
     size, position = varint(buffer, position)
     if not size:
         raise DecodeError("an empty token")
-    token, position = _take(buffer, position, size)
+    token, position = read_bytes(buffer, position, size)
     return NewToken(token), position
 
 
 def _decode_new_connection_id(buffer: bytes, position: int) -> tuple[NewConnectionId, int]:
-    (sequence, retire), position = _fields(buffer, position, 2)
-    (size,), position = _take(buffer, position, 1)
+    (sequence, retire), position = read_integers(buffer, position, 2)
+    (size,), position = read_bytes(buffer, position, 1)
     if retire > sequence or not 0 < size <= MAX_CONNECTION_ID_SIZE:
         raise DecodeError("a malformed NEW_CONNECTION_ID")
-    connection_id, position = _take(buffer, position, size)
-    token, position = _take(buffer, position, RESET_TOKEN_SIZE)
+    connection_id, position = read_bytes(buffer, position, size)
+    token, position = read_bytes(buffer, position, RESET_TOKEN_SIZE)
     return NewConnectionId(sequence, retire, connection_id, token), position
-
-
-def _decode_path_challenge(buffer: bytes, position: int) -> tuple[PathChallenge, int]:
-    data, position = _take(buffer, position, CHALLENGE_SIZE)
-    return PathChallenge(data), position
-
-
-def _decode_path_response(buffer: bytes, position: int) -> tuple[PathResponse, int]:
-    data, position = _take(buffer, position, CHALLENGE_SIZE)
-    return PathResponse(data), position
-
-
-def _decode_close(buffer: bytes, position: int) -> tuple[ConnectionClose, int]:
-    (code, frame_type, size), position = _fields(buffer, position, 3)
-    reason, position = _take(buffer, position, size)
-    text = reason[:MAX_REASON_SIZE].decode("utf-8", "replace")
-    return ConnectionClose(code, frame_type, text, False), position
-
-
-def _decode_application_close(buffer: bytes, position: int) -> tuple[ConnectionClose, int]:
-    (code, size), position = _fields(buffer, position, 2)
-    reason, position = _take(buffer, position, size)
-    text = reason[:MAX_REASON_SIZE].decode("utf-8", "replace")
-    return ConnectionClose(code, 0, text, True), position
 
 
 def _integer_decoder(
     make: Callable[..., Frame], count: int, maximum: int = MAX_VARINT
 ) -> Callable[[bytes, int], tuple[Frame, int]]:
     def decode(buffer: bytes, position: int) -> tuple[Frame, int]:
-        values, position = _fields(buffer, position, count)
+        values, position = read_integers(buffer, position, count)
         if count and values[-1] > maximum:
             raise DecodeError("more streams than there are ids")
         return make(*values), position
@@ -351,9 +267,9 @@ _DECODERS: Final[dict[int, Callable[[bytes, int], tuple[Frame, int]]]] = {
     STREAMS_BLOCKED_UNI: _integer_decoder(StreamsBlockedUni, 1, MAX_STREAM_COUNT),
     FrameType.NEW_CONNECTION_ID: _decode_new_connection_id,
     FrameType.RETIRE_CONNECTION_ID: _integer_decoder(RetireConnectionId, 1),
-    FrameType.PATH_CHALLENGE: _decode_path_challenge,
-    FrameType.PATH_RESPONSE: _decode_path_response,
-    FrameType.CONNECTION_CLOSE: _decode_close,
-    FrameType.APPLICATION_CLOSE: _decode_application_close,
+    FrameType.PATH_CHALLENGE: decode_path_challenge,
+    FrameType.PATH_RESPONSE: decode_path_response,
+    FrameType.CONNECTION_CLOSE: decode_close,
+    FrameType.APPLICATION_CLOSE: decode_application_close,
     FrameType.HANDSHAKE_DONE: _integer_decoder(HandshakeDone, 0),
 }

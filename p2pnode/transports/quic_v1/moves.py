@@ -2,8 +2,9 @@
 
 from p2pnode.clock import Instant
 from p2pnode.entropy import Entropy
+from p2pnode.transports.datagrams.frame import PathResponse
 from p2pnode.transports.quic_v1.connection_id import RemoteIds
-from p2pnode.transports.quic_v1.frame import PathResponse, RetireConnectionId
+from p2pnode.transports.quic_v1.frame import RetireConnectionId
 from p2pnode.transports.quic_v1.packet_receiver import Arrival
 from p2pnode.transports.quic_v1.packet_sender import PacketSender
 from p2pnode.transports.quic_v1.packet_space import PacketSpace

@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 from p2pnode.clock import Instant
 from p2pnode.errors import DecodeError, TransportError
 from p2pnode.machine import Received
+from p2pnode.transports.datagrams.frame import NOT_ACK_ELICITING_TYPES
 from p2pnode.transports.delivery.frame import (
     STREAM_TYPES,
     Ack,
@@ -20,7 +21,6 @@ from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.quic_v1.connection_id import LocalIds
 from p2pnode.transports.quic_v1.epoch import Epoch
 from p2pnode.transports.quic_v1.frame import (
-    NOT_ACK_ELICITING_TYPES,
     PROBING_TYPES,
     Frame,
     check_frame_type,

@@ -10,12 +10,13 @@ from typing import Final
 from p2pnode.clock import Deadline, Instant
 from p2pnode.transports.datagrams.control_frames import ControlFrames
 from p2pnode.transports.datagrams.datagram_batch import MAX_SEGMENTS, DatagramBatch
+from p2pnode.transports.datagrams.frame import Ping
 from p2pnode.transports.delivery.ack_tracker import AckTracker
 from p2pnode.transports.delivery.loss_recovery import SentPacket
 from p2pnode.transports.delivery.packet_builder import PacketBuilder
 from p2pnode.transports.delivery.stream_set import StreamSet
 from p2pnode.transports.quic_v1.connection_id import RemoteIds
-from p2pnode.transports.quic_v1.frame import Ping, encode_ack
+from p2pnode.transports.quic_v1.frame import encode_ack
 from p2pnode.transports.quic_v1.key_phases import KeyPhases
 from p2pnode.transports.quic_v1.packet import KEY_PHASE
 from p2pnode.transports.quic_v1.packet_space import PacketSpace

@@ -8,7 +8,7 @@ from typing import Final
 
 from p2pnode.clock import Deadline, Instant
 from p2pnode.entropy import Entropy
-from p2pnode.transports.quic_v1.frame import CHALLENGE_SIZE, PathChallenge, PathResponse
+from p2pnode.transports.datagrams.frame import CHALLENGE_SIZE, PathChallenge, PathResponse
 from p2pnode.transports.quic_v1.packet import MIN_INITIAL_SIZE
 from p2pnode.transports.quic_v1.path import AMPLIFICATION_LIMIT
 from p2pnode.transports.route import Route

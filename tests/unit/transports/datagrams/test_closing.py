@@ -1,6 +1,6 @@
 from p2pnode.errors import ClosedByPeer, ClosedLocally, IdleTimeout
 from p2pnode.transports.datagrams.closing import TRANSITIONS, CloseEvent, CloseState, Closing
-from p2pnode.transports.noise_udp.frame import ConnectionClose
+from p2pnode.transports.datagrams.frame import ConnectionClose
 from tests.support import spec_tables
 
 FRAME = ConnectionClose(0, 0, "bye", True)

@@ -6,6 +6,7 @@ import pytest
 
 from p2pnode.errors import ClosedForViolation
 from p2pnode.machine import Received, SocketAddr, SocketId
+from p2pnode.transports.datagrams.frame import Ping
 from p2pnode.transports.datagrams.turns import (
     HOLD,
     MAX_QUEUE_SIZE,
@@ -16,7 +17,7 @@ from p2pnode.transports.datagrams.waiting import MAX_WAIT
 from p2pnode.transports.delivery.frame import ResetStream, StopSending, stream_header
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import ConnectionClosed
-from p2pnode.transports.noise_udp.frame import ObservedAddress, Ping
+from p2pnode.transports.noise_udp.frame import ObservedAddress
 from p2pnode.transports.noise_udp.handshake import InitiatorHandshake
 from p2pnode.transports.stream_events import StreamOpened, StreamReadable
 from p2pnode.transports.work import (

@@ -4,6 +4,16 @@ import pytest
 
 from p2pnode.errors import DecodeError
 from p2pnode.machine import SocketAddr
+from p2pnode.transports.datagrams.frame import (
+    MAX_REASON_SIZE,
+    NOT_ACK_ELICITING_TYPES,
+    ConnectionClose,
+    HandshakeDone,
+    NewToken,
+    PathChallenge,
+    PathResponse,
+    Ping,
+)
 from p2pnode.transports.delivery.frame import (
     STREAM_TYPES,
     Ack,
@@ -22,24 +32,16 @@ from p2pnode.transports.delivery.frame import (
 from p2pnode.transports.delivery.varint import decode_varint_untrusted
 from p2pnode.transports.noise_udp.frame import (
     MAX_ACK_RANGES,
-    MAX_REASON_SIZE,
     MAX_TOKEN_SIZE,
-    NOT_ACK_ELICITING_TYPES,
     PROBING_TYPES,
     AckFrequency,
-    ConnectionClose,
     Datagram,
-    HandshakeDone,
     ImmediateAck,
     MaxPathId,
     NewConnectionId,
-    NewToken,
     ObservedAddress,
     PathAbandon,
-    PathChallenge,
-    PathResponse,
     PathStatus,
-    Ping,
     RetireConnectionId,
     decode_frame_untrusted,
     encode_ack,

@@ -7,21 +7,23 @@ import pytest
 
 from p2pnode.machine import Received, SocketAddr, SocketId
 from p2pnode.transports.datagrams.control_frames import MAX_OUTSTANDING
+from p2pnode.transports.datagrams.frame import (
+    HandshakeDone,
+    NewToken,
+    PathChallenge,
+    PathResponse,
+    Ping,
+)
 from p2pnode.transports.datagrams.retired_ids import RETIRED_TIME
 from p2pnode.transports.delivery.frame import stream_header
 from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.events import AddressObserved, ConnectionClosed
 from p2pnode.transports.noise_udp.aead import Aead
 from p2pnode.transports.noise_udp.frame import (
-    HandshakeDone,
     MaxPathId,
     NewConnectionId,
-    NewToken,
     ObservedAddress,
     PathAbandon,
-    PathChallenge,
-    PathResponse,
-    Ping,
     RetireConnectionId,
 )
 from p2pnode.transports.noise_udp.packet import STATELESS_RESET

@@ -6,6 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.errors import DecodeError, TransportError
+from p2pnode.transports.datagrams.frame import (
+    MAX_REASON_SIZE,
+    NOT_ACK_ELICITING_TYPES,
+    ConnectionClose,
+    HandshakeDone,
+    NewToken,
+    PathChallenge,
+    PathResponse,
+    Ping,
+)
 from p2pnode.transports.delivery.frame import (
     Ack,
     DataBlocked,
@@ -22,18 +32,10 @@ from p2pnode.transports.error_code import ErrorCode
 from p2pnode.transports.quic_v1.epoch import Epoch
 from p2pnode.transports.quic_v1.frame import (
     MAX_ACK_RANGES,
-    MAX_REASON_SIZE,
-    NOT_ACK_ELICITING_TYPES,
     PROBING_TYPES,
-    ConnectionClose,
     Crypto,
-    HandshakeDone,
     MaxStreamsUni,
     NewConnectionId,
-    NewToken,
-    PathChallenge,
-    PathResponse,
-    Ping,
     RetireConnectionId,
     StreamsBlockedUni,
     check_frame_type,
