@@ -249,6 +249,7 @@ class Endpoint:
         """Ends a connection for others' sake: it is told once, forgotten and freed at once."""
         with self.commanding(handle, now) as connection:
             if connection is None:
+                self._memory.forsake(handle)
                 return
             self._say_farewell(connection, reason, now)
             if handle in self.commons.connections:

@@ -367,6 +367,26 @@ def test_those_of_other_transports_make_room_for_its_own_or_keep_it(gives_way: b
     assert ("three" in account.half_open) != gives_way
 
 
+@pytest.mark.spec("RESOURCES-23")
+def test_unread_data_of_a_connection_that_is_over_goes_for_others_sake():
+    commons = Commons(Account(ResourceLimits()))
+    client, server, now = pair(commons=commons)
+    [handle] = server.endpoint.connections
+    stream = client.command(client.streams.open)
+    client.command(client.streams.write, stream, bytes(100_000))
+    now = exchange(client, server, now, 2)
+    streams = server.streams
+    server.connection.close(0, "", now)
+    server.endpoint.wake(handle)
+    exchange(client, server, now, 30)
+    assert not server.endpoint.connections
+    assert streams.unread == 100_000
+    assert commons.account.memory.used > 0
+
+    server.endpoint.turn_out(handle, "its memory is needed for others", now)
+    assert streams.unread == commons.account.memory.used == 0
+
+
 @pytest.mark.spec("QUIC-21")
 def test_a_token_of_an_earlier_connection_lets_a_client_in_at_once():
     client, server, now = pair()
