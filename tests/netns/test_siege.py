@@ -15,7 +15,7 @@ from tests.bench.siege_report import Orders, Targets, missed, table
 HAS_CORES = sys.platform != "linux" or len(os.sched_getaffinity(0)) > 1
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("network"),
+    pytest.mark.usefixtures("undisturbed", "network"),
     pytest.mark.skipif(not HAS_CORES, reason="the relay needs a processor core to itself"),
 ]
 

@@ -8,7 +8,11 @@ import pytest
 from tests.netns.program import ended
 from tests.support.namespaces import Namespace, Network
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("undisturbed"),
+]
 
 SOON = 5.0
 """seconds that the command has in all, its own start included; a dial without an answer takes 10"""

@@ -13,13 +13,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-if sys.platform != "win32":
-    import fcntl
+from tests.support.file_lock import locked
 
 HERE = Path(__file__).parent
 FOLDER_VARIABLE = "P2PNODE_PEERS"
@@ -193,13 +191,6 @@ def hash_of(paths: Iterable[Path]) -> str:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def locked(path: Path):
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def main() -> int:
